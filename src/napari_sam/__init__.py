@@ -1,0 +1,1 @@
+"""Segment Anything inside napari, for people who annotate microscopy images."""

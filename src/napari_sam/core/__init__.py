@@ -1,0 +1,1 @@
+"""The engine: planes, prompts, masks and stores; numpy and scikit-image only."""

@@ -1,0 +1,112 @@
+"""What the rest of the package expects of a model.
+
+``core``, ``viewer`` and ``cli`` see models only through these protocols; the
+implementations live in ``models``, the only place that imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_sam.core.results import MaskResult
+    from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointMasks:
+    """Masks decoded from a batch of single-point prompts.
+
+    Parameters
+    ----------
+    logits : float32 array (M, side / 4, side / 4)
+        Low-resolution mask logits; positive is inside.
+    predicted_iou : float32 array (M,)
+        The model's own estimate of each mask's IoU.
+    point : int array (M,)
+        Which of the given points each mask belongs to.
+    token : int array (M,)
+        Which of the three multimask outputs it is (0, 1, 2).
+    """
+
+    logits: FloatArray
+    predicted_iou: FloatArray
+    point: npt.NDArray[np.intp]
+    token: npt.NDArray[np.intp]
+
+
+@runtime_checkable
+class EncodedPlane(Protocol):
+    """An encoded plane, ready to answer prompts.  Not thread-safe."""
+
+    @property
+    def embedding(self) -> Embedding:
+        """The embedding it answers from."""
+
+    @property
+    def frame(self) -> Frame:
+        """How the plane sits in the model's input."""
+
+    def predict(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        box: Box | Sequence[float] | None = None,
+        mask: npt.ArrayLike | None = None,
+        logits: npt.ArrayLike | None = None,
+    ) -> MaskResult:
+        """Segment one object."""
+
+    def predict_prompts(
+        self, prompts: PromptSet, logits: npt.ArrayLike | None = None
+    ) -> MaskResult:
+        """Segment one object from a prompt set."""
+
+    def predict_many(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> list[MaskResult]:
+        """Segment N objects, one per point or box."""
+
+    def iter_points(
+        self, points: npt.ArrayLike, *, min_iou: float = 0.0
+    ) -> Iterator[PointMasks]:
+        """Decode many single-point prompts in micro-batches.
+
+        Masks whose predicted IoU is not above ``min_iou`` are never upscaled
+        and are left out.
+        """
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A promptable segmentation model.  Not thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """Registered name or file name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of architecture and weights; part of every embedding's key."""
+
+    @property
+    def device(self) -> str:
+        """Device it runs on: ``cpu``, ``cuda:0`` or ``mps``."""
+
+    def encode(self, image: npt.ArrayLike) -> EncodedPlane:
+        """Normalise an image of any type to RGB and encode it."""
+
+    def encode_rgb(self, rgb: RGBArray) -> EncodedPlane:
+        """Encode an RGB image (H, W, 3) uint8."""
+
+    def restore(self, embedding: Embedding) -> EncodedPlane:
+        """Return the plane of an embedding computed earlier by this model."""

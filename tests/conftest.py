@@ -1,0 +1,51 @@
+"""Fixtures shared by all tests: the real model, real images, the window."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_sam.core.model import Model
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the development data folder, or skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the development data beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    """Return the folder of real images with ground truth, or skip without it."""
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    """Return the bundled model on the CPU, loaded once for the whole session."""
+    from napari_sam.models import load_model
+
+    return load_model("mobile-sam", device="cpu")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep every test out of the user's cache and settings folders."""
+    folder = tmp_path_factory.mktemp("cache")
+    old = os.environ.get("NAPARI_SAM_CACHE_DIR")
+    os.environ["NAPARI_SAM_CACHE_DIR"] = str(folder)
+    yield
+    if old is None:
+        del os.environ["NAPARI_SAM_CACHE_DIR"]
+    else:
+        os.environ["NAPARI_SAM_CACHE_DIR"] = old
