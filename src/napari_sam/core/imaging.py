@@ -1,0 +1,367 @@
+"""From pixels of any type to the 8-bit RGB plane that a model sees.
+
+Two ways lead there.  :func:`to_rgb` stretches the plane between two percentiles
+of its own values, so the result depends on nothing but the pixels.
+:func:`compose` reproduces what is on screen: contrast limits, gamma, colormaps
+and blending of all visible channels.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam.types import RGBArray
+
+PREPROCESSING_VERSION = 1
+"""Part of every embedding's key: raise it when the same pixels give other RGB."""
+
+MAX_CHANNELS = 64
+"""More than this is taken for a stack passed as one plane."""
+
+_SAMPLES = 1 << 18
+"""Percentiles of larger planes come from about this many evenly spaced pixels."""
+
+_LUT_SIZE = 256
+
+Blending = Literal[
+    "additive",
+    "translucent",
+    "translucent_no_depth",
+    "opaque",
+    "minimum",
+    "multiplicative",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """One visible layer, as displayed.
+
+    Parameters
+    ----------
+    data : array (H, W) or (H, W, 3 | 4)
+        Scalar values, or colours: floating point in 0..1, integers over the
+        range of their type.
+    contrast_limits : tuple of two float
+        Values shown as the first and last colour; ignored for colours.
+    gamma : float
+        Exponent applied between the contrast limits; ignored for colours.
+    lut : float array (N, 3 | 4), optional
+        Colours in 0..1, evenly spaced and interpolated; grey without.
+    opacity : float
+        Between 0 and 1.
+    blending : str
+        napari's blending mode.
+    """
+
+    data: npt.NDArray[Any]
+    contrast_limits: tuple[float, float] = (0.0, 1.0)
+    gamma: float = 1.0
+    lut: npt.NDArray[np.floating[Any]] | None = None
+    opacity: float = 1.0
+    blending: Blending = "translucent"
+
+
+def to_rgb(
+    plane: npt.ArrayLike, *, percentiles: tuple[float, float] = (0.1, 99.9)
+) -> RGBArray:
+    """Return an 8-bit RGB image of a plane of any real type.
+
+    Parameters
+    ----------
+    plane : array (H, W) or (H, W, C)
+        Boolean, integer or floating-point pixels.  NaN and infinite values
+        count as background, the low end.
+    percentiles : tuple of two float
+        Percentiles of the finite values that become 0 and 255.  In planes of
+        more than 2**18 pixels they are estimated from an even subset.
+
+    Returns
+    -------
+    uint8 array (H, W, 3)
+        A new array, or ``plane`` itself if it is 8-bit RGB already.
+
+    Raises
+    ------
+    ImageError
+        If the plane has no pixels, is not two-dimensional with an optional
+        channel axis of at most 64, or is of a type that has no grey values.
+
+    Notes
+    -----
+    The number of channels decides:
+
+    * one, or no channel axis: grey;
+    * three or four of type uint8: RGB or RGBA, unchanged, without the alpha;
+    * two or three: red, green and blue, each stretched by itself;
+    * four of another type: as three if the fourth is constant (an alpha
+      channel that hides nothing), else as more;
+    * more: each is stretched by itself and given one of as many hues around
+      the colour wheel; they are added up, and dimmed together where the sum
+      would saturate.
+
+    A plane whose percentiles coincide is stretched between its extremes; a
+    constant one is black.
+    """
+    low, high = percentiles
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles {percentiles} are not ordered within 0..100")
+    pixels = _checked(np.asarray(plane))
+    if pixels.ndim == 2:
+        return _grey_to_rgb(_stretched(pixels, percentiles))
+    channels = pixels.shape[2]
+    if channels in (3, 4) and pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels[..., :3])
+    if channels == 4 and _is_constant(pixels[..., 3]):
+        channels = 3
+    if channels == 1:
+        return _grey_to_rgb(_stretched(pixels[..., 0], percentiles))
+    if channels <= 3:
+        rgb = np.zeros((*pixels.shape[:2], 3), np.uint8)
+        for c in range(channels):
+            rgb[..., c] = _stretched(pixels[..., c], percentiles)
+        return rgb
+    return _hues_added(pixels, percentiles)
+
+
+def compose(channels: Sequence[Channel]) -> RGBArray:
+    """Return the 8-bit RGB image of layers on top of each other, as displayed.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+        Visible layers of the same height and width, lowest first, over black.
+
+    Returns
+    -------
+    uint8 array (H, W, 3)
+
+    Raises
+    ------
+    ImageError
+        If there are no channels, their sizes differ, or one cannot be shown.
+    """
+    if not channels:
+        raise ImageError("No image layer is visible; show at least one of them.")
+    size = channels[0].data.shape[:2]
+    canvas = np.zeros((*size, 3), np.float32)
+    for i, channel in enumerate(channels):
+        if channel.data.shape[:2] != size:
+            raise ImageError(
+                f"Visible images differ in size, {size} and"
+                f" {channel.data.shape[:2]}; hide one of them."
+            )
+        colour, alpha = _displayed(channel)
+        canvas = _blended(canvas, colour, alpha, channel.blending, is_lowest=i == 0)
+    canvas = np.clip(canvas, 0.0, 1.0)
+    return (canvas * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def _checked(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the pixels in native byte order, or raise `ImageError`."""
+    if pixels.dtype.kind == "c":
+        raise ImageError(
+            f"The image holds complex numbers ({pixels.dtype}), which have no"
+            " brightness; convert it first, for example with abs()."
+        )
+    if pixels.dtype.kind not in "biuf":
+        raise ImageError(
+            f"The image has the type {pixels.dtype}, which holds no pixel values;"
+            " convert it to integers or floating-point numbers first."
+        )
+    if pixels.ndim not in (2, 3):
+        raise ImageError(
+            f"The image has shape {pixels.shape}; pass one plane, (rows, columns)"
+            " or (rows, columns, channels)."
+        )
+    if pixels.size == 0:
+        raise ImageError(
+            f"The image has shape {pixels.shape} and so no pixels; choose another."
+        )
+    if pixels.ndim == 3 and pixels.shape[2] > MAX_CHANNELS:
+        raise ImageError(
+            f"The image has shape {pixels.shape}, which would be"
+            f" {pixels.shape[2]} channels; pass one plane, (rows, columns) or"
+            f" (rows, columns, channels) with at most {MAX_CHANNELS} channels."
+        )
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+
+
+def _is_constant(values: npt.NDArray[Any]) -> bool:
+    return bool((values == values.flat[0]).all())
+
+
+def _limits(
+    values: npt.NDArray[Any], percentiles: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the finite values that become black and white; equal if constant."""
+    # An odd step never falls in step with interlaced rows or a Bayer pattern.
+    step = int(np.ceil(np.sqrt(max(1.0, values.size / _SAMPLES)))) | 1
+    sample = values[::step, ::step] if values.size > _SAMPLES else values
+    for subset in (sample, values):
+        finite = subset[np.isfinite(subset)] if subset.dtype.kind == "f" else subset
+        if finite.size == 0:
+            continue
+        # Interpolating between two values could overflow their type.
+        low, high = map(float, np.percentile(finite, percentiles, method="nearest"))
+        if low < high:
+            return low, high
+    # Few bright pixels on an even background: percentiles see only the latter.
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if finite.size == 0:
+        return 0.0, 0.0
+    return float(finite.min()), float(finite.max())
+
+
+def _unit(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[Any]:
+    """Return the values with ``low`` mapped to 0 and ``high`` to 1, clipped.
+
+    In float32 where that resolves the values, else in float64.
+    """
+    span = high - low
+    is_narrow = values.dtype.kind in "biu" and values.dtype.itemsize <= 2
+    is_tame = values.dtype in (np.float16, np.float32) and 1e-30 < span < 1e30
+    dtype = np.float32 if is_narrow or is_tame else np.float64
+    unit: npt.NDArray[Any]
+    # longdouble beyond the range of float64 becomes infinite: background.
+    with np.errstate(over="ignore"):
+        unit = values.astype(dtype)
+    if values.dtype.kind == "f":
+        unit[~np.isfinite(unit)] = low
+    if not np.isfinite(span):
+        unit, low, high = unit * 0.5, low * 0.5, high * 0.5
+    np.clip(unit, low, high, out=unit)
+    unit -= dtype(low)
+    # A division: the reciprocal of a subnormal span would overflow.
+    unit /= dtype(high - low)
+    return np.clip(unit, 0.0, 1.0, out=unit)
+
+
+def _stretched(
+    values: npt.NDArray[Any], percentiles: tuple[float, float]
+) -> npt.NDArray[np.uint8]:
+    """Return (H, W) values as uint8, stretched between their percentiles."""
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8) * np.uint8(255)
+    low, high = _limits(values, percentiles)
+    if low == high:
+        return np.zeros(values.shape, np.uint8)
+    unit = _unit(values, low, high)
+    unit *= unit.dtype.type(255)
+    unit += unit.dtype.type(0.5)
+    return unit.astype(np.uint8)
+
+
+def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGBArray:
+    rgb = np.empty((*grey.shape, 3), np.uint8)
+    # Three strided copies are five times faster than one broadcast.
+    for c in range(3):
+        rgb[..., c] = grey
+    return rgb
+
+
+def _hues_added(pixels: npt.NDArray[Any], percentiles: tuple[float, float]) -> RGBArray:
+    """Return (H, W, C) pixels with a hue for each channel, added up."""
+    count = pixels.shape[2]
+    total = np.zeros((*pixels.shape[:2], 3), np.float32)
+    for c in range(count):
+        grey = _stretched(pixels[..., c], percentiles).astype(np.float32)
+        for i, weight in enumerate(colorsys.hsv_to_rgb(c / count, 1.0, 1.0)):
+            if weight > 0:
+                total[..., i] += grey * np.float32(weight)
+    peak = _limits(total.reshape(total.shape[0], -1), percentiles)[1]
+    if peak > 255:
+        total *= np.float32(255 / peak)
+    total += np.float32(0.5)
+    return np.clip(total, 0, 255, out=total).astype(np.uint8)
+
+
+def _displayed(
+    channel: Channel,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | np.float32]:
+    """Return colour (H, W, 3) and alpha (H, W, 1) or scalar, both in 0..1."""
+    data = _checked(channel.data)
+    if data.ndim == 2:
+        table = _table(channel.lut)
+        colours = table[_indices(data, channel.contrast_limits, channel.gamma)]
+        opaque = bool((table[:, 3] == 1).all())
+    elif data.shape[2] in (3, 4):
+        whole = float(np.iinfo(data.dtype).max) if data.dtype.kind in "iu" else 1.0
+        colours = _unit(data, 0.0, whole).astype(np.float32)
+        opaque = data.shape[2] == 3
+    else:
+        raise ImageError(
+            f"A colour image has shape {data.shape}; its last axis must hold"
+            " 3 or 4 channels."
+        )
+    opacity = np.float32(channel.opacity)
+    if opaque:
+        return colours[..., :3], opacity
+    return colours[..., :3], colours[..., 3:] * opacity
+
+
+def _indices(
+    data: npt.NDArray[Any], limits: tuple[float, float], gamma: float
+) -> npt.NDArray[np.intp]:
+    """Return for every pixel the entry of the colour table."""
+    low, high = float(limits[0]), float(limits[1])
+    if low >= high:
+        return np.zeros(data.shape, np.intp)
+    unit = _unit(data, low, high)
+    if gamma != 1:
+        unit **= unit.dtype.type(gamma)
+    unit *= unit.dtype.type(_LUT_SIZE - 1)
+    unit += unit.dtype.type(0.5)
+    return unit.astype(np.intp)
+
+
+def _table(lut: npt.NDArray[np.floating[Any]] | None) -> npt.NDArray[np.float32]:
+    """Return a colour table (256, 4); grey for ``None``."""
+    positions = np.linspace(0.0, 1.0, _LUT_SIZE)
+    table = np.ones((_LUT_SIZE, 4), np.float32)
+    if lut is None:
+        table[:, :3] = positions[:, None]
+        return table
+    colours = np.asarray(lut, dtype=np.float64)
+    if colours.ndim != 2 or colours.shape[1] not in (3, 4) or len(colours) == 0:
+        raise ValueError(f"lut has shape {colours.shape}, not (N, 3) or (N, 4)")
+    knots = np.linspace(0.0, 1.0, len(colours))
+    for c in range(colours.shape[1]):
+        table[:, c] = np.interp(positions, knots, colours[:, c])
+    return table
+
+
+def _blended(
+    below: npt.NDArray[np.float32],
+    colour: npt.NDArray[np.float32],
+    alpha: npt.NDArray[np.float32] | np.float32,
+    blending: Blending,
+    *,
+    is_lowest: bool,
+) -> npt.NDArray[np.float32]:
+    """Return a colour over what is below it, by napari's rule for the mode.
+
+    napari lays the lowest layer over the canvas, here black, whatever its
+    mode, except that ``minimum`` ignores opacity.
+    """
+    if blending not in get_args(Blending):
+        raise ValueError(f"blending {blending!r} is none of {get_args(Blending)}")
+    if blending == "minimum":
+        return colour if is_lowest else np.minimum(below, colour)
+    if is_lowest or blending == "additive":
+        return below + colour * alpha
+    if blending == "opaque":
+        return colour
+    if blending == "multiplicative":
+        return below * colour
+    return below * (1 - alpha) + colour * alpha

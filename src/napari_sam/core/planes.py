@@ -1,0 +1,150 @@
+"""Reading planes out of n-D arrays of any kind, only the plane being loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_sam.errors import ImageError
+from napari_sam.types import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+class ArrayLike(Protocol):
+    """A numpy, dask or zarr array, or any other with basic indexing."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of every axis."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Return a part cut out with integers and slices."""
+
+
+def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArray[Any]:
+    """Return one plane of an array, loading nothing else.
+
+    May block: it reads from disk or computes what a lazy array needs.
+
+    Parameters
+    ----------
+    data : array-like, n-D
+        Indexed first and converted after, so that a dask or zarr array loads
+        only the chunks under the plane.
+    plane : Plane
+        Which plane; rows and columns come in its order of axes.
+    rgb : bool
+        Whether the last axis of ``data`` holds colour channels; ``plane`` then
+        describes the other axes.
+
+    Returns
+    -------
+    array (H, W), or (H, W, C) for ``rgb``
+        A view where ``data`` allows one: not to be written to.
+
+    Raises
+    ------
+    ImageError
+        If the plane lies outside the array, has no pixels, or cannot be read;
+        the cause is chained.
+    """
+    spatial = tuple(data.shape[:-1] if rgb else data.shape)
+    if len(spatial) != plane.ndim:
+        raise ValueError(f"{plane} does not fit an array of shape {data.shape}")
+    for axis, (position, length) in enumerate(zip(plane.index, spatial, strict=True)):
+        if position is not None and not 0 <= position < length:
+            raise ImageError(
+                f"The image has no position {position} on axis {axis}, which has"
+                f" {length}; move the sliders onto the image."
+            )
+    try:
+        pixels = np.asarray(data[plane.slicer])
+    except Exception as error:
+        # Lazy arrays run code of any origin here: readers, decoders, user graphs.
+        raise ImageError(
+            f"The plane at {_where(plane)} could not be read"
+            f" ({type(error).__name__}: {error}); check the image's source."
+        ) from error
+    if pixels.size == 0:
+        raise ImageError(
+            f"The image has shape {tuple(data.shape)} and so no pixels; choose another."
+        )
+    return pixels.swapaxes(0, 1) if plane.is_transposed else pixels
+
+
+def choose_level(
+    level_shapes: Sequence[tuple[int, ...]],
+    displayed: tuple[int, int],
+    side: int = 1024,
+) -> int:
+    """Return the pyramid level to encode: the coarsest that loses nothing.
+
+    Parameters
+    ----------
+    level_shapes : sequence of tuple of int
+        Array shape of every level, finest first.
+    displayed : tuple of two int
+        The array axes of the plane.
+    side : int
+        Side of the model's input in pixels.
+
+    Returns
+    -------
+    int
+        The coarsest level whose plane is at least ``side`` long on its longer
+        side; 0 if none is.
+    """
+    for level in range(len(level_shapes) - 1, 0, -1):
+        if max(level_shapes[level][axis] for axis in displayed) >= side:
+            return level
+    return 0
+
+
+def level_plane(
+    plane: Plane, shape0: tuple[int, ...], shape_k: tuple[int, ...]
+) -> Plane:
+    """Return the plane of a coarser pyramid level that shows the same place.
+
+    Parameters
+    ----------
+    plane : Plane
+        A plane of level 0.
+    shape0, shape_k : tuple of int
+        Array shapes of level 0 and of the coarser level; a trailing channel
+        axis is ignored.
+
+    Returns
+    -------
+    Plane
+        At the pixels that contain the centres of those of level 0.
+    """
+    index = tuple(
+        None if i is None else min(n_k - 1, (2 * i + 1) * n_k // (2 * n_0))
+        for i, n_0, n_k in zip(plane.index, shape0, shape_k, strict=False)
+    )
+    return Plane(plane.displayed, index)
+
+
+def iter_planes(shape: tuple[int, ...], plane: Plane, axis: int) -> Iterator[Plane]:
+    """Yield the parallel planes at every position along an axis, in order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    plane : Plane
+        Any of them.
+    axis : int
+        An array axis that is not displayed; `ValueError` if it is.
+    """
+    for position in range(shape[axis]):
+        yield plane.moved(axis, position)
+
+
+def _where(plane: Plane) -> str:
+    positions = [f"{i} on axis {a}" for a, i in enumerate(plane.index) if i is not None]
+    return ", ".join(positions) if positions else "this position"
