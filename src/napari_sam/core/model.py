@@ -105,8 +105,14 @@ class Model(Protocol):
     def encode(self, image: npt.ArrayLike) -> EncodedPlane:
         """Normalise an image of any type to RGB and encode it."""
 
-    def encode_rgb(self, rgb: RGBArray) -> EncodedPlane:
-        """Encode an RGB image (H, W, 3) uint8."""
+    def encode_rgb(
+        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+    ) -> EncodedPlane:
+        """Encode an RGB image (H, W, 3) uint8.
+
+        ``image_size`` is the height and width that prompts and masks refer to
+        when ``rgb`` is a coarser pyramid level; that of ``rgb`` by default.
+        """
 
     def restore(self, embedding: Embedding) -> EncodedPlane:
         """Return the plane of an embedding computed earlier by this model."""

@@ -1,0 +1,113 @@
+"""A model behind an embedding store: nothing is encoded twice."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_sam.core.store import embedding_key
+
+if TYPE_CHECKING:
+    from napari_sam.core.model import EncodedPlane, Model
+    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.types import RGBArray
+
+_LiveKey = tuple[str, tuple[int, int]]
+
+
+class Engine:
+    """Encoded planes of one model, from memory, from the store or computed.
+
+    Not thread-safe, like the model, except :meth:`key` and :meth:`is_ready`.
+
+    Parameters
+    ----------
+    model : Model
+        What encodes.
+    store : EmbeddingStore
+        Where embeddings are kept; several engines may share one.
+    live : int
+        How many encoded planes to keep ready to answer.  What a model prepares
+        per plane for its decoder is larger than the embedding.
+    """
+
+    def __init__(self, model: Model, store: EmbeddingStore, *, live: int = 4) -> None:
+        self.model = model
+        self.store = store
+        self._max_live = live
+        self._live: OrderedDict[_LiveKey, EncodedPlane] = OrderedDict()
+        self._live_lock = threading.Lock()
+
+    def key(self, rgb: RGBArray) -> str:
+        """Return the key of a plane's embedding by this model.
+
+        Takes about a millisecond per megapixel and releases the GIL.
+        """
+        return embedding_key(rgb, self.model.fingerprint)
+
+    def is_ready(self, key: str) -> bool:
+        """Whether the plane of this key needs no encoding.  Thread-safe."""
+        with self._live_lock:
+            if any(live == key for live, _ in self._live):
+                return True
+        return key in self.store
+
+    def encode(
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        key: str | None = None,
+    ) -> EncodedPlane:
+        """Return a plane ready to answer prompts.
+
+        Blocks for as long as encoding takes unless :meth:`is_ready`.
+
+        Parameters
+        ----------
+        rgb : uint8 array (H, W, 3)
+            The plane's pixels.
+        image_size : tuple of two int, optional
+            Height and width that prompts and masks refer to, when ``rgb`` is a
+            coarser pyramid level of the plane; that of ``rgb`` by default.
+        key : str, optional
+            What :meth:`key` returned for ``rgb``, to save hashing again.
+        """
+        key = key or self.key(rgb)
+        size = image_size or (rgb.shape[0], rgb.shape[1])
+        with self._live_lock:
+            plane = self._live.get((key, size))
+            if plane is not None:
+                self._live.move_to_end((key, size))
+                return plane
+        embedding = self.store.get(key)
+        if embedding is not None:
+            # Stored once for all pyramids that the same pixels appear in.
+            frame = replace(embedding.frame, image_size=size)
+            plane = self.model.restore(replace(embedding, frame=frame))
+        else:
+            plane = self.model.encode_rgb(rgb, size)
+            self.store.put(key, plane.embedding)
+        with self._live_lock:
+            self._live[(key, size)] = plane
+            while len(self._live) > self._max_live:
+                self._live.popitem(last=False)
+        return plane
+
+    def prepare(self, rgb: RGBArray, *, key: str | None = None) -> bool:
+        """Encode a plane into the store ahead of its use.
+
+        Unlike :meth:`encode`, leaves the planes kept ready to answer alone.
+
+        Returns
+        -------
+        bool
+            Whether it had to be encoded; `False` if it was ready.
+        """
+        key = key or self.key(rgb)
+        if self.is_ready(key):
+            return False
+        self.store.put(key, self.model.encode_rgb(rgb).embedding)
+        return True

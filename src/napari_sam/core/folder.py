@@ -1,0 +1,226 @@
+"""A folder of files shared by processes, bounded in size, least recently used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ENTRY = re.compile(r"[0-9a-f]{40}\.safetensors")
+# Host and process say who writes a temporary file.
+_TEMPORARY = re.compile(
+    r"\.[0-9a-f]{40}\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp", re.ASCII
+)
+_HOST = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)
+_ABANDONED_S = 600.0
+
+
+class EntryFile(NamedTuple):
+    """One stored file: its key, size in bytes and time of last use in ns."""
+
+    key: str
+    size: int
+    used_ns: int
+
+
+class EntryFolder:
+    """Whole files by key in one folder, the least recently used dropped.
+
+    Several threads and processes may use one folder.  A file is written under
+    a temporary name and renamed, so readers see all of it or nothing.  Files of
+    other names are never touched.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; made by the first write.
+    budget : int
+        Bytes to stay within; 0 disables the folder.
+
+    Notes
+    -----
+    The time of last use is the modification time, set by :meth:`touch`: access
+    times are not kept on most mounts.  Files are counted when the first is
+    written and then after every sixteenth of the budget, when what other
+    processes wrote is seen too; in between, only the own writes are added up.
+    """
+
+    def __init__(self, path: Path, budget: int) -> None:
+        self.path = path
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._size: int | None = None
+        self._written = 0
+
+    def has(self, key: str) -> bool:
+        """Whether there is a file."""
+        return self._budget > 0 and os.path.exists(self._file(key))
+
+    def read(self, key: str) -> bytes | None:
+        """Return a file's content, ``None`` if there is no such file.
+
+        Raises
+        ------
+        OSError
+            If there is one and it cannot be read.
+        """
+        if self._budget <= 0:
+            return None
+        try:
+            return self._file(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def touch(self, key: str) -> None:
+        """Mark a file as used now, if it is there and may be changed."""
+        if self._budget > 0:
+            with suppress(OSError):
+                os.utime(self._file(key))
+
+    def remove(self, key: str) -> bool:
+        """Remove a file; return whether it could be done."""
+        try:
+            self._file(key).unlink()
+        except OSError:
+            # Gone already, read-only, or open in another process on Windows.
+            return False
+        return True
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a file, then drop the least recently used beyond the budget.
+
+        On a full disk, older files make room for the new one.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; no part of it is left.
+        """
+        if len(content) > self._budget:
+            return
+        with self._lock:
+            try:
+                self._write(key, content)
+            except FileNotFoundError:
+                # The folder was removed under us, or is not there yet.
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._write(key, content)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                if not self._drop_oldest(len(content)):
+                    raise
+                self._write(key, content)
+            self._written += len(content)
+            if self._size is not None:
+                self._size += len(content)
+            if (
+                self._size is None
+                or self._size > self._budget
+                or self._written > self._budget // 16
+            ):
+                self._trim(key)
+
+    def scan(self) -> list[EntryFile]:
+        """Return every file, the least recently used first."""
+        found = []
+        with suppress(OSError), os.scandir(self.path) as items:
+            for item in items:
+                if _ENTRY.fullmatch(item.name):
+                    # Another process may remove it at this moment.
+                    with suppress(OSError):
+                        stat = item.stat(follow_symlinks=False)
+                        found.append(
+                            EntryFile(item.name[:40], stat.st_size, stat.st_mtime_ns)
+                        )
+        return sorted(found, key=lambda file: file.used_ns)
+
+    def clear(self) -> None:
+        """Remove every file, and what killed processes left."""
+        with self._lock:
+            for file in self.scan():
+                self.remove(file.key)
+            self._sweep()
+            self._size = None
+
+    def _file(self, key: str) -> Path:
+        return self.path / f"{key}.safetensors"
+
+    def _write(self, key: str, content: bytes) -> None:
+        name = f".{key}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        temporary = self.path / name
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+            temporary.replace(self._file(key))
+        except BaseException:
+            # Also when interrupted: the folder is no place for half a file.
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+    def _trim(self, newest: str) -> None:
+        """Count the files; if beyond the budget, drop the oldest."""
+        if self._size is None:
+            self._sweep()
+        files = self.scan()
+        self._size = sum(file.size for file in files)
+        self._written = 0
+        if self._size <= self._budget:
+            return
+        # A little more than needed, or every further write would have to count.
+        goal = self._budget - self._budget // 16
+        for file in files:
+            if self._size <= goal:
+                break
+            if file.key != newest and self.remove(file.key):
+                self._size -= file.size
+
+    def _drop_oldest(self, size: int) -> bool:
+        """Remove the oldest files of at least a size; return whether any was."""
+        dropped = 0
+        for file in self.scan():
+            if dropped >= size:
+                break
+            if self.remove(file.key):
+                dropped += file.size
+        if self._size is not None:
+            self._size -= dropped
+        return dropped > 0
+
+    def _sweep(self) -> None:
+        """Remove temporary files whose writer is no more."""
+        with suppress(OSError), os.scandir(self.path) as items:
+            for item in items:
+                match = _TEMPORARY.fullmatch(item.name)
+                if match is None:
+                    continue
+                with suppress(OSError):
+                    age = time.time() - item.stat(follow_symlinks=False).st_mtime
+                    is_ours = match["host"] == _HOST
+                    if age > _ABANDONED_S or (is_ours and _is_dead(int(match["pid"]))):
+                        os.unlink(item.path)
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether a process of this machine has certainly ended."""
+    if os.name != "posix":
+        # There, signal 0 is Ctrl-C; files are left to grow old instead.
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        # It belongs to another user, or the name was made up.
+        return False
+    return False
