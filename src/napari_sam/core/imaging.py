@@ -89,7 +89,7 @@ def to_rgb(
     Returns
     -------
     uint8 array (H, W, 3)
-        A new array, or ``plane`` itself if it is 8-bit RGB already.
+        A new array: what is hashed and encoded must not change meanwhile.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def to_rgb(
         return _grey_to_rgb(_stretched(pixels, percentiles))
     channels = pixels.shape[2]
     if channels in (3, 4) and pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels[..., :3])
+        return pixels[..., :3].copy(order="C")
     if channels == 4 and _is_constant(pixels[..., 3]):
         channels = 3
     if channels == 1:

@@ -65,9 +65,10 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
         pixels = np.asarray(data[plane.slicer])
     except Exception as error:
         # Lazy arrays run code of any origin here: readers, decoders, user graphs.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ImageError(
-            f"The plane at {_where(plane)} could not be read"
-            f" ({type(error).__name__}: {error}); check the image's source."
+            f"The plane at {_where(plane)} could not be read ({reason});"
+            " check the image's source."
         ) from error
     if pixels.size == 0:
         raise ImageError(
