@@ -1,0 +1,248 @@
+"""Masks from the model's low-resolution logits.
+
+A model answers at a quarter of its input's resolution.  Here those logits
+become masks of the image's own pixels, in one bilinear step and only where the
+mask is.  Sample positions follow pixel centres throughout, so that a mask is
+not shifted against the image, whatever its size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam.types import BoolArray, FloatArray, Frame, MaskCrop, MaskLevel, Region
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_LEVEL_INDEX = {MaskLevel.SUBPART: 1, MaskLevel.PART: 2, MaskLevel.WHOLE: 3}
+_CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskResult:
+    """The model's answer to one prompt.
+
+    Parameters
+    ----------
+    logits : float32 array (4, side / 4, side / 4)
+        Low-resolution logits, positive inside: the single-mask output, then
+        subpart, part and whole ordered by area.
+    predicted_iou : float32 array (4,)
+        The model's own estimate of the IoU of each.
+    frame : Frame
+        How the image sat in the model's input.
+    default : int
+        Index of the model's own choice: the best-scored of the three for
+        exactly one point, the single-mask output otherwise.
+    """
+
+    logits: FloatArray
+    predicted_iou: FloatArray
+    frame: Frame
+    default: int
+
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or self.logits.shape[0] != 4:
+            raise ValueError(f"logits are (4, h, w), not {self.logits.shape}")
+        if self.predicted_iou.shape != (4,):
+            raise ValueError(f"predicted_iou is (4,), not {self.predicted_iou.shape}")
+        if not 0 <= self.default < 4:
+            raise ValueError(f"default is 0 to 3, not {self.default}")
+
+    @property
+    def masks(self) -> BoolArray:
+        """Subpart, part and whole at image resolution, (3, H, W)."""
+        return np.stack(
+            [
+                upscale_mask(x, self.frame).full(self.frame.image_size)
+                for x in self.logits[1:]
+            ]
+        )
+
+    @property
+    def scores(self) -> FloatArray:
+        """Predicted IoU of subpart, part and whole, (3,)."""
+        return self.predicted_iou[1:]
+
+    @property
+    def best(self) -> BoolArray:
+        """The model's own choice at image resolution, (H, W)."""
+        return self.crop().full(self.frame.image_size)
+
+    @property
+    def score(self) -> float:
+        """Predicted IoU of :attr:`best`."""
+        return float(self.predicted_iou[self.default])
+
+    def index_of(self, level: MaskLevel) -> int:
+        """Return where a level lies in :attr:`logits`."""
+        return _LEVEL_INDEX.get(level, self.default)
+
+    def crop(self, level: MaskLevel = MaskLevel.AUTO) -> MaskCrop:
+        """Return one mask at image resolution, cut to its bounding box."""
+        return upscale_mask(self.logits[self.index_of(level)], self.frame)
+
+    def stability(
+        self, level: MaskLevel = MaskLevel.AUTO, offset: float = 1.0
+    ) -> float:
+        """Return how little the mask changes as its threshold moves.
+
+        The IoU of the masks thresholded at ``+offset`` and ``-offset``
+        (Kirillov et al. 2023, section 5), counted at the logits' resolution
+        inside the image; 0 for an empty mask.
+        """
+        logits = inside_frame(self.logits[self.index_of(level)], self.frame)
+        union = np.count_nonzero(logits > -offset)
+        return np.count_nonzero(logits > offset) / union if union else 0.0
+
+
+def upscale(
+    logits: FloatArray, frame: Frame, region: Region | None = None
+) -> FloatArray:
+    """Return logits at image resolution.
+
+    Bilinear, edge values held, as ``torch.nn.functional.interpolate`` with
+    ``align_corners=False``: the centre of an image pixel is looked up where it
+    lay in the model's input.
+
+    Parameters
+    ----------
+    logits : float32 array (h, w)
+        Logits over the whole square input, ``frame.side`` pixels wide.
+    frame : Frame
+        How the image sat in that input.
+    region : Region, optional
+        Pixels to compute, inside the image; all of them by default.
+
+    Returns
+    -------
+    float32 array
+        Of the region's shape.
+    """
+    region = _checked(region, frame)
+    table, rows, weights = _interpolated_columns(logits, frame, region)
+    out = table[rows]
+    out += weights[:, None] * (table[rows + 1] - out)
+    return out
+
+
+def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> MaskCrop:
+    """Return the mask ``upscale(logits, frame) > threshold``, tightly cropped.
+
+    Only the bounding box of the logits above the threshold is interpolated.
+
+    Parameters
+    ----------
+    logits : float32 array (h, w)
+        Logits over the whole square input, ``frame.side`` pixels wide.
+    frame : Frame
+        How the image sat in that input.
+    threshold : float
+        Logit above which a pixel is inside.
+
+    Returns
+    -------
+    MaskCrop
+        Tight; with an empty region if nothing is inside.
+    """
+    region = _support(logits > threshold, frame)
+    mask = np.empty(region.shape, dtype=bool)
+    if region.is_empty:
+        return MaskCrop(mask, region).tight()
+    table, rows, weights = _interpolated_columns(logits, frame, region)
+    if threshold:
+        table = table - np.float32(threshold)
+    step = max(1, _CHUNK_PIXELS // max(1, mask.shape[1]))
+    for start in range(0, mask.shape[0], step):
+        part = slice(start, start + step)
+        low = table[rows[part]]
+        high = table[rows[part] + 1]
+        high -= low
+        high *= weights[part, None]
+        high += low
+        np.greater(high, 0, out=mask[part])
+    return MaskCrop(mask, region).tight()
+
+
+def inside_frame(logits: FloatArray, frame: Frame) -> FloatArray:
+    """Cut off the cells that lie wholly in the padding, (..., h, w)."""
+    rows, cols = (
+        -(-size * cells // frame.side)
+        for size, cells in zip(frame.input_size, logits.shape[-2:], strict=True)
+    )
+    return logits[..., :rows, :cols]
+
+
+def _checked(region: Region | None, frame: Frame) -> Region:
+    whole = Region.whole(frame.image_size)
+    if region is None:
+        return whole
+    if region.intersection(whole) != region:
+        raise ValueError(f"{region} is not inside an image of {frame.image_size}")
+    return region
+
+
+def _steps(frame: Frame, logits_shape: tuple[int, ...]) -> tuple[float, float]:
+    """Logit cells per image pixel along rows and columns."""
+    scale = frame.scale
+    return (
+        scale[0] * logits_shape[0] / frame.side,
+        scale[1] * logits_shape[1] / frame.side,
+    )
+
+
+def _samples(
+    start: int, stop: int, step: float, size: int
+) -> tuple[npt.NDArray[np.intp], FloatArray]:
+    """Lower neighbour and weight of the upper one for pixels of one axis."""
+    position = (np.arange(start, stop) + 0.5) * step - 0.5
+    position = np.clip(position, 0, size - 1)
+    lower = np.minimum(position.astype(np.intp), size - 2)
+    return lower, (position - lower).astype(np.float32)
+
+
+def _interpolated_columns(
+    logits: FloatArray, frame: Frame, region: Region
+) -> tuple[FloatArray, npt.NDArray[np.intp], FloatArray]:
+    """Interpolate along columns; return what is left to do along rows.
+
+    Columns first: that leaves whole rows to be blended at image resolution,
+    which reads and writes memory in order.
+    """
+    row_step, col_step = _steps(frame, logits.shape)
+    rows, row_weights = _samples(region.row0, region.row1, row_step, logits.shape[0])
+    cols, col_weights = _samples(region.col0, region.col1, col_step, logits.shape[1])
+    if rows.size == 0:
+        return np.empty((2, cols.size), np.float32), rows, row_weights
+    needed = logits[rows[0] : rows[-1] + 2].astype(np.float32, copy=False)
+    table = needed[:, cols]
+    table += col_weights * (needed[:, cols + 1] - table)
+    return table, rows - rows[0], row_weights
+
+
+def _support(inside: BoolArray, frame: Frame) -> Region:
+    """Return the image pixels that can sample a cell that is inside."""
+    rows = np.flatnonzero(inside.any(axis=1))
+    if rows.size == 0:
+        return Region(0, 0, 0, 0)
+    cols = np.flatnonzero(inside.any(axis=0))
+    bounds = []
+    for cells, step, size in zip(
+        (rows, cols), _steps(frame, inside.shape), frame.image_size, strict=True
+    ):
+        # Sampled between the centres of the neighbouring cells.
+        first = int(np.floor((cells[0] - 0.5) / step - 0.5))
+        last = int(np.ceil((cells[-1] + 1.5) / step - 0.5))
+        bounds.append((max(0, min(first, size)), max(0, min(last + 1, size))))
+    # Near the far border edge values are held beyond the last cell's centre.
+    (row0, row1), (col0, col1) = (
+        (lo, size if cells[-1] == n - 1 else hi)
+        for (lo, hi), cells, n, size in zip(
+            bounds, (rows, cols), inside.shape, frame.image_size, strict=True
+        )
+    )
+    return Region(row0, col0, row1, col1)

@@ -1,0 +1,269 @@
+"""Read SAM checkpoints of any origin into one form.
+
+Meta's ``sam_vit_{b,l,h}``, MobileSAM, MedSAM and micro-sam publish the same
+names for the same weights, with small differences in packing: a wrapping
+dictionary, a prefix, batch norms not yet folded into their convolutions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from napari_sam.errors import ModelError
+from napari_sam.models.mask_decoder import MaskDecoder
+from napari_sam.models.prompt_encoder import PromptEncoder
+from napari_sam.models.tiny_vit import TinyViT
+from napari_sam.models.vit import SamViT, ViTShape
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+StateDict = dict[str, Tensor]
+
+_WRAPPERS = ("model_state", "model", "state_dict", "model_state_dict")
+_PREFIXES = ("sam.", "module.", "model.")
+_UNUSED = (
+    "pixel_mean",
+    "pixel_std",
+    # TinyViT's classification head, left over from its pretraining.
+    "image_encoder.norm_head.",
+    "image_encoder.head.",
+    # Recomputed from the window size.
+    "attention_bias_idxs",
+)
+_BATCH_NORM_EPS = 1e-5
+_PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+_VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
+
+
+class SamNetwork(nn.Module):
+    """Image encoder, prompt encoder and mask decoder, named as in SAM.
+
+    Parameters
+    ----------
+    image_encoder : TinyViT or SamViT
+        The encoder.
+    architecture : str
+        ``vit_t``, ``vit_b``, ``vit_l``, ``vit_h``, or a description.
+    side : int
+        Side of the square input in pixels.
+    """
+
+    def __init__(
+        self, image_encoder: TinyViT | SamViT, architecture: str, side: int
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.side = side
+        self.image_encoder = image_encoder
+        self.prompt_encoder = PromptEncoder(side)
+        self.mask_decoder = MaskDecoder()
+
+
+def load_network(path: Path) -> SamNetwork:
+    """Build the network that a weights file was made for and load it.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file, or a torch file of plain tensors.
+
+    Returns
+    -------
+    SamNetwork
+        In evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or of an architecture other than SAM's.
+    """
+    state = normalised(read_tensors(path), path)
+    # Skip initialisation: every value is about to be replaced.
+    with torch.device("meta"):
+        network = _network_for(state, path)
+    network.to_empty(device="cpu")
+    _fill_buffers(network)
+    wanted = network.state_dict()
+    wrong = sorted(
+        key
+        for key in wanted.keys() | state.keys()
+        if key not in wanted
+        or key not in state
+        or wanted[key].shape != state[key].shape
+    )
+    if wrong:
+        raise ModelError(
+            f"{path.name} is not a SAM model of a known architecture "
+            f"({len(wrong)} entries do not fit {network.architecture}, for instance "
+            f"{wrong[0]!r}); choose the weights of SAM, MobileSAM, MedSAM or micro-sam."
+        )
+    network.load_state_dict(state)
+    return network.float().eval().requires_grad_(False)
+
+
+def read_tensors(path: Path) -> StateDict:
+    """Read a weights file without running anything stored in it.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"There is no weights file at {path}; check the path or choose a model "
+            f"from the list."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{path.name} cannot be loaded safely as plain tensors; convert it to "
+            f"safetensors or get the original weights again."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} is damaged or cut short "
+            f"({str(error).partition(chr(10))[0]}); get the file again."
+        ) from error
+    return _unwrapped(content, path)
+
+
+def _unwrapped(content: Any, path: Path) -> StateDict:
+    """Return the tensors of a torch file, out of a trainer's dictionary if need be."""
+    while isinstance(content, dict):
+        inner = next((content[k] for k in _WRAPPERS if k in content), None)
+        if inner is None:
+            return {k: v for k, v in content.items() if isinstance(v, Tensor)}
+        content = inner
+    raise ModelError(
+        f"{path.name} holds a {type(content).__name__}, not a dictionary of weights; "
+        f"choose a file with a SAM state dictionary."
+    )
+
+
+def normalised(state: StateDict, path: Path) -> StateDict:
+    """Return a state dictionary with SAM's names, batch norms folded.
+
+    Raises
+    ------
+    ModelError
+        If it has none of SAM's three parts.
+    """
+    for prefix in _PREFIXES:
+        if any(key.startswith(f"{prefix}image_encoder.") for key in state):
+            state = {
+                key.removeprefix(prefix): value
+                for key, value in state.items()
+                if key.startswith(prefix)
+            }
+    missing = [p for p in _PARTS if not any(k.startswith(p + ".") for k in state)]
+    if missing:
+        raise ModelError(
+            f"{path.name} is not a SAM model: it has no {missing[0]}; choose the "
+            f"weights of SAM, MobileSAM, MedSAM or micro-sam."
+        )
+    state = {k: v for k, v in state.items() if not any(u in k for u in _UNUSED)}
+    return _folded(state)
+
+
+def _folded(state: StateDict) -> StateDict:
+    """Fold every ``X.bn`` into the convolution ``X.c`` beside it."""
+    out = {k: v for k, v in state.items() if ".bn." not in k}
+    for key in state:
+        if not key.endswith(".bn.weight"):
+            continue
+        stem = key.removesuffix("bn.weight")
+        gain = state[key].double() / torch.sqrt(
+            state[f"{stem}bn.running_var"].double() + _BATCH_NORM_EPS
+        )
+        weight = state[f"{stem}c.weight"].double() * gain[:, None, None, None]
+        shift = (
+            state[f"{stem}bn.bias"].double()
+            - state[f"{stem}bn.running_mean"].double() * gain
+        )
+        out[f"{stem}c.weight"] = weight.float()
+        out[f"{stem}c.bias"] = shift.float()
+    return out
+
+
+def _network_for(state: StateDict, path: Path) -> SamNetwork:
+    """Return an empty network of the architecture that a state dictionary shows."""
+    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+        return SamNetwork(TinyViT(), "vit_t", 1024)
+    if "image_encoder.pos_embed" not in state:
+        raise ModelError(
+            f"{path.name} has an image encoder of an unknown kind; choose the weights "
+            f"of SAM, MobileSAM, MedSAM or micro-sam."
+        )
+    shape = _vit_shape(state, path)
+    name = _VIT_NAMES.get((shape.dim, shape.depth), f"vit_{shape.dim}x{shape.depth}")
+    return SamNetwork(SamViT(shape), name, shape.grid * SamViT.patch)
+
+
+def _vit_shape(state: StateDict, path: Path) -> ViTShape:
+    """Read a ViT's shape off its weights."""
+    encoder = {
+        k.removeprefix("image_encoder."): tuple(v.shape)
+        for k, v in state.items()
+        if k.startswith("image_encoder.")
+    }
+    try:
+        depth = 1 + max(
+            int(k.split(".")[1]) for k in encoder if k.startswith("blocks.")
+        )
+        spans = [encoder[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
+        _, grid, _, dim = encoder["pos_embed"]
+        mlp = encoder["blocks.0.mlp.lin1.weight"][0]
+        out = encoder["neck.0.weight"][0]
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path.name} has an image encoder of an unknown kind (no {error}); choose "
+            f"the weights of SAM, MobileSAM, MedSAM or micro-sam."
+        ) from error
+    sizes = [(length + 1) // 2 for length, _ in spans]
+    window = min(sizes)
+    return ViTShape(
+        dim=dim,
+        depth=depth,
+        heads=dim // spans[0][1],
+        grid=grid,
+        window=window,
+        global_blocks=tuple(
+            i for i, s in enumerate(sizes) if s == grid and grid != window
+        ),
+        mlp=mlp,
+        out=out,
+    )
+
+
+def _fill_buffers(network: SamNetwork) -> None:
+    """Recompute the index tables that no checkpoint stores."""
+    for module in network.modules():
+        reset = getattr(module, "reset_buffers", None)
+        if reset is not None:
+            reset()
+
+
+def fingerprint(path: Path, architecture: str) -> str:
+    """Return a hash of a weights file, read at most once per version of it."""
+    stat = path.stat()
+    return f"{architecture}-{_sha256(path.resolve(), stat.st_mtime_ns, stat.st_size)}"
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, modified: int, size: int) -> str:
+    """Hash a file; time and size are arguments so that a new version is a miss."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

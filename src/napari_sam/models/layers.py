@@ -1,0 +1,52 @@
+"""Layers that the encoders and the mask decoder share."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of (B, C, H, W)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each cell of (B, C, H, W)."""
+        x = x.permute(0, 2, 3, 1)
+        x = F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+
+
+class Neck(nn.Sequential):
+    """SAM's neck: from the encoder's width to the 256 channels of the decoder."""
+
+    def __init__(self, dim: int, out: int) -> None:
+        super().__init__(
+            nn.Conv2d(dim, out, 1, bias=False),
+            LayerNorm2d(out),
+            nn.Conv2d(out, out, 3, padding=1, bias=False),
+            LayerNorm2d(out),
+        )
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them, named ``layers`` as in SAM."""
+
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., first width) to (..., last width)."""
+        for layer in list(self.layers)[:-1]:
+            x = F.relu(layer(x))
+        return cast(Tensor, self.layers[-1](x))

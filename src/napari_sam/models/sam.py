@@ -1,0 +1,201 @@
+"""A promptable SAM model: image in, encoded plane out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_sam.core.imaging import to_rgb
+from napari_sam.errors import ImageError, ModelError
+from napari_sam.models.checkpoint import SamNetwork, fingerprint, load_network
+from napari_sam.models.devices import resolve_device, resolve_dtype
+from napari_sam.models.fast_decoder import FastDecoder
+from napari_sam.models.guard import translated_errors
+from napari_sam.models.plane import SamPlane
+from napari_sam.models.preprocess import preprocess
+from napari_sam.types import Embedding, Frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from napari_sam.types import RGBArray
+
+
+class SamModel:
+    """A promptable segmentation model.  Not thread-safe.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        Weights, in evaluation mode.
+    name : str
+        Registered name or file name.
+    fingerprint : str
+        Hash of architecture and weights.
+    device : torch.device
+        Where to run.
+    dtype : torch.dtype
+        Precision of the arithmetic, float32 or bfloat16.
+    """
+
+    def __init__(
+        self,
+        network: SamNetwork,
+        *,
+        name: str,
+        fingerprint: str,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self._network = network.to(device)
+        self._name = name
+        self._fingerprint = fingerprint
+        self._device = device
+        self._dtype = dtype
+        self._decoder = FastDecoder(self._network, dtype)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: Path,
+        *,
+        name: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> SamModel:
+        """Load a weights file; see :func:`napari_sam.models.load_model`."""
+        place = resolve_device(device)
+        precision = resolve_dtype(dtype, place)
+        network = load_network(path)
+        with translated_errors("load the model", str(place)):
+            return cls(
+                network,
+                name=name or path.stem,
+                fingerprint=fingerprint(path, network.architecture),
+                device=place,
+                dtype=precision,
+            )
+
+    @property
+    def name(self) -> str:
+        """Registered name or file name."""
+        return self._name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of architecture and weights; part of every embedding's key."""
+        return self._fingerprint
+
+    @property
+    def device(self) -> str:
+        """Device it runs on: ``cpu``, ``cuda:0`` or ``mps``."""
+        return str(self._device)
+
+    @property
+    def dtype(self) -> str:
+        """Precision of the arithmetic: ``float32`` or ``bfloat16``."""
+        return str(self._dtype).removeprefix("torch.")
+
+    @property
+    def architecture(self) -> str:
+        """``vit_t`` for MobileSAM, ``vit_b``, ``vit_l`` or ``vit_h`` for SAM."""
+        return self._network.architecture
+
+    @property
+    def side(self) -> int:
+        """Side of the square input in pixels."""
+        return self._network.side
+
+    def encode(self, image: npt.ArrayLike) -> SamPlane:
+        """Normalise an image of any type to RGB and encode it.
+
+        Parameters
+        ----------
+        image : array (H, W) or (H, W, 3 or 4)
+            Any real type; NaN and infinities count as background.
+
+        Returns
+        -------
+        SamPlane
+            Ready to answer prompts.
+
+        Raises
+        ------
+        ImageError
+            If the image is empty or of an unusable type.
+        ModelError
+            If the device fails; :class:`~napari_sam.errors.DeviceMemoryError`
+            if its memory does not suffice.
+        """
+        return self.encode_rgb(to_rgb(image))
+
+    def encode_rgb(
+        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+    ) -> SamPlane:
+        """Encode an RGB image.
+
+        Parameters
+        ----------
+        rgb : uint8 array (H, W, 3)
+            The image, or a downsampled version of it.
+        image_size : tuple of int, optional
+            Height and width that prompts and masks refer to, where ``rgb`` is a
+            level of a pyramid; its own size by default.
+
+        Returns
+        -------
+        SamPlane
+            Ready to answer prompts.
+
+        Raises
+        ------
+        ImageError
+            If ``rgb`` is not a uint8 RGB image with at least one pixel.
+        ModelError
+            If the device fails.
+        """
+        rgb = np.ascontiguousarray(rgb)
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+            raise ImageError(
+                f"An array of shape {rgb.shape} and type {rgb.dtype} is not an RGB "
+                f"image of uint8; use encode() for other images."
+            )
+        frame = Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
+        with torch.inference_mode(), translated_errors("encode the image", self.device):
+            pixels = preprocess(rgb, frame, self._device)
+            features = self._encode(pixels)[0].to("cpu", torch.float16).numpy()
+        if image_size is not None:
+            frame = Frame(
+                (int(image_size[0]), int(image_size[1])), frame.input_size, frame.side
+            )
+        return self.restore(Embedding(features, frame, self._fingerprint))
+
+    def restore(self, embedding: Embedding) -> SamPlane:
+        """Return the plane of an embedding computed earlier by this model.
+
+        Raises
+        ------
+        ModelError
+            If another model computed it.
+        """
+        grid = self.side // 16
+        if (
+            embedding.model != self._fingerprint
+            or embedding.frame.side != self.side
+            or embedding.features.shape != (256, grid, grid)
+        ):
+            raise ModelError(
+                f"The embedding {embedding.features.shape} was not computed by "
+                f"{self._name}; encode the image again."
+            )
+        return SamPlane(self._decoder, embedding, self._device)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """Run the image encoder on (1, 3, side, side)."""
+        features: Tensor = self._network.image_encoder(pixels)
+        return features.float()

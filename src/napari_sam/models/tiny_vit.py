@@ -1,0 +1,253 @@
+"""TinyViT-5M, MobileSAM's image encoder.
+
+Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision
+Transformers", ECCV 2022; as used by Zhang et al., "Faster Segment Anything"
+(MobileSAM), 2023.  Module names are those of the published checkpoints; every
+batch norm is folded into its convolution (:mod:`napari_sam.models.checkpoint`
+folds those of official files).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_sam.models.layers import Neck
+
+DIMS = (64, 128, 160, 320)
+DEPTHS = (2, 2, 6, 2)
+HEADS = (2, 4, 5, 10)
+WINDOWS = (7, 7, 14, 7)
+MLP_RATIO = 4
+EXPANSION = 4
+
+
+class ConvNorm(nn.Module):
+    """Convolution with its batch norm folded in, named ``c`` as in TinyViT."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(
+            inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (B, inputs, H, W)."""
+        return cast(Tensor, self.c(x))
+
+
+class PatchEmbed(nn.Module):
+    """Two stride-2 convolutions: (B, 3, S, S) to (B, dim, S / 4, S / 4)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.seq = nn.Sequential(
+            ConvNorm(3, dim // 2, 3, 2), nn.GELU(), ConvNorm(dim // 2, dim, 3, 2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed an image."""
+        return cast(Tensor, self.seq(x))
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck with a depthwise 3 × 3 convolution and a shortcut."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = dim * EXPANSION
+        self.conv1 = ConvNorm(dim, hidden, 1)
+        self.conv2 = ConvNorm(hidden, hidden, 3, groups=hidden)
+        self.conv3 = ConvNorm(hidden, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, dim, H, W) to the same."""
+        y = F.gelu(self.conv1(x))
+        y = F.gelu(self.conv2(y))
+        return F.gelu(x + self.conv3(y))
+
+
+class PatchMerging(nn.Module):
+    """Change the number of channels and, with stride 2, halve the resolution."""
+
+    def __init__(self, dim: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(dim, out, 1)
+        self.conv2 = ConvNorm(out, out, 3, stride, groups=out)
+        self.conv3 = ConvNorm(out, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, dim, H, W) to (B, out, H / stride, W / stride)."""
+        x = F.gelu(self.conv1(x))
+        return cast(Tensor, self.conv3(F.gelu(self.conv2(x))))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside one window, with a learnt bias per |dy|, |dx|.
+
+    ``attention_biases`` is (heads, window²): the published tables number the
+    offsets in order of first appearance of (|dy|, |dx|), which is raster order.
+    """
+
+    bias_index: Tensor
+
+    def __init__(self, dim: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, dim * 3)
+        self.proj = nn.Linear(dim, dim)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+        self.window = window
+        self.register_buffer("bias_index", torch.empty(0), persistent=False)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        """Fill the table of offsets, which no checkpoint stores."""
+        step = torch.arange(self.window)
+        row, col = (x.flatten() for x in torch.meshgrid(step, step, indexing="ij"))
+        row, col = (row[:, None] - row).abs(), (col[:, None] - col).abs()
+        self.bias_index = row * self.window + col
+
+    def bias(self) -> Tensor:
+        """Return the bias of every pair of positions, (heads, window², window²)."""
+        return self.attention_biases[:, self.bias_index]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within windows, (B, window², dim) to the same."""
+        batch, length, dim = x.shape
+        qkv = self.qkv(self.norm(x))
+        # One head's query, key and value lie next to each other.
+        q, k, v = (
+            qkv.view(batch, length, self.heads, 3, dim // self.heads)
+            .permute(3, 0, 2, 1, 4)
+            .unbind(0)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias().to(q.dtype))
+        y = y.transpose(1, 2).reshape(batch, length, dim)
+        return cast(Tensor, self.proj(y))
+
+
+class Mlp(nn.Module):
+    """Layer norm and two linear layers with a GELU between them."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, dim * MLP_RATIO)
+        self.fc2 = nn.Linear(dim * MLP_RATIO, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., dim) to the same."""
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(self.norm(x)))))
+
+
+class TinyViTBlock(nn.Module):
+    """Window attention, a depthwise 3 × 3 convolution, and an MLP."""
+
+    def __init__(self, dim: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(dim, heads, window)
+        self.local_conv = ConvNorm(dim, dim, 3, groups=dim)
+        self.mlp = Mlp(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to the same shape."""
+        height, width = x.shape[1:3]
+        x = x + _unwindow(
+            self.attn(_windows(x, self.window)), self.window, height, width
+        )
+        # A (B, H, W, C) tensor seen as (B, C, H, W) is channels-last already.
+        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return x + cast(Tensor, self.mlp(x))
+
+
+def _windows(x: Tensor, window: int) -> Tensor:
+    """Cut (B, H, W, C) into (B · windows, window², C), zero-padded."""
+    batch, height, width, dim = x.shape
+    down, right = -height % window, -width % window
+    if down or right:
+        x = F.pad(x, (0, 0, 0, right, 0, down))
+    rows, cols = (height + down) // window, (width + right) // window
+    x = x.view(batch, rows, window, cols, window, dim)
+    return x.transpose(2, 3).reshape(-1, window * window, dim)
+
+
+def _unwindow(x: Tensor, window: int, height: int, width: int) -> Tensor:
+    """Undo :func:`_windows`, dropping the padding."""
+    rows, cols = -(-height // window), -(-width // window)
+    x = x.view(-1, rows, cols, window, window, x.shape[-1])
+    x = x.transpose(2, 3).reshape(-1, rows * window, cols * window, x.shape[-1])
+    return x[:, :height, :width]
+
+
+class ConvStage(nn.Module):
+    """The first stage: convolutions only."""
+
+    def __init__(self, dim: int, depth: int, out: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(MBConv(dim) for _ in range(depth))
+        self.downsample = PatchMerging(dim, out, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H / 2, W / 2)."""
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.downsample(x))
+
+
+class AttentionStage(nn.Module):
+    """A stage of window-attention blocks, optionally followed by a merge."""
+
+    def __init__(
+        self, dim: int, depth: int, heads: int, window: int, merge: PatchMerging | None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            TinyViTBlock(dim, heads, window) for _ in range(depth)
+        )
+        self.downsample = merge
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, out, H / stride, W / stride)."""
+        x = x.permute(0, 2, 3, 1)
+        for block in self.blocks:
+            x = block(x)
+        x = x.permute(0, 3, 1, 2)
+        return x if self.downsample is None else cast(Tensor, self.downsample(x))
+
+
+class TinyViT(nn.Module):
+    """MobileSAM's image encoder, ``vit_t``.
+
+    Fully convolutional apart from its windows, so any input side that is a
+    multiple of 16 works.
+    """
+
+    patch = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(DIMS[0])
+        # The third merge keeps the resolution: the embedding is side / 16.
+        strides = (2, 2, 1)
+        self.layers = nn.ModuleList([ConvStage(DIMS[0], DEPTHS[0], DIMS[1])])
+        for i in (1, 2, 3):
+            merge = PatchMerging(DIMS[i], DIMS[i + 1], strides[i]) if i < 3 else None
+            self.layers.append(
+                AttentionStage(DIMS[i], DEPTHS[i], HEADS[i], WINDOWS[i], merge)
+            )
+        self.neck = Neck(DIMS[-1], 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode normalised RGB, (B, 3, S, S) to (B, 256, S / 16, S / 16)."""
+        x = self.patch_embed(x)
+        for layer in self.layers:
+            x = layer(x)
+        return cast(Tensor, self.neck(x))
