@@ -1,0 +1,76 @@
+"""What the parts of one controller share."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_error, show_info, show_warning
+
+from napari_sam.errors import SamError
+from napari_sam.viewer.settings import AnnotationSettings
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_sam.types import Plane
+    from napari_sam.viewer.labels import LabelsTarget
+    from napari_sam.viewer.objects import ObjectBook
+    from napari_sam.viewer.predict import PlaneEncoder
+    from napari_sam.viewer.worker import Runner
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class Context:
+    """The bound layers and the engine of one viewer; GUI thread only.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    runner : Runner
+        Its background thread.
+    settings : AnnotationSettings
+        What the user chose.
+    image : Image, optional
+        The layer that is segmented.
+    plane : Plane, optional
+        The plane of it that is on screen.
+    planes : PlaneEncoder, optional
+        Image and model together; None while either is missing.
+    target : LabelsTarget, optional
+        Where accepted objects go.
+    book : ObjectBook, optional
+        Which prompts made them.
+    """
+
+    viewer: ViewerModel
+    runner: Runner
+    settings: AnnotationSettings = field(default_factory=AnnotationSettings)
+    image: Image | None = None
+    plane: Plane | None = None
+    planes: PlaneEncoder | None = None
+    target: LabelsTarget | None = None
+    book: ObjectBook | None = None
+
+    def report(self, error: Exception) -> str:
+        """Show an error to the user and return it as one sentence.
+
+        A problem the user can fix is a warning; anything else is logged with
+        its traceback and shown as an error.
+        """
+        if isinstance(error, SamError):
+            show_warning(str(error))
+            return str(error)
+        logger.error("unexpected error", exc_info=error)
+        text = f"Unexpected {type(error).__name__}: {error} (details are in the log)"
+        show_error(text)
+        return text
+
+    def inform(self, text: str) -> None:
+        """Show a short note that needs no answer."""
+        show_info(text)

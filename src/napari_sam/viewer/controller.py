@@ -1,0 +1,651 @@
+"""One viewer, one controller: binds layers, follows the viewer, takes intents.
+
+The controller owns no pixels and shows nothing: images, labels and prompts live
+in napari's layers, the widget reads the controller's state.  All its methods
+are for the GUI thread.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_sam.core.engine import Engine
+from napari_sam.core.store import EmbeddingStore
+from napari_sam.errors import LabelsError, PromptError, SamError
+from napari_sam.types import MaskLevel, Plane, Progress, Region
+from napari_sam.viewer.annotator import Annotator
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.context import Context
+from napari_sam.viewer.coords import displayed_plane, layer_shape, world_to_data
+from napari_sam.viewer.everything import EverythingMode
+from napari_sam.viewer.keys import KeyBinder
+from napari_sam.viewer.labels import Commit, LabelsTarget, check_labels
+from napari_sam.viewer.layers import ROLE, is_ours, make_labels, selection_kept
+from napari_sam.viewer.objects import ObjectBook
+from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.prefetcher import SHOWN_SLOT, Prefetcher
+from napari_sam.viewer.settings import AnnotationSettings, Normalisation, Tool
+from napari_sam.viewer.source import snapshot
+from napari_sam.viewer.worker import Job, Priority, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from napari.utils.events import Event
+
+_MODES = {
+    Tool.POINT: ("points", "add"),
+    Tool.BOX: ("shapes", "add_rectangle"),
+    Tool.OUTLINE: ("shapes", "add_polygon_lasso"),
+    Tool.ELLIPSE: ("shapes", "add_ellipse"),
+    Tool.SCRIBBLE: ("shapes", "add_path"),
+    Tool.EDIT: ("points", "select"),
+}
+_HOVER_SECONDS = 0.02
+"""Shortest time between two hover predictions."""
+
+
+class Controller:
+    """Segment Anything in one viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer, or napari's public proxy of it.
+    runner : Runner
+        The background thread; closed with the controller.
+    store : EmbeddingStore, optional
+        Where embeddings are kept; the user's cache folder by default.
+    settings : AnnotationSettings, optional
+        First settings.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Something a panel shows has changed.
+    strip_changed : Signal()
+        Which planes are encoded has changed.
+    status_changed : Signal(str)
+        The status line.
+    """
+
+    changed = Signal()
+    strip_changed = Signal()
+    status_changed = Signal(str)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        runner: Runner,
+        *,
+        store: EmbeddingStore | None = None,
+        settings: AnnotationSettings | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self.context = Context(viewer, runner, settings or AnnotationSettings())
+        self.annotator = Annotator(self.context, self.new_labels)
+        self.prefetcher = Prefetcher(self.context)
+        self.everything = EverythingMode(self.context, self.new_labels)
+        self.status = "Loading the model."
+        self.model_name: str | None = None
+        self.tool = Tool.POINT
+        self.is_loading = False
+        self._engine: Engine | None = None
+        self._store = store
+        self._hover_held = False
+        self._last_hover = 0.0
+        self._closed = False
+        self._viewer_connections = ConnectionSet()
+        self._image_connections = ConnectionSet()
+        self._target_connections = ConnectionSet()
+        self._keys = KeyBinder(self)
+        self._connect()
+
+    # -- life ---------------------------------------------------------------
+
+    def _connect(self) -> None:
+        viewer, parts = self.viewer, self._viewer_connections
+        parts.connect(viewer.layers.events.removed, self._on_layer_removed)
+        parts.connect(viewer.dims.events.point, self._on_dims)
+        parts.connect(viewer.dims.events.order, self._on_dims)
+        parts.connect(viewer.dims.events.ndisplay, self._on_dims)
+        parts.connect(viewer.dims.events.ndim, self._on_dims)
+        parts.connect(self.annotator.changed, self.changed.emit)
+        parts.connect(self.everything.changed, self.changed.emit)
+        parts.connect(self.prefetcher.changed, self.strip_changed.emit)
+        parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
+        parts.connect(self.prefetcher.failed, self._on_failed)
+        parts.connect(self.annotator.status, self.set_status)
+        parts.connect(self.everything.status, self.set_status)
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
+        self._keys.bind_viewer(viewer)
+
+    def close(self, *_: object) -> None:
+        """Let go of the viewer; may be called any number of times.
+
+        The user's layers stay as they are; ours are removed.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.context.runner.close()
+        self._viewer_connections.clear()
+        self._image_connections.clear()
+        self._unbind_target()
+        self._keys.unbind()
+        for callbacks, ours in (
+            (self.viewer.mouse_drag_callbacks, self._on_press),
+            (self.viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if ours in callbacks:
+                callbacks.remove(ours)
+        self.everything.close()
+        self.annotator.close()
+        self.context.planes = None
+        self._engine = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
+    def set_status(self, text: str) -> None:
+        """Show a sentence in the status line."""
+        self.status = text
+        self.status_changed.emit(text)
+
+    @property
+    def settings(self) -> AnnotationSettings:
+        """What the user chose."""
+        return self.context.settings
+
+    def change_settings(self, **changes: Any) -> None:
+        """Change settings and redo what depends on them."""
+        before = self.context.settings
+        after = replace(before, **changes)
+        if after == before:
+            return
+        self.context.settings = after
+        if after.normalisation != before.normalisation:
+            self._renew_source()
+        if after.cleaning != before.cleaning:
+            self.annotator.recompute()
+        if after.live != before.live and after.live:
+            self.annotator.request()
+        if (after.min_area, after.min_score, after.min_stability) != (
+            before.min_area,
+            before.min_score,
+            before.min_stability,
+        ):
+            self.everything.refilter()
+        if not after.hover and not self._hover_held:
+            self.annotator.end_hover()
+        self.changed.emit()
+
+    # -- model --------------------------------------------------------------
+
+    def load_model(self, name: str = "mobile-sam", device: str = "auto") -> None:
+        """Load a model in the background; labels and prompts stay."""
+        self.model_name = name
+        self.is_loading = True
+        self.set_status(f"Loading model {name} …")
+        store = self._store
+
+        def work() -> Engine:
+            # Imports torch, which takes a second or two.
+            from napari_sam.models import load_model
+
+            return Engine(load_model(name, device=device), store or EmbeddingStore())
+
+        self.context.runner.submit(
+            Job(
+                work,
+                priority=Priority.PREDICT,
+                slot="model",
+                on_result=self.use_engine,
+                on_error=self._on_model_error,
+            )
+        )
+        self.changed.emit()
+
+    def use_engine(self, engine: Engine) -> None:
+        """Answer with this engine from now on."""
+        self._engine = engine
+        self._store = engine.store
+        self.model_name = engine.model.name
+        self.is_loading = False
+        self._renew_source()
+        self.changed.emit()
+
+    @property
+    def device(self) -> str | None:
+        """Device of the loaded model."""
+        return self._engine.model.device if self._engine is not None else None
+
+    def _on_model_error(self, error: Exception) -> None:
+        self.is_loading = False
+        if self._engine is not None:
+            self.model_name = self._engine.model.name
+        self.set_status(self.context.report(error))
+        self.changed.emit()
+
+    # -- image --------------------------------------------------------------
+
+    def choose_image(self, layer: Image | None) -> None:
+        """Segment this image from now on; labels stay as they are."""
+        context = self.context
+        if layer is context.image or (layer is not None and layer == context.image):
+            return
+        self._image_connections.clear()
+        self.annotator.discard_silently()
+        context.image = layer
+        context.plane = None
+        if layer is not None:
+            events = layer.events
+            for emitter in (events.data, events.scale, events.translate):
+                self._image_connections.connect(emitter, self._on_image_edited)
+            for name in ("rotate", "shear", "affine", "units"):
+                self._image_connections.connect(
+                    getattr(events, name), self._on_image_edited
+                )
+            for name in ("contrast_limits", "gamma", "colormap"):
+                self._image_connections.connect(
+                    getattr(events, name), self._on_appearance
+                )
+            self._ensure_layers()
+            self._drop_unfit_target()
+        self._renew_source()
+
+    def _drop_unfit_target(self) -> None:
+        """Keep the chosen labels if they fit the new image, else let them go."""
+        context = self.context
+        if context.target is None or context.image is None:
+            return
+        try:
+            check_labels(context.target.layer, context.image)
+        except LabelsError:
+            self.choose_labels(None)
+
+    def _renew_source(self) -> None:
+        """Pixels or model are other ones: take a new snapshot and start over."""
+        context = self.context
+        context.planes = None
+        self.prefetcher.reset()
+        self.everything.source_changed()
+        if context.image is not None and self._engine is not None:
+            others = [x for x in self.viewer.layers if isinstance(x, Image)]
+            try:
+                source = snapshot(context.image, context.settings.normalisation, others)
+                context.planes = PlaneEncoder(self._engine, source)
+            except SamError as error:
+                self.set_status(context.report(error))
+        context.plane = None
+        self._on_dims()
+        self.annotator.source_changed()
+        if context.image is None:
+            self.set_status("Open an image, or File → Open Sample → Segment Anything.")
+
+    def _on_image_edited(self) -> None:
+        image = self.context.image
+        if image is not None:
+            self.annotator.layers.follow(image)
+            self.annotator.preview.remove()
+            self._drop_unfit_target()
+            self._ensure_layers()
+            self._renew_source()
+
+    def _on_appearance(self) -> None:
+        if self.settings.normalisation is Normalisation.DISPLAYED:
+            self._renew_source()
+
+    def _ensure_layers(self) -> None:
+        image = self.context.image
+        if image is None:
+            return
+        shapes = self.annotator.layers.shapes
+        self.annotator.ensure_layers()
+        if self.annotator.layers.shapes is not shapes:
+            self._keys.bind_shapes(self.annotator.layers.shapes)
+
+    # -- labels -------------------------------------------------------------
+
+    def choose_labels(self, layer: Labels | None) -> None:
+        """Write accepted objects into this layer from now on.
+
+        Raises
+        ------
+        LabelsError
+            If the layer cannot take masks of the chosen image.
+        """
+        context = self.context
+        current = context.target.layer if context.target is not None else None
+        if layer is current or (layer is not None and layer == current):
+            return
+        if layer is not None and context.image is not None:
+            check_labels(layer, context.image)
+        self._unbind_target()
+        if layer is not None:
+            target = LabelsTarget(layer)
+            context.target, context.book = target, ObjectBook(layer)
+            connect = self._target_connections.connect
+            connect(target.undone, self._on_undone)
+            connect(target.redone, self._on_redone)
+            connect(layer.events.selected_label, self._on_label_selected)
+            connect(layer.events.data, self._on_labels_replaced)
+            self._count_labels(target)
+        self.annotator.target_changed()
+        self.changed.emit()
+
+    def new_labels(self) -> None:
+        """Add an empty Labels layer that matches the image, and write to it."""
+        if self.context.image is None:
+            raise LabelsError("There is no image to make a Labels layer for; open one.")
+        layer = make_labels(self.context.image)
+        with selection_kept(self.viewer):
+            self.viewer.add_layer(layer)
+            self._below_prompts(layer)
+        self.choose_labels(layer)
+
+    def _below_prompts(self, layer: Labels) -> None:
+        layers = self.viewer.layers
+        ours = [i for i, other in enumerate(layers) if is_ours(other)]
+        if ours and min(ours) < layers.index(layer):
+            layers.move(layers.index(layer), min(ours))
+
+    def _unbind_target(self) -> None:
+        self._target_connections.clear()
+        if self.context.target is not None:
+            self.context.target.close()
+        self.context.target = None
+        self.context.book = None
+
+    def _count_labels(self, target: LabelsTarget) -> None:
+        """Find the largest label in the background; big volumes take seconds."""
+
+        def done(largest: int) -> None:
+            target.known_max = max(largest, target.known_max or 0)
+            if self.context.target is target and self.annotator.is_empty:
+                self.annotator.target_changed()
+
+        self.context.runner.submit(
+            Job(
+                target.scan(),
+                priority=Priority.PREDICT,
+                slot="count",
+                on_result=done,
+                on_error=self._on_failed,
+            )
+        )
+
+    def _on_labels_replaced(self) -> None:
+        """Somebody assigned ``labels.data``: bind the layer anew."""
+        target = self.context.target
+        if target is None:
+            return
+        layer = target.layer
+        self._unbind_target()
+        try:
+            self.choose_labels(layer)
+        except LabelsError as error:
+            self.set_status(self.context.report(error))
+            self.changed.emit()
+
+    def _on_label_selected(self) -> None:
+        target = self.context.target
+        if target is None:
+            return
+        label = int(target.layer.selected_label)
+        if label <= (target.known_max or 0):
+            self.annotator.select_object(label)
+
+    def _on_undone(self, commit: Commit) -> None:
+        self.annotator.on_undone(commit)
+
+    def _on_redone(self, commit: Commit) -> None:
+        self.annotator.on_redone(commit)
+
+    # -- the viewer ---------------------------------------------------------
+
+    def _on_layer_removed(self, event: Event) -> None:
+        layer: Layer = event.value
+        context = self.context
+        if is_ours(layer):
+            self.annotator.layer_removed(layer)
+            if layer.metadata.get(ROLE) == "proposals":
+                self.everything.overlay.forget()
+        elif context.image is not None and layer == context.image:
+            self.choose_image(None)
+        elif context.target is not None and layer == context.target.layer:
+            self.choose_labels(None)
+
+    def _on_dims(self) -> None:
+        context = self.context
+        if context.image is None or context.image not in self.viewer.layers:
+            return
+        plane = displayed_plane(self.viewer, context.image)
+        if plane == context.plane:
+            return
+        context.plane = plane
+        self.prefetcher.show()
+        self.annotator.plane_changed()
+        self.everything.draw()
+        if plane is None:
+            self.set_status(
+                "Switch the viewer to 2-D to place prompts."
+                if self.viewer.dims.ndisplay != 2
+                else "The sliders are outside the image."
+            )
+        elif context.planes is not None:
+            self.set_status("Encoding this plane …")
+        self.changed.emit()
+
+    def _on_shown_ready(self) -> None:
+        if self.annotator.is_empty:
+            self.set_status("Click an object.  Ctrl-click marks background.")
+        self.changed.emit()
+
+    def _on_failed(self, error: Exception) -> None:
+        self.set_status(self.context.report(error))
+
+    def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
+        """Decide what a press makes, before the active layer sees it."""
+        modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
+        negative = "Control" in modifiers or "Meta" in modifiers
+        self.annotator.end_hover()
+        self.annotator.arm(negative=negative)
+        yield
+
+    def _on_move(self, viewer: object, event: Any) -> None:
+        if not (self.settings.hover or self._hover_held):
+            return
+        now = time.monotonic()
+        if now - self._last_hover < _HOVER_SECONDS:
+            return
+        self._last_hover = now
+        self._hover_at(event.position)
+
+    def _hover_at(self, world: Any) -> None:
+        context = self.context
+        if context.image is None or context.plane is None:
+            return
+        if not self.prefetcher.is_shown_ready:
+            return
+        point = world_to_data(self.viewer.dims, context.image, world)
+        row, column = context.plane.to_plane_point(point)
+        height, width = context.plane.shape(layer_shape(context.image))
+        if -0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5:
+            self.annotator.hover(row, column)
+        else:
+            self.annotator.end_hover()
+
+    # -- intents: keys, buttons, commands -----------------------------------
+
+    def choose_tool(self, tool: Tool) -> None:
+        """Activate the prompt layer and the mode of a tool."""
+        self.tool = tool
+        if self.context.image is None:
+            return
+        self._ensure_layers()
+        which, mode = _MODES[tool]
+        layers = self.annotator.layers
+        layer = layers.points if which == "points" else layers.shapes
+        if layer is not None:
+            self.viewer.layers.selection.active = layer
+            layer.visible = True
+            layer.mode = mode
+        self.annotator.arm()
+        self.changed.emit()
+
+    def accept(self) -> None:
+        """Write the preview into the labels and start the next object."""
+        self.annotator.accept()
+
+    def discard(self) -> None:
+        """Drop the current prompts and preview."""
+        self.annotator.discard()
+
+    def cycle_level(self) -> None:
+        """Show the next of the model's nested answers."""
+        self.annotator.cycle_level()
+
+    def set_level(self, level: MaskLevel) -> None:
+        """Show one of the model's nested answers."""
+        self.annotator.set_level(level)
+
+    def flip_polarity(self) -> None:
+        """Switch between marking objects and background."""
+        self.annotator.flip_polarity()
+
+    def remove_last_prompt(self) -> None:
+        """Take back the newest prompt."""
+        self.annotator.remove_last_prompt()
+
+    def hold_hover(self, held: bool) -> None:
+        """Show the mask under the cursor while a key is held."""
+        self._hover_held = held
+        if held:
+            self._hover_at(self.viewer.cursor.position)
+        elif not self.settings.hover:
+            self.annotator.end_hover()
+
+    def pick_under_cursor(self) -> None:
+        """Make the object under the cursor current again."""
+        target, plane = self.context.target, self.context.plane
+        if target is None or plane is None:
+            self.set_status("There are no labels to pick from yet.")
+            return
+        point = world_to_data(
+            self.viewer.dims, target.layer, self.viewer.cursor.position
+        )
+        row, column = (int(x + 0.5) for x in plane.to_plane_point(point))
+        here = Region(row, column, row + 1, column + 1)
+        whole = Region.whole(plane.shape(layer_shape(target.layer)))
+        if here.intersection(whole).is_empty:
+            return
+        label = int(target.read(plane, here)[0, 0])
+        if label > 0:
+            self.annotator.select_object(label)
+        else:
+            self.set_status("There is no object under the cursor.")
+
+    def segment_plane(self) -> None:
+        """Find all objects of the plane on screen."""
+        self._everything()
+
+    def segment_stack(self) -> None:
+        """Find all objects of all planes, one after another."""
+        self._everything(all_planes=True)
+
+    def segment_box(self) -> None:
+        """Find all objects inside the drawn rectangle."""
+        boxes = [p.box for p in self.annotator.prompts_here() if p.box is not None]
+        if not boxes:
+            self.set_status("Draw a box with the Box tool first.")
+            return
+        r0, c0, r1, c1 = boxes[-1]
+        region = Region(
+            max(0, round(r0)), max(0, round(c0)), round(r1) + 1, round(c1) + 1
+        )
+        self.annotator.discard()
+        self._everything(region=region)
+
+    def _everything(self, **options: Any) -> None:
+        try:
+            self.everything.run(**options)
+        except PromptError as error:
+            self.set_status(self.context.report(error))
+
+    def encode_stack(self) -> None:
+        """Encode all planes of the stack in the background."""
+        self.prefetcher.request_whole_stack(True)
+
+    def go_to(self, position: int) -> None:
+        """Move the viewer to a plane of the stack."""
+        context, axis = self.context, self.prefetcher.strip.axis
+        if context.image is None or context.plane is None or axis is None:
+            return
+        point = context.plane.moved(axis, position).to_array_point(0.0, 0.0)
+        world = context.image.data_to_world(point)
+        offset = self.viewer.dims.ndim - context.image.ndim
+        self.viewer.dims.set_point(axis + offset, world[axis])
+
+    # -- activity -----------------------------------------------------------
+
+    @property
+    def activity(self) -> Progress | None:
+        """What is going on, if it may take more than half a second."""
+        if self.is_loading:
+            return Progress(0, 0, "loading the model")
+        if self.everything.progress is not None:
+            return self.everything.progress
+        if self.context.plane is not None and self.context.planes is not None:
+            if self.context.runner.is_busy(SHOWN_SLOT):
+                return Progress(0, 0, "encoding this plane")
+            strip = self.prefetcher.strip
+            if self.prefetcher.is_whole_stack and not strip.ready.all():
+                return self.prefetcher.progress
+        return None
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether `cancel` would stop something."""
+        return self.everything.is_running or (
+            self.prefetcher.is_whole_stack and not self.prefetcher.strip.ready.all()
+        )
+
+    def cancel(self) -> None:
+        """Stop everything mode (keeping what it found) or encoding the stack."""
+        if self.everything.is_running:
+            self.everything.cancel()
+            self.set_status("Stopping …")
+        else:
+            self.prefetcher.request_whole_stack(False)
+
+    @property
+    def plane_text(self) -> str:
+        """Where the plane on screen is, in words: ``z 12 of 64``."""
+        image, plane = self.context.image, self.context.plane
+        if image is None or plane is None:
+            return ""
+        return _plane_text(image, plane)
+
+
+def _plane_text(image: Image, plane: Plane) -> str:
+    shape = layer_shape(image)
+    parts = []
+    for axis, (name, index) in enumerate(
+        zip(image.axis_labels, plane.index, strict=True)
+    ):
+        if index is not None:
+            # Axes without a name are labelled "-3", "-2", "-1" by napari.
+            known = not str(name).lstrip("-").isdigit()
+            parts.append(f"{name if known else 'plane'} {index + 1} of {shape[axis]}")
+    return ", ".join(parts)

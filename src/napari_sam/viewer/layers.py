@@ -1,0 +1,455 @@
+"""The layers this plugin owns: prompts, preview, proposals.
+
+Layers are known by identity and by a role kept in their metadata, never by
+name, so renaming one changes nothing.  Each copies the image's whole transform:
+prompt coordinates *are* image indices.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from napari.layers import Labels, Points, Shapes
+from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.transforms import Affine
+
+from napari_sam.types import MaskCrop, Plane, Region
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+
+ROLE = "napari_sam_role"
+POSITIVE, NEGATIVE = "positive", "negative"
+COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
+PREVIEW_COLOUR = "#ffdc00"
+_CYCLE = [PREVIEW_COLOUR, "#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70"]
+
+
+def transform_of(image: Layer) -> dict[str, Any]:
+    """Return the layer's complete transform, as arguments for a new layer."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+        "axis_labels": image.axis_labels,
+    }
+
+
+def copy_transform(image: Layer, layer: Layer) -> None:
+    """Give a layer of ours the image's transform."""
+    for name, value in transform_of(image).items():
+        setattr(layer, name, value)
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether the plugin made this layer for itself."""
+    return ROLE in layer.metadata
+
+
+@contextmanager
+def selection_kept(viewer: ViewerModel) -> Iterator[None]:
+    """Restore the active layer after layers were added."""
+    active = viewer.layers.selection.active
+    try:
+        yield
+    finally:
+        if active is not None and active in viewer.layers:
+            viewer.layers.selection.active = active
+
+
+def axes_text(axes: tuple[int, int]) -> str:
+    """Return displayed axes as they are written into a layer's features."""
+    return f"{axes[0]},{axes[1]}"
+
+
+def _axes(text: Any, ndim: int) -> tuple[int, int]:
+    # Rows added by hand or by a script may lack the column's value.
+    try:
+        first, second = (int(a) for a in str(text).split(","))
+    except ValueError:
+        return ndim - 2, ndim - 1
+    if first == second or not (0 <= first < ndim and 0 <= second < ndim):
+        return ndim - 2, ndim - 1
+    return first, second
+
+
+def _features(rows: Sequence[tuple[bool, tuple[int, int]]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "prompt": pd.Series(
+                [POSITIVE if p else NEGATIVE for p, _ in rows], dtype=str
+            ),
+            "axes": pd.Series([axes_text(a) for _, a in rows], dtype=str),
+        }
+    )
+
+
+def make_points(image: Image) -> Points:
+    """Return an empty prompt Points layer for an image."""
+    axes = (image.ndim - 2, image.ndim - 1)
+    layer = Points(
+        np.empty((0, image.ndim)),
+        ndim=image.ndim,
+        name="SAM points",
+        features=_features([]),
+        feature_defaults={"prompt": POSITIVE, "axes": axes_text(axes)},
+        face_color="prompt",
+        face_color_cycle=COLOURS,
+        border_color="white",
+        border_width=0.12,
+        size=_point_size(image),
+        metadata={ROLE: "points"},
+        **transform_of(image),
+    )
+    layer.mode = "add"
+    return layer
+
+
+def _point_size(image: Image) -> float:
+    """Data-unit diameter that is easy to hit: about 1/60 of the plane."""
+    return max(2.0, float(np.median(layer_shape(image)[-2:])) / 60)
+
+
+def make_shapes(image: Image) -> Shapes:
+    """Return an empty prompt Shapes layer for an image."""
+    axes = (image.ndim - 2, image.ndim - 1)
+    return Shapes(
+        ndim=image.ndim,
+        name="SAM shapes",
+        features=_features([]),
+        feature_defaults={"prompt": POSITIVE, "axes": axes_text(axes)},
+        edge_color=COLOURS[POSITIVE],
+        face_color="transparent",
+        edge_width=max(1.0, _point_size(image) / 6),
+        metadata={ROLE: "shapes"},
+        **transform_of(image),
+    )
+
+
+def read_points(layer: Points) -> tuple[PointItem, ...]:
+    """Return the rows of the prompt Points layer."""
+    features = layer.features
+    return tuple(
+        PointItem(
+            tuple(float(x) for x in position),
+            str(prompt) != NEGATIVE,
+            _axes(axes, layer.ndim),
+        )
+        for position, prompt, axes in zip(
+            layer.data, features["prompt"], features["axes"], strict=True
+        )
+    )
+
+
+def read_shapes(layer: Shapes) -> tuple[ShapeItem, ...]:
+    """Return the rows of the prompt Shapes layer."""
+    features = layer.features
+    return tuple(
+        ShapeItem(
+            np.asarray(vertices, dtype=float),
+            str(kind),
+            str(prompt) != NEGATIVE,
+            _axes(axes, layer.ndim),
+        )
+        for vertices, kind, prompt, axes in zip(
+            layer.data,
+            layer.shape_type,
+            features["prompt"],
+            features["axes"],
+            strict=False,
+        )
+    )
+
+
+def write_points(layer: Points, points: Sequence[PointItem]) -> None:
+    """Replace the contents of the prompt Points layer."""
+    layer.selected_data = set()
+    layer.data = np.array([p.position for p in points], float).reshape(-1, layer.ndim)
+    if points:
+        # An empty table would turn the layer's defaults into NaN.
+        layer.features = _features([(p.positive, p.axes) for p in points])
+        layer.refresh_colors()
+
+
+def write_shapes(layer: Shapes, shapes: Sequence[ShapeItem]) -> None:
+    """Replace the contents of the prompt Shapes layer."""
+    # Assigning an empty list would leave the features of the old shapes behind.
+    layer.selected_data = set(range(layer.nshapes))
+    layer.remove_selected()
+    if shapes:
+        layer.add([s.vertices for s in shapes], shape_type=[s.kind for s in shapes])
+        layer.features = _features([(s.positive, s.axes) for s in shapes])
+    layer.selected_data = set()
+    colour_shapes(layer)
+
+
+def colour_shapes(layer: Shapes) -> None:
+    """Colour each shape by its polarity."""
+    if layer.nshapes:
+        prompts = [str(p) for p in layer.features["prompt"]]
+        wanted = [COLOURS.get(p, COLOURS[POSITIVE]) for p in prompts]
+        layer.edge_color = wanted[: layer.nshapes]
+
+
+def sync_recoloured_points(layer: Points) -> bool:
+    """Take over polarities from colours the user picked for points.
+
+    Returns
+    -------
+    bool
+        Whether any polarity changed.
+    """
+    if not len(layer.data):
+        return False
+    colours = np.asarray(layer.face_color)
+    shown = np.where(colours[:, 0] > colours[:, 1], NEGATIVE, POSITIVE)
+    current = layer.features["prompt"].to_numpy(dtype=str)
+    if np.array_equal(shown, current):
+        return False
+    features = layer.features.copy()
+    features["prompt"] = pd.Series(shown.astype(str), dtype=str, index=features.index)
+    layer.features = features
+    layer.refresh_colors()
+    return True
+
+
+def make_labels(image: Image, name: str | None = None) -> Labels:
+    """Return an empty Labels layer on the image's grid.
+
+    ``uint16`` holds 65,535 objects at half the memory of napari's default.
+    """
+    return Labels(
+        np.zeros(layer_shape(image), np.uint16),
+        name=name or f"{image.name} labels",
+        **transform_of(image),
+    )
+
+
+class PlaneOverlay:
+    """A Labels layer of ours that covers one plane of the image.
+
+    It has length 1 along the axes that are not displayed and sits at the
+    plane's position, so that it costs one plane of bytes for any stack and
+    napari hides it on all other planes.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Where to show it.
+    name, role : str
+        Layer name and metadata role.
+    opacity : float
+        Opacity of the layer.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, name: str, role: str, opacity: float
+    ) -> None:
+        self._viewer = viewer
+        self._name = name
+        self._role = role
+        self._opacity = opacity
+        self.layer: Labels | None = None
+        self._plane: Plane | None = None
+        self._dirty = Region(0, 0, 0, 0)
+
+    def show(
+        self, image: Image, plane: Plane, masks: Sequence[tuple[int, MaskCrop]]
+    ) -> None:
+        """Replace what is shown by masks with their values (1 to 255)."""
+        layer = self._ensure(image, plane)
+        view = self._plane_view(layer, plane)
+        view[self._dirty.slices] = 0
+        dirty = Region(0, 0, 0, 0)
+        whole = Region.whole((view.shape[0], view.shape[1]))
+        for value, crop in masks:
+            region = crop.region.intersection(whole)
+            if region.is_empty:
+                continue
+            inner = region.shifted(-crop.region.row0, -crop.region.col0)
+            view[region.slices][crop.mask[inner.slices]] = value
+            dirty = dirty.union(region)
+        self._dirty = dirty
+        layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def clear(self) -> None:
+        """Show nothing; the layer stays."""
+        if self.layer is None or self._plane is None or self._dirty.is_empty:
+            return
+        self._plane_view(self.layer, self._plane)[self._dirty.slices] = 0
+        self._dirty = Region(0, 0, 0, 0)
+        self.layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def remove(self) -> None:
+        """Take the layer out of the viewer."""
+        layer, self.layer, self._plane = self.layer, None, None
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def forget(self) -> None:
+        """Note that somebody else removed the layer."""
+        self.layer, self._plane = None, None
+
+    def _ensure(self, image: Image, plane: Plane) -> Labels:
+        shape = tuple(
+            n if i is None else 1
+            for n, i in zip(layer_shape(image), plane.index, strict=True)
+        )
+        if self.layer is not None and self.layer.data.shape == shape:
+            if plane != self._plane:
+                view = self._plane_view(self.layer, plane)
+                view[...] = 0
+                self._dirty = Region(0, 0, 0, 0)
+                self._place(self.layer, image, plane)
+            self._plane = plane
+            return self.layer
+        self.remove()
+        colours: dict[int | None, Any] = {
+            n: _CYCLE[(n - 1) % len(_CYCLE)] for n in range(1, 256)
+        }
+        layer = Labels(
+            np.zeros(shape, np.uint8),
+            name=self._name,
+            opacity=self._opacity,
+            colormap=DirectLabelColormap(
+                color_dict={None: PREVIEW_COLOUR, 0: "transparent", **colours}
+            ),
+            metadata={ROLE: self._role},
+            **transform_of(image),
+        )
+        self._place(layer, image, plane)
+        layer.mode = "pan_zoom"
+        self.layer, self._plane, self._dirty = layer, plane, Region(0, 0, 0, 0)
+        with selection_kept(self._viewer):
+            self._viewer.add_layer(layer)
+            self._below_prompts(layer)
+        return layer
+
+    def _below_prompts(self, layer: Labels) -> None:
+        layers = self._viewer.layers
+        at = [
+            i
+            for i, other in enumerate(layers)
+            if other.metadata.get(ROLE) in ("points", "shapes")
+        ]
+        if at:
+            layers.move(layers.index(layer), min(at))
+
+    @staticmethod
+    def _place(layer: Labels, image: Image, plane: Plane) -> None:
+        offset = np.array([0.0 if i is None else float(i) for i in plane.index])
+        linear = Affine(
+            scale=image.scale, rotate=image.rotate, shear=image.shear
+        ).linear_matrix
+        layer.translate = np.asarray(image.translate) + linear @ offset
+
+    @staticmethod
+    def _plane_view(layer: Labels, plane: Plane) -> npt.NDArray[np.uint8]:
+        index = tuple(slice(None) if i is None else 0 for i in plane.index)
+        view = layer.data[index]
+        rows_first: npt.NDArray[np.uint8] = view.T if plane.is_transposed else view
+        return rows_first
+
+
+class PromptLayers:
+    """The SAM points and SAM shapes layers of one viewer.
+
+    Both are made on demand and made again if the user deletes them.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self.points: Points | None = None
+        self.shapes: Shapes | None = None
+
+    def ensure(self, image: Image) -> bool:
+        """Make missing layers, and replace those of another dimensionality.
+
+        Returns
+        -------
+        bool
+            Whether a layer was made, so that the caller connects to it.
+        """
+        made = False
+        if self.shapes is None or self.shapes.ndim != image.ndim:
+            self._drop(self.shapes)
+            self.shapes = make_shapes(image)
+            self._add(self.shapes)
+            made = True
+        if self.points is None or self.points.ndim != image.ndim:
+            self._drop(self.points)
+            self.points = make_points(image)
+            self._add(self.points)
+            made = True
+        return made
+
+    def follow(self, image: Image) -> None:
+        """Take over the image's transform after it changed."""
+        for layer in (self.points, self.shapes):
+            if layer is not None:
+                copy_transform(image, layer)
+
+    def read(self) -> PromptItems:
+        """Return everything in the two layers."""
+        return PromptItems(
+            read_points(self.points) if self.points is not None else (),
+            read_shapes(self.shapes) if self.shapes is not None else (),
+        )
+
+    def write(self, items: PromptItems) -> None:
+        """Replace the contents of the two layers."""
+        if self.points is not None:
+            write_points(self.points, items.points)
+        if self.shapes is not None:
+            write_shapes(self.shapes, items.shapes)
+
+    def set_defaults(self, positive: bool, axes: tuple[int, int]) -> None:
+        """Polarity and axes of the next prompt.
+
+        napari overwrites a layer's defaults whenever something is selected, so
+        this is called right before each press.
+        """
+        defaults = {
+            "prompt": POSITIVE if positive else NEGATIVE,
+            "axes": axes_text(axes),
+        }
+        for layer in (self.points, self.shapes):
+            if layer is not None:
+                layer.feature_defaults = defaults
+
+    def forget(self, layer: Layer) -> bool:
+        """Note that a layer was removed; True if it was one of ours."""
+        if self.points is not None and layer == self.points:
+            self.points = None
+            return True
+        if self.shapes is not None and layer == self.shapes:
+            self.shapes = None
+            return True
+        return False
+
+    def remove(self) -> None:
+        """Take both layers out of the viewer."""
+        points, self.points = self.points, None
+        shapes, self.shapes = self.shapes, None
+        self._drop(points)
+        self._drop(shapes)
+
+    def _add(self, layer: Layer) -> None:
+        with selection_kept(self._viewer):
+            self._viewer.add_layer(layer)
+
+    def _drop(self, layer: Layer | None) -> None:
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)

@@ -1,0 +1,256 @@
+"""What the prompt layers say, as prompt sets: pure functions of their contents.
+
+The Points layer holds clicks; the Shapes layer holds boxes (rectangles), rough
+outlines (polygons, ellipses) and scribbles (lines, open paths).  Both have one
+row of features per item: whether it is positive, and which axes were on screen
+when it was placed, so that a click made in an XY plane does not count for the
+XZ plane that happens to pass through it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.draw import polygon as fill_polygon
+
+from napari_sam.types import (
+    Box,
+    MaskCrop,
+    Plane,
+    PointPrompt,
+    PromptSet,
+    Region,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+SCRIBBLE_POINTS = 8
+"""Most points a scribble is sampled to; more add time, not accuracy."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PointItem:
+    """One row of the Points layer."""
+
+    position: tuple[float, ...]
+    positive: bool
+    axes: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShapeItem:
+    """One shape: vertices (N, ndim) in data coordinates and its napari type."""
+
+    vertices: npt.NDArray[np.float64]
+    kind: str
+    positive: bool
+    axes: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptItems:
+    """Everything in the two prompt layers."""
+
+    points: tuple[PointItem, ...] = ()
+    shapes: tuple[ShapeItem, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether both layers are empty."""
+        return not self.points and not self.shapes
+
+    def planes(self) -> tuple[Plane, ...]:
+        """Every plane that holds a prompt, in order of first appearance."""
+        found: dict[Plane, None] = {}
+        for point in self.points:
+            found[_plane_of(point.position, point.axes)] = None
+        for shape in self.shapes:
+            found[_plane_of(shape.vertices.mean(axis=0), shape.axes)] = None
+        return tuple(found)
+
+
+def _plane_of(position: Sequence[float], axes: tuple[int, int]) -> Plane:
+    index = tuple(
+        None if a in axes else int(np.floor(x + 0.5)) for a, x in enumerate(position)
+    )
+    return Plane(axes, index)
+
+
+def _on_plane(position: npt.ArrayLike, axes: tuple[int, int], plane: Plane) -> bool:
+    return set(axes) == set(plane.displayed) and plane.contains(position)
+
+
+def plane_prompts(
+    items: PromptItems, plane: Plane, shape: tuple[int, int]
+) -> tuple[PromptSet, ...]:
+    """Prompt sets of one plane: one per object.
+
+    With at most one box there is one object, made of everything on the plane.
+    With several boxes there is one object per box; points, scribbles and
+    outlines go to the smallest box that contains them, or to every box if none
+    does and they are negative.
+
+    Parameters
+    ----------
+    items : PromptItems
+        Contents of the prompt layers.
+    plane : Plane
+        The plane on screen.
+    shape : tuple of int
+        Height and width of that plane, for rasterising outlines.
+
+    Returns
+    -------
+    tuple of PromptSet
+        Empty when the plane holds no prompt.
+    """
+    points = [
+        PointPrompt(*plane.to_plane_point(p.position), positive=p.positive)
+        for p in items.points
+        if _on_plane(p.position, p.axes, plane)
+    ]
+    boxes: list[Box] = []
+    outlines: list[MaskCrop] = []
+    for item in items.shapes:
+        if not _on_plane(item.vertices.mean(axis=0), item.axes, plane):
+            continue
+        vertices = item.vertices[:, list(plane.displayed)]
+        if item.kind == "rectangle" and item.positive:
+            boxes.append(_box_of(vertices))
+        elif item.kind in ("line", "path"):
+            points.extend(
+                PointPrompt(r, c, item.positive) for r, c in sample_path(vertices)
+            )
+        elif item.positive:
+            outline = rasterise(vertices, item.kind, shape)
+            if outline.area:
+                outlines.append(outline)
+        else:
+            row, column = vertices.mean(axis=0)
+            points.append(PointPrompt(float(row), float(column), positive=False))
+    if len(boxes) <= 1:
+        if not (points or boxes or outlines):
+            return ()
+        mask = _union(outlines) if outlines else None
+        return (PromptSet(tuple(points), boxes[0] if boxes else None, mask),)
+    return _one_per_box(boxes, points, outlines)
+
+
+def _one_per_box(
+    boxes: list[Box], points: list[PointPrompt], outlines: list[MaskCrop]
+) -> tuple[PromptSet, ...]:
+    own_points: list[list[PointPrompt]] = [[] for _ in boxes]
+    own_masks: list[list[MaskCrop]] = [[] for _ in boxes]
+    for point in points:
+        owner = _smallest_box(boxes, point.row, point.column)
+        if owner is not None:
+            own_points[owner].append(point)
+        elif not point.positive:
+            for group in own_points:
+                group.append(point)
+    for outline in outlines:
+        r = outline.region
+        owner = _smallest_box(boxes, (r.row0 + r.row1) / 2, (r.col0 + r.col1) / 2)
+        if owner is not None:
+            own_masks[owner].append(outline)
+    return tuple(
+        PromptSet(tuple(pts), box, _union(masks) if masks else None)
+        for box, pts, masks in zip(boxes, own_points, own_masks, strict=True)
+    )
+
+
+def _smallest_box(boxes: list[Box], row: float, column: float) -> int | None:
+    inside = [
+        ((b[2] - b[0]) * (b[3] - b[1]), i)
+        for i, b in enumerate(boxes)
+        if b[0] <= row <= b[2] and b[1] <= column <= b[3]
+    ]
+    return min(inside)[1] if inside else None
+
+
+def _box_of(vertices: npt.NDArray[np.float64]) -> Box:
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _union(masks: list[MaskCrop]) -> MaskCrop:
+    region = masks[0].region
+    for mask in masks[1:]:
+        region = region.union(mask.region)
+    out = np.zeros(region.shape, bool)
+    for mask in masks:
+        view = out[mask.region.shifted(-region.row0, -region.col0).slices]
+        view |= mask.mask
+    return MaskCrop(out, region)
+
+
+def sample_path(
+    vertices: npt.NDArray[np.float64], most: int = SCRIBBLE_POINTS
+) -> list[tuple[float, float]]:
+    """Points at equal distances along a path, ends inset by half a step.
+
+    Parameters
+    ----------
+    vertices : float array (N, 2)
+        Rows and columns of the path.
+    most : int
+        Largest number of points; a shorter path gets one per 10 pixels.
+
+    Returns
+    -------
+    list of (row, column)
+    """
+    steps = np.linalg.norm(np.diff(vertices, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    length = along[-1]
+    if length == 0:
+        return [(float(vertices[0, 0]), float(vertices[0, 1]))]
+    count = int(np.clip(np.ceil(length / 10), 1, most))
+    at = (np.arange(count) + 0.5) * length / count
+    rows = np.interp(at, along, vertices[:, 0])
+    columns = np.interp(at, along, vertices[:, 1])
+    return [(float(r), float(c)) for r, c in zip(rows, columns, strict=True)]
+
+
+def rasterise(
+    vertices: npt.NDArray[np.float64], kind: str, shape: tuple[int, int]
+) -> MaskCrop:
+    """Fill an outline.
+
+    Parameters
+    ----------
+    vertices : float array (N, 2)
+        Rows and columns; for an ellipse napari gives the four corners of the
+        (possibly rotated) rectangle around it.
+    kind : str
+        ``"ellipse"``, ``"polygon"`` or ``"rectangle"``.
+    shape : tuple of int
+        Height and width of the plane; the outline is cut at its border.
+    """
+    if kind == "ellipse" and len(vertices) == 4:
+        centre = vertices.mean(axis=0)
+        half_a = (vertices[1] - vertices[0]) / 2
+        half_b = (vertices[3] - vertices[0]) / 2
+        angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
+        vertices = centre + np.cos(angle) * half_a + np.sin(angle) * half_b
+    low = np.floor(vertices.min(axis=0)).astype(int)
+    high = np.ceil(vertices.max(axis=0)).astype(int) + 1
+    region = Region(
+        max(0, int(low[0])),
+        max(0, int(low[1])),
+        min(shape[0], int(high[0])),
+        min(shape[1], int(high[1])),
+    )
+    if region.is_empty:
+        return MaskCrop(np.zeros((0, 0), bool), Region(0, 0, 0, 0))
+    mask = np.zeros(region.shape, bool)
+    rows, columns = fill_polygon(
+        vertices[:, 0] - region.row0, vertices[:, 1] - region.col0, shape=region.shape
+    )
+    mask[rows, columns] = True
+    return MaskCrop(mask, region).tight()

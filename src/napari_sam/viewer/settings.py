@@ -1,0 +1,63 @@
+"""What the user chose in the dock widget: one frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.masks import OverlapPolicy, PostProcessing
+
+
+class Normalisation(StrEnum):
+    """How pixels become the RGB image that the model sees."""
+
+    PERCENTILE = "percentile"
+    DISPLAYED = "as displayed"
+
+
+class Tool(StrEnum):
+    """What a mouse press in the canvas makes."""
+
+    POINT = "point"
+    BOX = "box"
+    OUTLINE = "outline"
+    ELLIPSE = "ellipse"
+    SCRIBBLE = "scribble"
+    EDIT = "edit"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationSettings:
+    """Everything the dock widget lets the user choose.
+
+    Parameters
+    ----------
+    policy : OverlapPolicy
+        What happens where a new object meets labelled pixels.
+    cleaning : PostProcessing
+        Applied to every previewed mask.
+    live : bool
+        Write the result into the labels as it changes, without an accept.
+    hover : bool
+        Show the mask under the cursor before clicking.
+    normalisation : Normalisation
+        How pixels become RGB.
+    prefetch : bool
+        Encode neighbouring planes while idle.
+    everything : EverythingSettings
+        Grid and thresholds of everything mode.
+    min_area, min_score, min_stability : number
+        Live filters of everything mode's proposals.
+    """
+
+    policy: OverlapPolicy = OverlapPolicy.KEEP
+    cleaning: PostProcessing = field(default_factory=PostProcessing)
+    live: bool = False
+    hover: bool = False
+    normalisation: Normalisation = Normalisation.PERCENTILE
+    prefetch: bool = True
+    everything: EverythingSettings = field(default_factory=EverythingSettings)
+    min_area: int = 20
+    min_score: float = 0.80
+    min_stability: float = 0.90

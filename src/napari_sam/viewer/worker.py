@@ -1,0 +1,342 @@
+"""One background thread per viewer, and the order in which it works.
+
+The GUI thread never runs the model.  One thread does, one step at a time, and
+always takes the most urgent step: a click before the plane on screen, that
+before everything mode, that before prefetch.  Long jobs are generators; each
+``yield`` is a point where something more urgent may go first.
+
+On Linux the thread (and the compute threads torch starts from it) runs at a
+lower scheduling priority, so that the GUI gets a core whenever it wants one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import inspect
+import itertools
+import logging
+import os
+import sys
+import threading
+import time
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+logger = logging.getLogger(__name__)
+
+NICENESS = 10
+"""Added to the worker thread's nice value where the system has one per thread."""
+
+
+class Priority(IntEnum):
+    """Order of work; lower runs first."""
+
+    PREDICT = 0
+    SHOWN = 1
+    HOVER = 2
+    EVERYTHING = 3
+    PREFETCH = 4
+
+
+class Job:
+    """A unit of background work and what to do with its outcome.
+
+    Parameters
+    ----------
+    work : callable
+        Takes no argument; returns the result, or a generator whose yielded
+        values go to ``on_yield`` and whose return value is the result.  Runs in
+        the worker and must not touch napari.
+    on_result, on_yield, on_error, on_end : callable, optional
+        Called in the GUI thread.  ``on_end`` is called last, whatever happened,
+        unless the job was superseded before it began.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], Any],
+        *,
+        priority: Priority,
+        slot: str = "",
+        delay: float = 0.0,
+        on_result: Callable[[Any], None] | None = None,
+        on_yield: Callable[[Any], None] | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self.work = work
+        self.priority = priority
+        self.slot = slot
+        self.delay = delay
+        self.on_result = on_result
+        self.on_yield = on_yield
+        self.on_error = on_error
+        self.on_end = on_end
+        self._cancelled = threading.Event()
+        self._generator: Generator[Any, None, Any] | None = None
+
+    def cancel(self) -> None:
+        """Ask the job to stop: its generator is closed, its result dropped."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
+    def step(self) -> tuple[bool, Any]:
+        """Run until the next yield or the end: ``(finished, value)``."""
+        if self._generator is None:
+            outcome = self.work()
+            if not inspect.isgenerator(outcome):
+                return True, outcome
+            self._generator = cast("Generator[Any, None, Any]", outcome)
+        try:
+            return False, next(self._generator)
+        except StopIteration as stop:
+            return True, stop.value
+
+    def close(self) -> None:
+        """Close an unfinished generator, running its ``finally`` blocks."""
+        if self._generator is not None:
+            self._generator.close()
+
+
+class Runner(Protocol):
+    """Runs jobs; `ThreadRunner` in a window, `SyncRunner` in scripts and tests."""
+
+    def submit(self, job: Job) -> Job:
+        """Queue a job; one with the same non-empty slot replaces it."""
+
+    def cancel(self, slot: str) -> None:
+        """Cancel the queued or running job of a slot."""
+
+    def is_busy(self, slot: str | None = None) -> bool:
+        """Whether a job (of that slot) is queued or running."""
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Cancel everything and wait a bounded time for the running step."""
+
+
+class SyncRunner:
+    """Runs each job to its end at once, in the calling thread.
+
+    A job submitted by another job's callback runs after that job has ended.
+    """
+
+    def __init__(self) -> None:
+        self._queue: list[Job] = []
+        self._running = False
+        self._closed = False
+
+    def submit(self, job: Job) -> Job:
+        """Run the job, or queue it behind the one that is running."""
+        if self._closed:
+            job.cancel()
+            return job
+        if job.slot:
+            self.cancel(job.slot)
+        self._queue.append(job)
+        if not self._running:
+            self._running = True
+            try:
+                while self._queue:
+                    self._queue.sort(key=lambda j: j.priority)
+                    self._run(self._queue.pop(0))
+            finally:
+                self._running = False
+        return job
+
+    def _run(self, job: Job) -> None:
+        if job.cancelled:
+            return
+        try:
+            finished = False
+            while not finished and not job.cancelled:
+                finished, value = job.step()
+                callback = job.on_result if finished else job.on_yield
+                if callback is not None and not job.cancelled:
+                    callback(value)
+        except Exception as error:
+            if job.on_error is None:
+                raise
+            job.on_error(error)
+        finally:
+            job.close()
+            if job.on_end is not None:
+                job.on_end()
+
+    def cancel(self, slot: str) -> None:
+        """Cancel queued jobs of the slot."""
+        for job in self._queue:
+            if job.slot == slot:
+                job.cancel()
+        self._queue = [j for j in self._queue if not j.cancelled]
+
+    def is_busy(self, slot: str | None = None) -> bool:
+        """Whether such a job is queued."""
+        return any(slot is None or j.slot == slot for j in self._queue)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Drop the queue."""
+        del timeout
+        self._closed = True
+        self._queue.clear()
+
+
+class ThreadRunner:
+    """One daemon thread that always takes the most urgent step next.
+
+    Parameters
+    ----------
+    deliver : callable
+        Takes a function without arguments and has it run in the GUI thread,
+        in order.
+    """
+
+    def __init__(self, deliver: Callable[[Callable[[], None]], None]) -> None:
+        self._deliver = deliver
+        self._lock = threading.Condition()
+        # (priority, order, due time, job); heap order is priority, then age.
+        self._heap: list[tuple[int, int, float, Job]] = []
+        self._running: Job | None = None
+        self._order = itertools.count()
+        self._closed = False
+        self._thread = threading.Thread(
+            target=self._loop, name="napari-sam worker", daemon=True
+        )
+        self._thread.start()
+
+    def submit(self, job: Job) -> Job:
+        """Queue a job; thread-safe."""
+        with self._lock:
+            if self._closed:
+                job.cancel()
+                return job
+            if job.slot:
+                self._cancel_locked(job.slot)
+            due = time.monotonic() + job.delay
+            heapq.heappush(self._heap, (job.priority, next(self._order), due, job))
+            self._lock.notify()
+        return job
+
+    def cancel(self, slot: str) -> None:
+        """Cancel the queued or running job of a slot."""
+        with self._lock:
+            self._cancel_locked(slot)
+
+    def _cancel_locked(self, slot: str) -> None:
+        for *_, job in self._heap:
+            if job.slot == slot:
+                job.cancel()
+        if self._running is not None and self._running.slot == slot:
+            self._running.cancel()
+
+    def is_busy(self, slot: str | None = None) -> bool:
+        """Whether a job (of that slot) is queued or running."""
+        with self._lock:
+            jobs = [j for *_, j in self._heap if not j.cancelled]
+            if self._running is not None and not self._running.cancelled:
+                jobs.append(self._running)
+        return any(slot is None or j.slot == slot for j in jobs)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Cancel all jobs and wait at most ``timeout`` seconds for the thread."""
+        with self._lock:
+            self._closed = True
+            for *_, job in self._heap:
+                job.cancel()
+            if self._running is not None:
+                self._running.cancel()
+            self._lock.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _loop(self) -> None:
+        _lower_priority()
+        while True:
+            job = self._take()
+            if job is None:
+                return
+            again = self._step(job)
+            with self._lock:
+                self._running = None
+                if again and not self._closed:
+                    entry = (job.priority, next(self._order), 0.0, job)
+                    heapq.heappush(self._heap, entry)
+
+    def _take(self) -> Job | None:
+        """Wait for the most urgent job that is due; None when closed."""
+        with self._lock:
+            while True:
+                if self._closed:
+                    for *_, job in self._heap:
+                        job.close()
+                    self._heap.clear()
+                    return None
+                now = time.monotonic()
+                due = [e for e in self._heap if e[2] <= now or e[3].cancelled]
+                if due:
+                    entry = min(due, key=lambda e: e[:2])
+                    self._heap.remove(entry)
+                    heapq.heapify(self._heap)
+                    self._running = entry[3]
+                    return entry[3]
+                waits = [e[2] - now for e in self._heap]
+                self._lock.wait(min(waits) if waits else None)
+
+    def _step(self, job: Job) -> bool:
+        """Run one step and queue its callbacks; True if the job goes on."""
+        if job.cancelled:
+            job.close()
+            self._post(job.on_end)
+            return False
+        try:
+            finished, value = job.step()
+        except Exception as error:  # noqa: BLE001 - handed on, never swallowed
+            self._post_error(job, error)
+            self._post(job.on_end)
+            return False
+        callback = job.on_result if finished else job.on_yield
+        if callback is not None:
+            self._post(_unless_cancelled(job, callback, value))
+        if finished:
+            self._post(job.on_end)
+        return not finished
+
+    def _post(self, callback: Callable[[], None] | None) -> None:
+        if callback is not None and not self._closed:
+            self._deliver(callback)
+
+    def _post_error(self, job: Job, error: Exception) -> None:
+        if job.cancelled:
+            logger.debug("error in a cancelled job", exc_info=error)
+        elif job.on_error is not None:
+            self._post(_unless_cancelled(job, job.on_error, error))
+        else:
+            logger.error("unhandled error in the worker", exc_info=error)
+
+
+def _unless_cancelled(
+    job: Job, callback: Callable[[Any], None], value: Any
+) -> Callable[[], None]:
+    # Checked again in the GUI thread: a newer job may have superseded this one
+    # while its result was waiting in the event queue.
+    def call() -> None:
+        if not job.cancelled:
+            callback(value)
+
+    return call
+
+
+def _lower_priority() -> None:
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            # On Linux a "process" id may be a thread id; others are unaffected.
+            thread = threading.get_native_id()
+            current = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, current + NICENESS))

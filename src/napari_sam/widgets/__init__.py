@@ -1,0 +1,1 @@
+"""What the user sees: Qt and magicgui; shows the controller's state, owns none."""

@@ -1,0 +1,65 @@
+"""Palette commands: they act on the dock widget of the viewer they are given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_info
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_sam.viewer.controller import Controller
+
+
+def find(viewer: napari.viewer.Viewer) -> Controller | None:
+    """Return the open controller of a viewer, if it has one."""
+    from napari_sam.widgets.dock import SamWidget
+
+    for widget in viewer.window.dock_widgets.values():
+        if isinstance(widget, SamWidget) and not widget.controller.is_closed:
+            return widget.controller
+    return None
+
+
+def _act(viewer: napari.viewer.Viewer, action: str) -> None:
+    controller = find(viewer)
+    if controller is None:
+        show_info("Open Segment Anything from the Plugins menu first.")
+        return
+    getattr(controller, action)()
+
+
+def accept(viewer: napari.viewer.Viewer) -> None:
+    """Accept the previewed object."""
+    _act(viewer, "accept")
+
+
+def discard(viewer: napari.viewer.Viewer) -> None:
+    """Drop the preview."""
+    _act(viewer, "discard")
+
+
+def cycle_level(viewer: napari.viewer.Viewer) -> None:
+    """Show the next of subpart, part and whole."""
+    _act(viewer, "cycle_level")
+
+
+def pick_object(viewer: napari.viewer.Viewer) -> None:
+    """Make the object under the cursor current again."""
+    _act(viewer, "pick_under_cursor")
+
+
+def segment_plane(viewer: napari.viewer.Viewer) -> None:
+    """Find all objects of the plane on screen."""
+    _act(viewer, "segment_plane")
+
+
+def segment_stack(viewer: napari.viewer.Viewer) -> None:
+    """Find all objects of all planes."""
+    _act(viewer, "segment_stack")
+
+
+def encode_stack(viewer: napari.viewer.Viewer) -> None:
+    """Encode all planes of the stack."""
+    _act(viewer, "encode_stack")

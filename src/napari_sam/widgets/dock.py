@@ -1,0 +1,261 @@
+"""The dock widget: puts the panels together and owns the controller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ProgressBar, PushButton
+from napari.layers import Image
+from napari.settings import get_plugin_settings
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_sam.core.store import EmbeddingStore
+from napari_sam.models import list_models
+from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.settings import Tool
+from napari_sam.widgets.help import HelpPopup
+from napari_sam.widgets.panels import (
+    EverythingPanel,
+    LayersPanel,
+    ObjectPanel,
+    OptionsPanel,
+    Panel,
+    StackPanel,
+    row,
+)
+from napari_sam.widgets.runner import QtRunner
+from napari_sam.widgets.strip import ReadyStrip
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+_GIB = 1 << 30
+
+
+class SamWidget(QWidget):
+    """Segment Anything: click, and the object is labelled.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Injected by napari; each viewer has its own widget, controller and
+        worker thread.
+    """
+
+    # napari injects the viewer by the string 'napari.viewer.Viewer'; any other
+    # spelling of this annotation would get nothing.
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        preferences = _preferences()
+        store = EmbeddingStore(
+            ram_bytes=int(preferences["memory_gib"] * _GIB),
+            disk_bytes=int(preferences["disk_gib"] * _GIB),
+        )
+        self.controller = Controller(viewer, QtRunner(), store=store)
+        # The receiver must not be this widget: PyQt never calls a method of
+        # the object that is being destroyed.
+        self.destroyed.connect(self.controller.close)
+        self._build()
+        self._connect(viewer)
+        self.controller.load_model(preferences["name"], preferences["device"])
+        self._choose_first_image()
+
+    # -- building -----------------------------------------------------------
+
+    def _build(self) -> None:
+        controller = self.controller
+        self.layers = LayersPanel(controller, _model_names())
+        self.objects = ObjectPanel(controller)
+        self.options = OptionsPanel(controller)
+        self.everything = EverythingPanel(controller)
+        self.stack = StackPanel(controller)
+        self.strip = ReadyStrip()
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextFormat(Qt.TextFormat.PlainText)
+        self.status.setMinimumHeight(3 * self.status.fontMetrics().lineSpacing())
+        self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.progress = ProgressBar(visible=False)
+        self.cancel = PushButton(text="Cancel", visible=False)
+        self.help = PushButton(text="Keys …")
+
+        body = QWidget()
+        column = QVBoxLayout(body)
+        column.setContentsMargins(6, 6, 6, 6)
+        column.addWidget(self.layers.container.native)
+        column.addWidget(_line())
+        column.addWidget(self.objects.container.native)
+        column.addWidget(self.status)
+        column.addWidget(row(self.progress, self.cancel).native)
+        column.addWidget(_line())
+        column.addWidget(self.strip)
+        column.addWidget(self.stack.container.native)
+        column.addWidget(_section("Everything", self.everything, expanded=True))
+        column.addWidget(_section("Options", self.options, expanded=False))
+        column.addWidget(self.help.native)
+        column.addStretch(1)
+
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(body)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.setMinimumWidth(310)
+
+    def _connect(self, viewer: Any) -> None:
+        controller = self.controller
+        controller.changed.connect(self.refresh)
+        controller.strip_changed.connect(self.refresh_strip)
+        controller.status_changed.connect(self._show_status)
+        self.strip.clicked.connect(self._go_to)
+        self.cancel.changed.connect(self._cancel)
+        self.help.changed.connect(self._show_help)
+        events = viewer.layers.events
+        for emitter in (events.inserted, events.removed, events.reordered):
+            emitter.connect(self._on_layers)
+        events.renamed.connect(self._on_layers)
+        self.refresh()
+        self.refresh_strip()
+        self._show_status(controller.status)
+
+    def _choose_first_image(self) -> None:
+        """Start with the selected image, or the top one."""
+        viewer = self.controller.viewer
+        active = viewer.layers.selection.active
+        images = [x for x in viewer.layers if isinstance(x, Image) and not is_ours(x)]
+        chosen = active if active in images else (images[-1] if images else None)
+        if chosen is not None:
+            self.controller.choose_image(chosen)
+            self.controller.choose_tool(Tool.POINT)
+
+    # -- showing ------------------------------------------------------------
+
+    def _panels(self) -> tuple[Panel, ...]:
+        return (self.layers, self.objects, self.options, self.everything, self.stack)
+
+    def refresh(self) -> None:
+        """Show the controller's state."""
+        if self.controller.is_closed:
+            return
+        for panel in self._panels():
+            panel.refresh()
+        self._show_progress()
+
+    def refresh_strip(self) -> None:
+        """Show which planes are encoded."""
+        if self.controller.is_closed:
+            return
+        self.strip.set_state(self.controller.prefetcher.strip)
+        self.stack.refresh()
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        activity = self.controller.activity
+        self.progress.visible = activity is not None
+        self.cancel.visible = activity is not None and self.controller.can_cancel
+        if activity is not None:
+            # A maximum of 0 shows a bar that only moves.
+            self.progress.max = activity.total
+            self.progress.value = activity.done
+            self.progress.tooltip = activity.text
+            if activity.text and self.controller.everything.is_running:
+                self._show_status(f"Everything mode: {activity.text}")
+
+    def _show_status(self, text: str) -> None:
+        self.status.setText(text)
+
+    # -- acting -------------------------------------------------------------
+
+    def _on_layers(self) -> None:
+        if self.controller.is_closed:
+            return
+        self.layers.reset_choices()
+        if self.controller.context.image is None:
+            self._choose_first_image()
+
+    def reset_choices(self, event: object = None) -> None:
+        """List the layers again; napari calls this when they change."""
+        self._on_layers()
+
+    def _go_to(self, position: int) -> None:
+        self.controller.go_to(position)
+
+    def _cancel(self) -> None:
+        self.controller.cancel()
+
+    def _show_help(self) -> None:
+        HelpPopup(self).show_beside()
+
+    # -- life ---------------------------------------------------------------
+
+    def event(self, event: QEvent | None) -> bool:
+        """Close the controller when the dock is closed.
+
+        A docked widget gets no close event: pressing the dock's X takes the
+        widget out of its parent.
+        """
+        if (
+            event is not None
+            and event.type() == QEvent.Type.ParentChange
+            and self.parent() is None
+        ):
+            self._disconnect()
+            self.controller.close()
+        return super().event(event)
+
+    def _disconnect(self) -> None:
+        events = self.controller.viewer.layers.events
+        for emitter in (
+            events.inserted,
+            events.removed,
+            events.reordered,
+            events.renamed,
+        ):
+            emitter.disconnect(self._on_layers)
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line
+
+
+def _section(title: str, panel: Panel, *, expanded: bool) -> QCollapsible:
+    section = QCollapsible(title)
+    section.addWidget(panel.container.native)
+    section.setDuration(0)
+    if expanded:
+        section.expand(animate=False)
+    else:
+        section.collapse(animate=False)
+    return section
+
+
+def _model_names() -> list[str]:
+    return [spec.name for spec in list_models()]
+
+
+def _preferences() -> dict[str, Any]:
+    """Return the plugin's settings from napari's preferences, or the defaults."""
+    found: dict[str, Any] = {
+        "name": "mobile-sam",
+        "device": "auto",
+        "memory_gib": 1.0,
+        "disk_gib": 10.0,
+    }
+    try:
+        settings = get_plugin_settings("napari-sam")
+    except KeyError:
+        # Not discovered as a plugin, for instance run from a source tree.
+        return found
+    found["name"] = settings.model.name
+    found["device"] = settings.model.device
+    found["memory_gib"] = settings.embeddings.memory_gib
+    found["disk_gib"] = settings.embeddings.disk_gib
+    return found

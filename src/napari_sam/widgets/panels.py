@@ -1,0 +1,416 @@
+"""The groups of the dock widget, built from magicgui widgets.
+
+A panel sends the user's wishes to the controller and shows its state when told
+to; while it does, its own signals are blocked.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import (
+    CheckBox,
+    ComboBox,
+    Container,
+    FloatSlider,
+    FloatSpinBox,
+    Label,
+    PushButton,
+    SpinBox,
+)
+from napari.layers import Image, Labels
+
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.errors import LabelsError
+from napari_sam.types import MaskLevel
+from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.settings import Normalisation, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from magicgui.widgets import Widget
+    from napari.layers import Layer
+
+    from napari_sam.viewer.controller import Controller
+
+_LEVELS = {
+    MaskLevel.AUTO: "best",
+    MaskLevel.SUBPART: "subpart",
+    MaskLevel.PART: "part",
+    MaskLevel.WHOLE: "whole",
+}
+_POLICIES = {
+    OverlapPolicy.KEEP: "keep other objects",
+    OverlapPolicy.OVERWRITE: "overwrite them",
+    OverlapPolicy.UNLABELLED: "only unlabelled pixels",
+}
+_TOOLS = {
+    Tool.POINT: ("Point", "Click on objects; Ctrl-click marks background."),
+    Tool.BOX: ("Box", "Drag a box around an object; several boxes, several objects."),
+    Tool.OUTLINE: ("Lasso", "Draw roughly around an object."),
+    Tool.ELLIPSE: ("Ellipse", "Drag an ellipse over an object."),
+    Tool.SCRIBBLE: ("Scribble", "Draw a line along an object; Esc ends it."),
+    Tool.EDIT: ("Edit points", "Select, move or delete points."),
+}
+
+
+def row(*widgets: Widget) -> Container[Widget]:
+    """Return widgets side by side, without margins."""
+    box = Container(widgets=list(widgets), layout="horizontal", labels=False)
+    box.margins = (0, 0, 0, 0)
+    return box
+
+
+@contextmanager
+def blocked(*widgets: Any) -> Iterator[None]:
+    """Set values without telling the controller what it just said."""
+    with ExitStack() as stack:
+        for widget in widgets:
+            stack.enter_context(widget.changed.blocked())
+        yield
+
+
+class Panel:
+    """A container that mirrors part of the controller's state."""
+
+    def __init__(self, controller: Controller, widgets: list[Widget]) -> None:
+        self.controller = controller
+        self.container: Container[Widget] = Container(widgets=widgets, labels=True)
+        self.container.margins = (0, 0, 0, 0)
+
+    def refresh(self) -> None:
+        """Show the controller's state."""
+
+
+class LayersPanel(Panel):
+    """Which image, labels, model and device."""
+
+    def __init__(self, controller: Controller, models: list[str]) -> None:
+        self.controller = controller
+        self.image = ComboBox(
+            label="Image",
+            choices=lambda _: self._layers(Image),
+            nullable=True,
+            tooltip="The image layer to segment.",
+        )
+        self.labels = ComboBox(
+            label="Labels",
+            choices=lambda _: self._layers(Labels),
+            nullable=True,
+            tooltip="Accepted objects are written here. "
+            "Left empty, a layer is made with the first object.",
+        )
+        self.new = PushButton(text="New", tooltip="Make an empty Labels layer.")
+        self.model = ComboBox(
+            label="Model", choices=models, tooltip="Labels stay when you switch."
+        )
+        self.device = ComboBox(
+            label="Device",
+            choices=["auto", "cpu", "cuda", "mps"],
+            tooltip="Where the model runs; auto takes a GPU if there is one.",
+        )
+        labels_row = row(self.labels, self.new)
+        labels_row.label = "Labels"
+        model_row = row(self.model, self.device)
+        model_row.label = "Model"
+        super().__init__(controller, [self.image, labels_row, model_row])
+        self.image.changed.connect(controller.choose_image)
+        self.labels.changed.connect(self._choose_labels)
+        self.new.changed.connect(self._new_labels)
+        self.model.changed.connect(self._load)
+        self.device.changed.connect(self._load)
+
+    def _layers(self, kind: type[Layer]) -> list[tuple[str, Any]]:
+        layers = self.controller.viewer.layers
+        return [(x.name, x) for x in layers if isinstance(x, kind) and not is_ours(x)]
+
+    def reset_choices(self) -> None:
+        """List the viewer's layers again; names and layers may have changed."""
+        with blocked(self.image, self.labels):
+            self.image.reset_choices()
+            self.labels.reset_choices()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the controller's layers."""
+        context = self.controller.context
+        target = context.target.layer if context.target is not None else None
+        with blocked(self.image, self.labels, self.model):
+            for box, value in ((self.image, context.image), (self.labels, target)):
+                if value is not None and value not in box.choices:
+                    box.reset_choices()
+                if box.value != value:
+                    box.value = value
+            name = self.controller.model_name
+            if name is not None and name in self.model.choices:
+                self.model.value = name
+
+    def _choose_labels(self, layer: Labels | None) -> None:
+        try:
+            self.controller.choose_labels(layer)
+        except LabelsError as error:
+            self.controller.set_status(self.controller.context.report(error))
+            self.refresh()
+
+    def _new_labels(self) -> None:
+        try:
+            self.controller.new_labels()
+        except LabelsError as error:
+            self.controller.set_status(self.controller.context.report(error))
+
+    def _load(self) -> None:
+        self.controller.load_model(self.model.value, self.device.value)
+
+
+class ObjectPanel(Panel):
+    """Tools, and the object under way."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.tools = {
+            tool: PushButton(text=text, tooltip=tip)
+            for tool, (text, tip) in _TOOLS.items()
+        }
+        for tool, button in self.tools.items():
+            button.native.setCheckable(True)
+            button.changed.connect(lambda _, t=tool: controller.choose_tool(t))
+        buttons = list(self.tools.values())
+        self.polarity = PushButton(
+            text="Marks object",
+            tooltip="What the next prompts mark (Q). Ctrl-click marks the other.",
+        )
+        self.level = ComboBox(
+            choices=[(text, level) for level, text in _LEVELS.items()],
+            tooltip="Which of the model's answers to show (W).",
+        )
+        self.info = Label(value="")
+        self.accept = PushButton(text="Accept  (N)")
+        self.discard = PushButton(text="Discard  (Esc)")
+        size = row(self.level, self.polarity)
+        super().__init__(
+            controller,
+            [
+                row(*buttons[:3]),
+                row(*buttons[3:]),
+                size,
+                self.info,
+                row(self.accept, self.discard),
+            ],
+        )
+        self.container.labels = False
+        self.level.changed.connect(controller.set_level)
+        self.polarity.changed.connect(controller.flip_polarity)
+        self.accept.changed.connect(controller.accept)
+        self.discard.changed.connect(controller.discard)
+
+    def refresh(self) -> None:
+        """Show the current object."""
+        controller, annotator = self.controller, self.controller.annotator
+        for tool, button in self.tools.items():
+            button.native.setChecked(tool == controller.tool)
+            button.enabled = controller.context.image is not None
+        with blocked(self.level):
+            self.level.value = annotator.level
+        self.polarity.text = (
+            "Marks object" if annotator.positive else "Marks background"
+        )
+        parts = [f"Object {annotator.label}"]
+        if controller.plane_text:
+            parts.append(controller.plane_text)
+        if annotator.score is not None:
+            parts.append(f"score {annotator.score:.2f}")
+        self.info.value = "  ·  ".join(parts)
+        self.accept.enabled = bool(annotator.pending)
+        self.discard.enabled = not annotator.is_empty
+
+
+class OptionsPanel(Panel):
+    """How results are shown, cleaned and written."""
+
+    def __init__(self, controller: Controller) -> None:
+        settings = controller.settings
+        self.hover = CheckBox(
+            text="Preview under the cursor (hold H)", value=settings.hover
+        )
+        self.live = CheckBox(text="Write while I click", value=settings.live)
+        self.policy = ComboBox(
+            label="Overlaps",
+            choices=[(text, policy) for policy, text in _POLICIES.items()],
+            value=settings.policy,
+        )
+        self.normalisation = ComboBox(
+            label="Model sees",
+            choices=[
+                ("the image (percentiles)", Normalisation.PERCENTILE),
+                ("what is displayed", Normalisation.DISPLAYED),
+            ],
+            value=settings.normalisation,
+        )
+        self.fill = CheckBox(text="Fill holes", value=settings.cleaning.fill_holes)
+        self.largest = CheckBox(
+            text="Keep largest piece", value=settings.cleaning.largest_piece
+        )
+        self.smooth = FloatSpinBox(
+            label="Smooth outline (px)",
+            value=settings.cleaning.smooth,
+            min=0,
+            max=20,
+            step=0.5,
+        )
+        self.min_area = SpinBox(
+            label="Smallest piece (px)",
+            value=settings.cleaning.min_area,
+            min=0,
+            max=1_000_000,
+        )
+        super().__init__(
+            controller,
+            [
+                self.hover,
+                self.live,
+                self.policy,
+                self.normalisation,
+                row(self.fill, self.largest),
+                self.smooth,
+                self.min_area,
+            ],
+        )
+        self.hover.changed.connect(lambda on: controller.change_settings(hover=on))
+        self.live.changed.connect(lambda on: controller.change_settings(live=on))
+        self.policy.changed.connect(lambda p: controller.change_settings(policy=p))
+        self.normalisation.changed.connect(
+            lambda n: controller.change_settings(normalisation=n)
+        )
+        for widget in (self.fill, self.largest, self.smooth, self.min_area):
+            widget.changed.connect(self._clean)
+
+    def _clean(self) -> None:
+        cleaning = replace(
+            self.controller.settings.cleaning,
+            fill_holes=self.fill.value,
+            largest_piece=self.largest.value,
+            smooth=self.smooth.value,
+            min_area=self.min_area.value,
+        )
+        self.controller.change_settings(cleaning=cleaning)
+
+
+class EverythingPanel(Panel):
+    """Run everything mode, move its thresholds, write its proposals."""
+
+    def __init__(self, controller: Controller) -> None:
+        settings = controller.settings
+        self.plane = PushButton(text="This plane  (G)")
+        self.box = PushButton(text="In the box", tooltip="Draw a box first.")
+        self.stack = PushButton(text="All planes")
+        self.side = SpinBox(
+            label="Points per side",
+            value=settings.everything.points_per_side,
+            min=1,
+            max=128,
+            tooltip="Time grows with its square.",
+        )
+        self.crops = SpinBox(
+            label="Crop layers",
+            value=settings.everything.crop_n_layers,
+            min=0,
+            max=2,
+            tooltip="1 also looks at 4 enlarged crops, for small objects.",
+        )
+        self.score = FloatSlider(
+            label="Lowest score", value=settings.min_score, min=0.5, max=1.0
+        )
+        self.stability = FloatSlider(
+            label="Lowest stability", value=settings.min_stability, min=0.5, max=1.0
+        )
+        self.area = SpinBox(
+            label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
+        )
+        self.write = PushButton(text="Write into labels")
+        self.drop = PushButton(text="Drop")
+        super().__init__(
+            controller,
+            [
+                row(self.plane, self.box, self.stack),
+                self.side,
+                self.crops,
+                self.score,
+                self.stability,
+                self.area,
+                row(self.write, self.drop),
+            ],
+        )
+        self.plane.changed.connect(controller.segment_plane)
+        self.box.changed.connect(controller.segment_box)
+        self.stack.changed.connect(controller.segment_stack)
+        self.side.changed.connect(self._grid)
+        self.crops.changed.connect(self._grid)
+        self.score.changed.connect(lambda v: controller.change_settings(min_score=v))
+        self.stability.changed.connect(
+            lambda v: controller.change_settings(min_stability=v)
+        )
+        self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
+        self.write.changed.connect(controller.everything.write)
+        self.drop.changed.connect(controller.everything.discard)
+
+    def _grid(self) -> None:
+        everything = replace(
+            self.controller.settings.everything,
+            points_per_side=self.side.value,
+            crop_n_layers=self.crops.value,
+        )
+        self.controller.change_settings(everything=everything)
+
+    def refresh(self) -> None:
+        """Show how many proposals there are."""
+        everything = self.controller.everything
+        can_run = (
+            self.controller.context.planes is not None and not everything.is_running
+        )
+        for button in (self.plane, self.box, self.stack):
+            button.enabled = can_run
+        count = everything.count
+        self.write.text = f"Write {count} into labels" if count else "Write into labels"
+        self.write.enabled = bool(count) and not everything.is_running
+        self.drop.enabled = bool(count) and not everything.is_running
+
+
+class StackPanel(Panel):
+    """Which planes are encoded, and encoding them all."""
+
+    def __init__(self, controller: Controller) -> None:
+        self.info = Label(value="")
+        self.whole = PushButton(
+            text="Encode whole stack",
+            tooltip="Every plane then answers at once, now and in later sessions.",
+        )
+        self.pause = PushButton(text="Pause")
+        super().__init__(controller, [self.info, row(self.whole, self.pause)])
+        self.container.labels = False
+        self.whole.changed.connect(self._toggle_whole)
+        self.pause.changed.connect(self._toggle_pause)
+
+    def _toggle_whole(self) -> None:
+        prefetcher = self.controller.prefetcher
+        prefetcher.request_whole_stack(not prefetcher.is_whole_stack)
+
+    def _toggle_pause(self) -> None:
+        prefetcher = self.controller.prefetcher
+        prefetcher.set_paused(not prefetcher.is_paused)
+
+    def refresh(self) -> None:
+        """Show progress and the time left."""
+        prefetcher = self.controller.prefetcher
+        ready = prefetcher.strip.ready
+        whole, done = prefetcher.is_whole_stack, bool(ready.all())
+        text = f"{int(ready.sum())} of {len(ready)} planes encoded"
+        if whole and not done:
+            text = prefetcher.progress.text
+        self.info.value = text
+        self.whole.text = (
+            "Stop encoding" if whole and not done else "Encode whole stack"
+        )
+        self.whole.enabled = not done
+        self.pause.text = "Go on" if prefetcher.is_paused else "Pause"

@@ -1,0 +1,45 @@
+"""The worker thread of a window: results travel through Qt's event queue."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, Qt, Signal
+
+from napari_sam.viewer.worker import ThreadRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class _Courier(QObject):
+    """Runs functions in the thread it lives in, in the order they were sent."""
+
+    _sent = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sent.connect(self._run, Qt.ConnectionType.QueuedConnection)
+
+    def send(self, function: Callable[[], None]) -> None:
+        """Queue a function; callable from any thread."""
+        try:
+            self._sent.emit(function)
+        except RuntimeError:
+            # The window, and this object with it, went away meanwhile.
+            logger.debug("a result arrived after its window was closed")
+
+    @staticmethod
+    def _run(function: Callable[[], None]) -> None:
+        function()
+
+
+class QtRunner(ThreadRunner):
+    """A `ThreadRunner` whose callbacks run in the GUI thread."""
+
+    def __init__(self) -> None:
+        self._courier = _Courier()
+        super().__init__(self._courier.send)
