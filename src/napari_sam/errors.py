@@ -43,3 +43,7 @@ class FileFormatError(SamError):
 
 class Cancelled(SamError):
     """The user cancelled; what was finished has been kept."""
+
+
+class SettingsError(SamError, ValueError):
+    """A setting is outside the range it can have."""

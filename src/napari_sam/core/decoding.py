@@ -1,0 +1,121 @@
+"""From points to measured masks: decode, upscale, score, compress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam.core.results import upscale, upscale_mask
+from napari_sam.core.rle import RunLengths
+from napari_sam.core.selection import Candidates, as_box
+from napari_sam.types import MaskCrop
+
+if TYPE_CHECKING:
+    from napari_sam.core.model import EncodedPlane
+    from napari_sam.types import FloatArray, Frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredMask:
+    """A mask at image resolution and its stability score."""
+
+    mask: MaskCrop
+    stability: float
+
+
+def measure(
+    logits: FloatArray, frame: Frame, *, offset: float = 1.0, min_stability: float = 0.0
+) -> MeasuredMask | None:
+    """Return the mask of low-resolution logits and its stability.
+
+    The stability score is the IoU of the masks cut at ``+offset`` and
+    ``-offset``, at image resolution.
+
+    Parameters
+    ----------
+    logits : float32 array (h, w)
+        As the decoder returns them.
+    frame : Frame
+        How the image sat in the model's input.
+    offset : float
+        Distance of both cuts from the threshold 0.
+    min_stability : float
+        Less stable masks are not returned.
+
+    Returns
+    -------
+    MeasuredMask or None
+        None if the mask is empty or not stable enough.
+    """
+    outer = upscale_mask(logits, frame, -offset)
+    union = outer.area
+    if union == 0:
+        return None
+    values = upscale(logits, frame, outer.region)
+    stability = float(np.count_nonzero(values > offset) / union)
+    if stability < min_stability:
+        return None
+    mask = MaskCrop(values > 0, outer.region).tight()
+    return None if mask.region.is_empty else MeasuredMask(mask, stability)
+
+
+def decode_candidates(
+    encoded: EncodedPlane,
+    points: FloatArray,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    crop: int = 0,
+    offset: float = 1.0,
+    floor: tuple[float, float] = (0.0, 0.0),
+) -> Candidates:
+    """Return the masks of single-point prompts, three for each at most.
+
+    Parameters
+    ----------
+    encoded : EncodedPlane
+        The plane, or a window of it.
+    points : float32 array (N, 2)
+        Row and column in the plane.
+    origin : tuple of int
+        Row and column of the window's first pixel in the plane.
+    crop : int
+        Index of the window, noted in the result.
+    offset : float
+        See `measure`.
+    floor : tuple of float
+        Predicted IoU that masks must exceed, and stability they must reach.
+
+    Returns
+    -------
+    Candidates
+        In plane coordinates, in the order of the points.
+    """
+    own_points = points - np.asarray(origin, np.float32)
+    scores, prompts, found = [], [], []
+    for batch in encoded.iter_points(own_points, min_iou=floor[0]):
+        for i in np.lexsort((batch.token, batch.point)).tolist():
+            measured = measure(
+                batch.logits[i],
+                encoded.frame,
+                offset=offset,
+                min_stability=floor[1],
+            )
+            if measured is not None:
+                scores.append(float(batch.predicted_iou[i]))
+                prompts.append(int(batch.point[i]))
+                found.append(measured)
+    regions = [m.mask.region.shifted(*origin) for m in found]
+    return Candidates(
+        score=np.array(scores, np.float32),
+        stability=np.array([m.stability for m in found], np.float32),
+        area=np.array([m.mask.area for m in found], np.int64),
+        box=np.array([as_box(r) for r in regions], np.int32).reshape(-1, 4),
+        point=points[np.array(prompts, np.intp)].reshape(-1, 2),
+        crop=np.full(len(found), crop, np.int32),
+        masks=tuple(
+            RunLengths.encode(MaskCrop(m.mask.mask, r))
+            for m, r in zip(found, regions, strict=True)
+        ),
+    )
