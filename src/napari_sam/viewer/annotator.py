@@ -6,7 +6,6 @@ layers), its predictions on every plane they are on, and its label number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,43 +13,26 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam.errors import LabelsError, SamError
-from napari_sam.types import MaskLevel, PointPrompt, PromptSet, Region
-from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.types import MaskLevel, PromptSet
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.labels import Commit, ObjectMask
-from napari_sam.viewer.layers import (
-    PlaneOverlay,
-    PromptLayers,
-    colour_shapes,
-    sync_recoloured_points,
-)
-from napari_sam.viewer.objects import ObjectRecord
+from napari_sam.viewer.hover import Hover
+from napari_sam.viewer.mirror import PromptMirror
+from napari_sam.viewer.overlay import PlaneOverlay
 from napari_sam.viewer.predict import Prediction, predict, relevel
 from napari_sam.viewer.prompts import PromptItems, plane_prompts
 from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.writer import Accepted, Draft, ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Layer
-    from napari.utils.events import Event
 
     from napari_sam.types import MaskCrop, Plane
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.labels import Commit
 
 PREDICT_SLOT = "predict"
-HOVER_SLOT = "hover"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Accepted:
-    """What an undo brings back: the prompts and what the book said before."""
-
-    items: PromptItems
-    label: int
-    level: MaskLevel
-    records: tuple[ObjectRecord, ...]
-    before: tuple[ObjectRecord | None, ...]
 
 
 class Annotator:
@@ -76,22 +58,20 @@ class Annotator:
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
-        self._make_target = make_target
-        self.layers = PromptLayers(context.viewer)
+        self.mirror = PromptMirror(context.viewer)
+        self.mirror.changed.connect(self._on_prompts)
         self.preview = PlaneOverlay(context.viewer, "SAM preview", "preview", 0.55)
-        self.items = PromptItems()
         self.positive = True
         self.level = MaskLevel.AUTO
         self.label = 1
         self.pending: dict[Plane, Prediction] = {}
-        self.hover_score: float | None = None
+        self.hover = Hover(context, self.preview)
+        self.hover.changed.connect(self._on_hover)
         self._seeds: dict[Plane, MaskCrop] = {}
         self._stash: PromptItems | None = None
-        self._live_commit: Commit | None = None
+        self._writer = ObjectWriter(context, make_target)
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
-        self._syncing = False
-        self._connections = ConnectionSet()
 
     # -- state for panels ---------------------------------------------------
 
@@ -106,7 +86,7 @@ class Annotator:
         """Lowest score of the previewed objects, or that under the cursor."""
         prediction = self.prediction
         if prediction is None:
-            return self.hover_score
+            return self.hover.score
         return min(c.score for c in prediction.candidates)
 
     @property
@@ -114,87 +94,34 @@ class Annotator:
         """Whether the current object has neither prompts nor preview."""
         return self.items.is_empty and not self.pending
 
-    # -- prompt layers ------------------------------------------------------
+    # -- prompts ------------------------------------------------------------
 
-    def ensure_layers(self) -> None:
-        """Make the prompt layers that are missing and listen to them."""
-        image = self._context.image
-        if image is None or not self.layers.ensure(image):
-            return
-        self._connections.clear()
-        points, shapes = self.layers.points, self.layers.shapes
-        if points is not None:
-            self._connections.connect(points.events.data, self._on_layer_data)
-            self._connections.connect(points.events.features, self._on_layer_features)
-            self._connections.connect(
-                points.events.current_face_color, self._on_recoloured
-            )
-        if shapes is not None:
-            self._connections.connect(shapes.events.data, self._on_layer_data)
-            self._connections.connect(shapes.events.features, self._on_layer_features)
-        if not self.items.is_empty:
-            self._write_layers(self.items)
+    @property
+    def items(self) -> PromptItems:
+        """Prompts of the current object on all its planes."""
+        return self.mirror.items
 
     def arm(self, negative: bool = False) -> None:
         """Set what the next press in the canvas will make."""
         plane = self._context.plane
-        if plane is not None and not self._syncing:
-            self.layers.set_defaults(self.positive != negative, plane.displayed)
+        if plane is not None:
+            self.mirror.arm(self.positive != negative, plane.displayed)
 
     def layer_removed(self, layer: Layer) -> None:
-        """Adapt to a removed layer of ours: its prompts go with it."""
+        """Adapt to a removed layer of ours."""
         if self.preview.layer is not None and layer == self.preview.layer:
             self.preview.forget()
-        if self.layers.forget(layer):
-            self._refresh_items()
+        self.mirror.layer_removed(layer)
 
-    def _on_layer_data(self, event: Event) -> None:
-        # Present participles announce a change that has not happened yet.
-        if self._syncing or str(getattr(event, "action", "")).endswith("ing"):
-            return
-        shapes = self.layers.shapes
-        if shapes is not None and event.source == shapes:
-            self._syncing = True
-            try:
-                colour_shapes(shapes)
-            finally:
-                self._syncing = False
-        self._refresh_items()
-
-    def _on_layer_features(self) -> None:
-        if not self._syncing:
-            self._refresh_items()
-
-    def _on_recoloured(self) -> None:
-        points = self.layers.points
-        if self._syncing or points is None:
-            return
-        self._syncing = True
-        try:
-            changed = sync_recoloured_points(points)
-        finally:
-            self._syncing = False
-        if changed:
-            self._refresh_items()
-
-    def _refresh_items(self) -> None:
-        items = self.layers.read()
-        if _same_items(items, self.items):
-            return
-        self.items = items
+    def _on_prompts(self) -> None:
         self._live_held = False
-        # Planes that lost their last prompt lose their preview.
-        kept = set(items.planes())
-        self.pending = {p: v for p, v in self.pending.items() if p in kept}
+        self._drop_orphans()
         self.request()
 
-    def _write_layers(self, items: PromptItems) -> None:
-        self._syncing = True
-        try:
-            self.layers.write(items)
-        finally:
-            self._syncing = False
-        self.items = items
+    def _drop_orphans(self) -> None:
+        """Planes that lost their last prompt lose their preview."""
+        kept = set(self.items.planes())
+        self.pending = {p: v for p, v in self.pending.items() if p in kept}
 
     # -- predicting ---------------------------------------------------------
 
@@ -215,8 +142,7 @@ class Annotator:
     def request(self) -> None:
         """Predict the plane on screen anew; the latest request wins."""
         context = self._context
-        context.runner.cancel(HOVER_SLOT)
-        self.hover_score = None
+        self.hover.stop()
         prompts = self.prompts_here()
         plane = context.plane
         if plane is None or context.planes is None:
@@ -229,7 +155,7 @@ class Annotator:
             if prompts:
                 self.status.emit("Only background is marked: click the object too.")
             if not self.pending:
-                self._retract_live()
+                self._writer.retract_live()
             return
         usable = [p for p in prompts if not p.is_empty]
         work = partial(
@@ -308,7 +234,7 @@ class Annotator:
     def plane_changed(self) -> None:
         """Show what belongs to the new plane; predict it if it has prompts."""
         self.arm()
-        self.hover_score = None
+        self.hover.stop()
         if self.prediction is None and self.prompts_here():
             self.preview.clear()
             self.request()
@@ -323,46 +249,20 @@ class Annotator:
 
     # -- hover --------------------------------------------------------------
 
-    def hover(self, row: float, column: float) -> None:
+    def hover_at(self, row: float, column: float) -> None:
         """Preview the mask that a click at this place of the plane would give."""
-        context = self._context
-        plane, planes = context.plane, context.planes
-        if plane is None or planes is None or context.runner.is_busy(PREDICT_SLOT):
+        if self._context.runner.is_busy(PREDICT_SLOT):
             return
         here = self.prompts_here()
         base = here[0] if len(here) == 1 else PromptSet()
-        point = PointPrompt(row, column, self.positive)
-        prompts = PromptSet((*base.points, point), base.box, base.mask)
-        if prompts.is_empty:
-            return
-        work = partial(
-            predict, planes, plane, [prompts], self.level, context.settings.cleaning
-        )
-        context.runner.submit(
-            Job(
-                work,
-                priority=Priority.HOVER,
-                slot=HOVER_SLOT,
-                on_result=self._on_hover,
-                # A cursor outside the image is no mistake worth a message.
-                on_error=lambda error: None,
-            )
-        )
+        self.hover.at(row, column, base, self.positive, self.level)
 
-    def _on_hover(self, prediction: Prediction) -> None:
-        image = self._context.image
-        if image is None or prediction.plane != self._context.plane:
-            return
-        candidate = prediction.candidates[0]
-        self.preview.show(image, prediction.plane, [(2, candidate.mask)])
-        self.hover_score = candidate.score
+    def _on_hover(self) -> None:
         self.changed.emit()
 
     def end_hover(self) -> None:
-        """Show the accepted-to-be preview again."""
-        self._context.runner.cancel(HOVER_SLOT)
-        if self.hover_score is not None:
-            self.hover_score = None
+        """Show the preview of what was clicked again."""
+        if self.hover.stop():
             self._draw()
 
     # -- intents ------------------------------------------------------------
@@ -392,10 +292,8 @@ class Annotator:
             items = PromptItems((), self.items.shapes[:-1])
         else:
             return
-        self._write_layers(items)
-        kept = set(items.planes())
-        self.pending = {p: v for p, v in self.pending.items() if p in kept}
-        self.request()
+        self.mirror.write(items)
+        self._on_prompts()
 
     def accept(self) -> bool:
         """Write the previewed object into the labels and start the next.
@@ -406,17 +304,18 @@ class Annotator:
             Whether an object was written (or had been, in live mode).
         """
         context = self._context
-        if context.settings.live and self._live_commit is not None:
+        if context.settings.live and self._writer.live is not None:
             self.status.emit(f"Object {self.label} done.  Click the next one.")
             self.start_next()
             return True
         if not self.pending:
             self.status.emit("Nothing to accept yet: click an object first.")
             return False
+        if context.target is not None and context.target.known_max is None:
+            self.status.emit("Still counting the labels; press N again in a moment.")
+            return False
         try:
-            if context.target is None:
-                self._make_target()
-            commit = self._write()
+            commit = self._writer.write(self._draft())
         except SamError as error:
             self.status.emit(context.report(error))
             return False
@@ -435,24 +334,24 @@ class Annotator:
     def discard(self) -> None:
         """Drop the current object's prompts and preview."""
         self._context.runner.cancel(PREDICT_SLOT)
-        self._retract_live()
+        self._writer.retract_live()
         self.start_next()
         self.status.emit("Discarded.  Click the next object.")
 
     def discard_silently(self) -> None:
         """Drop the current object because its image goes away."""
         self._context.runner.cancel(PREDICT_SLOT)
-        self._live_commit = None
+        self._writer.live = None
         self._stash = None
         self.start_next()
 
     def start_next(self) -> None:
         """Begin a new object with the next free label."""
-        self._live_commit = None
+        self._writer.live = None
         self.pending.clear()
         self._seeds.clear()
         stash, self._stash = self._stash, None
-        self._write_layers(stash or PromptItems())
+        self.mirror.write(stash or PromptItems())
         self.level = MaskLevel.AUTO
         self._take_next_label()
         self._draw()
@@ -464,26 +363,30 @@ class Annotator:
         context = self._context
         if context.target is None or label <= 0 or label == self.label:
             return
-        if not self.is_empty and self._stash is None and self._live_commit is None:
+        if not self.is_empty and self._stash is None and self._writer.live is None:
             self._stash = self.items
-        self._live_commit = None
+        self._writer.live = None
         self.pending.clear()
         self._seeds.clear()
         self.label = label
         self._show_label()
         record = context.book.get(label) if context.book is not None else None
         if record is not None and not record.items.is_empty:
-            self._write_layers(record.items)
+            self.mirror.write(record.items)
             self.status.emit(f"Object {label}: change its prompts, then N.")
         else:
-            self._write_layers(PromptItems())
-            self._seed_from_labels(label)
+            self.mirror.write(PromptItems())
+            if context.plane is not None:
+                # Its pixels serve as a rough mask for refinement.
+                mask = self._writer.mask_of(label, context.plane)
+                if mask is not None:
+                    self._seeds[context.plane] = mask
             self.status.emit(f"Object {label}: add points to change it, then N.")
         self.request()
 
     def target_changed(self) -> None:
-        """Another Labels layer was chosen."""
-        self._live_commit = None
+        """Another Labels layer was chosen, or its largest label became known."""
+        self._writer.live = None
         self._take_next_label()
         self.changed.emit()
 
@@ -491,7 +394,8 @@ class Annotator:
 
     def _take_next_label(self) -> None:
         target = self._context.target
-        if target is None:
+        if target is None or target.known_max is None:
+            # Not counted yet; counting comes before the first prediction.
             self.label = 1
             return
         try:
@@ -512,85 +416,14 @@ class Annotator:
             with target.layer.events.selected_label.blocker():
                 target.layer.selected_label = self.label
 
-    def _objects(self, *, replacing: bool) -> list[tuple[ObjectMask, float]]:
-        """Masks to write, and their scores; labels count up over several boxes."""
-        target = self._context.target
-        if target is None:
-            return []
-        shape = layer_shape(target.layer)
-        objects = []
-        for plane, prediction in self.pending.items():
-            whole = Region.whole(plane.shape(shape))
-            for offset, candidate in enumerate(prediction.candidates):
-                if candidate.mask.area == 0:
-                    continue
-                label = self.label + offset
-                old = (
-                    target.object_mask(plane, label, whole)
-                    if replacing and label <= (target.known_max or 0)
-                    else None
-                )
-                objects.append(
-                    (ObjectMask(label, plane, candidate.mask, old), candidate.score)
-                )
-        return objects
-
-    def _write(self) -> Commit | None:
-        context = self._context
-        target, book, planes = context.target, context.book, context.planes
-        if target is None or book is None or planes is None:
-            return None
-        if target.known_max is None:
-            target.next_label()
-        scored = self._objects(replacing=True)
-        labels = list(dict.fromkeys(o.label for o, _ in scored))
-        worst = {n: min(s for o, s in scored if o.label == n) for n in labels}
-        model = planes.engine.model.name
-        records = tuple(ObjectRecord(n, self.items, model, worst[n]) for n in labels)
-        payload = Accepted(
-            self.items,
-            self.label,
-            self.level,
-            records,
-            tuple(book.get(n) for n in labels),
-        )
-        commit = target.write([o for o, _ in scored], context.settings.policy, payload)
-        if commit is not None:
-            book.put(*records)
-        return commit
+    def _draft(self) -> Draft:
+        return Draft(self.label, self.level, self.items, tuple(self.pending.values()))
 
     def _write_live(self) -> None:
-        context = self._context
         try:
-            if context.target is None:
-                self._make_target()
-            if self._live_commit is not None and context.target is not None:
-                # One undo step per object: replace our last write by this one.
-                context.target.take_back(self._live_commit)
-            commit = self._write()
+            self._writer.write_live(self._draft())
         except SamError as error:
-            self.status.emit(context.report(error))
-            return
-        self._live_commit = commit or self._live_commit
-
-    def _retract_live(self) -> None:
-        commit, self._live_commit = self._live_commit, None
-        context = self._context
-        if commit is None or context.target is None:
-            return
-        if context.target.take_back(commit) and context.book is not None:
-            self._restore_book(commit.payload)
-
-    def _seed_from_labels(self, label: int) -> None:
-        """Use the object's pixels on this plane as a rough mask for refinement."""
-        context = self._context
-        plane, target = context.plane, context.target
-        if plane is None or target is None:
-            return
-        whole = Region.whole(plane.shape(layer_shape(target.layer)))
-        mask = target.object_mask(plane, label, whole)
-        if mask.area:
-            self._seeds[plane] = mask
+            self.status.emit(self._context.report(error))
 
     # -- undo ---------------------------------------------------------------
 
@@ -599,17 +432,17 @@ class Annotator:
         accepted = commit.payload
         if not isinstance(accepted, Accepted):
             return
-        self._restore_book(accepted)
+        self._writer.restore_book(accepted)
         self._live_held = True
-        if commit is self._live_commit:
-            self._live_commit = None
+        if commit is self._writer.live:
+            self._writer.live = None
         elif not self.is_empty and self._stash is None:
             self._stash = self.items
         self.pending.clear()
         self.label = accepted.label
         self.level = accepted.level
         self._show_label()
-        self._write_layers(accepted.items)
+        self.mirror.write(accepted.items)
         self.request()
         self.status.emit(f"Object {accepted.label} taken back; its prompts are here.")
 
@@ -623,41 +456,7 @@ class Annotator:
         if self.label == accepted.label:
             self.start_next()
 
-    def _restore_book(self, accepted: Accepted) -> None:
-        book = self._context.book
-        if book is None:
-            return
-        for record, before in zip(accepted.records, accepted.before, strict=True):
-            if before is None:
-                book.drop(record.label)
-            else:
-                book.put(before)
-
     def close(self) -> None:
         """Remove our layers and stop listening."""
-        self._connections.clear()
         self.preview.remove()
-        self.layers.remove()
-
-
-def _same_items(a: PromptItems, b: PromptItems) -> bool:
-    """Whether two readings of the layers say the same.
-
-    Selecting a prompt or changing a colour also fires events; predicting again
-    for those would make the preview flicker.
-    """
-    return (
-        len(a.points) == len(b.points)
-        and len(a.shapes) == len(b.shapes)
-        and all(
-            p.position == q.position and p.positive == q.positive and p.axes == q.axes
-            for p, q in zip(a.points, b.points, strict=True)
-        )
-        and all(
-            s.kind == t.kind
-            and s.positive == t.positive
-            and s.axes == t.axes
-            and np.array_equal(s.vertices, t.vertices)
-            for s, t in zip(a.shapes, b.shapes, strict=True)
-        )
-    )
+        self.mirror.close()

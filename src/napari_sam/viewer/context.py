@@ -71,6 +71,10 @@ class Context:
         show_error(text)
         return text
 
+    def log_error(self, error: Exception) -> None:
+        """Note an error of work the user did not ask for and will not miss."""
+        logger.warning("background work failed", exc_info=error)
+
     def inform(self, text: str) -> None:
         """Show a short note that needs no answer."""
         show_info(text)

@@ -7,7 +7,6 @@ are for the GUI thread.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,17 @@ from psygnal import Signal
 
 from napari_sam.core.engine import Engine
 from napari_sam.core.store import EmbeddingStore
-from napari_sam.errors import LabelsError, PromptError, SamError
+from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskLevel, Plane, Progress, Region
 from napari_sam.viewer.annotator import Annotator
+from napari_sam.viewer.binding import LabelsBinding
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
-from napari_sam.viewer.coords import displayed_plane, layer_shape, world_to_data
+from napari_sam.viewer.coords import displayed_plane, layer_shape
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.keys import KeyBinder
-from napari_sam.viewer.labels import Commit, LabelsTarget, check_labels
-from napari_sam.viewer.layers import ROLE, is_ours, make_labels, selection_kept
-from napari_sam.viewer.objects import ObjectBook
+from napari_sam.viewer.layers import ROLE, is_ours
+from napari_sam.viewer.pointer import Pointer
 from napari_sam.viewer.predict import PlaneEncoder
 from napari_sam.viewer.prefetcher import SHOWN_SLOT, Prefetcher
 from napari_sam.viewer.settings import AnnotationSettings, Normalisation, Tool
@@ -34,8 +33,6 @@ from napari_sam.viewer.source import snapshot
 from napari_sam.viewer.worker import Job, Priority, Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from napari.components import ViewerModel
     from napari.layers import Layer
     from napari.utils.events import Event
@@ -90,21 +87,20 @@ class Controller:
     ) -> None:
         self.viewer = viewer
         self.context = Context(viewer, runner, settings or AnnotationSettings())
-        self.annotator = Annotator(self.context, self.new_labels)
+        self.labels = LabelsBinding(self.context)
+        self.annotator = Annotator(self.context, self.labels.new)
         self.prefetcher = Prefetcher(self.context)
-        self.everything = EverythingMode(self.context, self.new_labels)
+        self.everything = EverythingMode(self.context, self.labels.new)
+        self.pointer = Pointer(self.context, self.annotator, self.prefetcher)
         self.status = "Loading the model."
         self.model_name: str | None = None
         self.tool = Tool.POINT
         self.is_loading = False
         self._engine: Engine | None = None
         self._store = store
-        self._hover_held = False
-        self._last_hover = 0.0
         self._closed = False
         self._viewer_connections = ConnectionSet()
         self._image_connections = ConnectionSet()
-        self._target_connections = ConnectionSet()
         self._keys = KeyBinder(self)
         self._connect()
 
@@ -117,15 +113,17 @@ class Controller:
         parts.connect(viewer.dims.events.order, self._on_dims)
         parts.connect(viewer.dims.events.ndisplay, self._on_dims)
         parts.connect(viewer.dims.events.ndim, self._on_dims)
-        parts.connect(self.annotator.changed, self.changed.emit)
-        parts.connect(self.everything.changed, self.changed.emit)
-        parts.connect(self.prefetcher.changed, self.strip_changed.emit)
+        parts.connect(self.labels.changed, self._on_labels_changed)
+        parts.connect(self.labels.undone, self.annotator.on_undone)
+        parts.connect(self.labels.redone, self.annotator.on_redone)
+        parts.connect(self.labels.selected, self.annotator.select_object)
+        parts.connect(self.annotator.changed, self._on_part_changed)
+        parts.connect(self.everything.changed, self._on_part_changed)
+        parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
         parts.connect(self.prefetcher.failed, self._on_failed)
         parts.connect(self.annotator.status, self.set_status)
         parts.connect(self.everything.status, self.set_status)
-        viewer.mouse_drag_callbacks.append(self._on_press)
-        viewer.mouse_move_callbacks.append(self._on_move)
         self._keys.bind_viewer(viewer)
 
     def close(self, *_: object) -> None:
@@ -139,14 +137,9 @@ class Controller:
         self.context.runner.close()
         self._viewer_connections.clear()
         self._image_connections.clear()
-        self._unbind_target()
+        self.labels.release()
         self._keys.unbind()
-        for callbacks, ours in (
-            (self.viewer.mouse_drag_callbacks, self._on_press),
-            (self.viewer.mouse_move_callbacks, self._on_move),
-        ):
-            if ours in callbacks:
-                callbacks.remove(ours)
+        self.pointer.close()
         self.everything.close()
         self.annotator.close()
         self.context.planes = None
@@ -186,7 +179,7 @@ class Controller:
             before.min_stability,
         ):
             self.everything.refilter()
-        if not after.hover and not self._hover_held:
+        if not self.pointer.is_hovering:
             self.annotator.end_hover()
         self.changed.emit()
 
@@ -261,18 +254,8 @@ class Controller:
                     getattr(events, name), self._on_appearance
                 )
             self._ensure_layers()
-            self._drop_unfit_target()
+            self.labels.drop_if_unfit()
         self._renew_source()
-
-    def _drop_unfit_target(self) -> None:
-        """Keep the chosen labels if they fit the new image, else let them go."""
-        context = self.context
-        if context.target is None or context.image is None:
-            return
-        try:
-            check_labels(context.target.layer, context.image)
-        except LabelsError:
-            self.choose_labels(None)
 
     def _renew_source(self) -> None:
         """Pixels or model are other ones: take a new snapshot and start over."""
@@ -296,9 +279,9 @@ class Controller:
     def _on_image_edited(self) -> None:
         image = self.context.image
         if image is not None:
-            self.annotator.layers.follow(image)
+            self.annotator.mirror.layers.follow(image)
             self.annotator.preview.remove()
-            self._drop_unfit_target()
+            self.labels.drop_if_unfit()
             self._ensure_layers()
             self._renew_source()
 
@@ -310,10 +293,11 @@ class Controller:
         image = self.context.image
         if image is None:
             return
-        shapes = self.annotator.layers.shapes
-        self.annotator.ensure_layers()
-        if self.annotator.layers.shapes is not shapes:
-            self._keys.bind_shapes(self.annotator.layers.shapes)
+        mirror = self.annotator.mirror
+        before = mirror.layers.shapes
+        mirror.ensure(image)
+        if mirror.layers.shapes is not None and mirror.layers.shapes is not before:
+            self._keys.bind_shapes(mirror.layers.shapes)
 
     # -- labels -------------------------------------------------------------
 
@@ -325,92 +309,11 @@ class Controller:
         LabelsError
             If the layer cannot take masks of the chosen image.
         """
-        context = self.context
-        current = context.target.layer if context.target is not None else None
-        if layer is current or (layer is not None and layer == current):
-            return
-        if layer is not None and context.image is not None:
-            check_labels(layer, context.image)
-        self._unbind_target()
-        if layer is not None:
-            target = LabelsTarget(layer)
-            context.target, context.book = target, ObjectBook(layer)
-            connect = self._target_connections.connect
-            connect(target.undone, self._on_undone)
-            connect(target.redone, self._on_redone)
-            connect(layer.events.selected_label, self._on_label_selected)
-            connect(layer.events.data, self._on_labels_replaced)
-            self._count_labels(target)
-        self.annotator.target_changed()
-        self.changed.emit()
+        self.labels.choose(layer)
 
     def new_labels(self) -> None:
         """Add an empty Labels layer that matches the image, and write to it."""
-        if self.context.image is None:
-            raise LabelsError("There is no image to make a Labels layer for; open one.")
-        layer = make_labels(self.context.image)
-        with selection_kept(self.viewer):
-            self.viewer.add_layer(layer)
-            self._below_prompts(layer)
-        self.choose_labels(layer)
-
-    def _below_prompts(self, layer: Labels) -> None:
-        layers = self.viewer.layers
-        ours = [i for i, other in enumerate(layers) if is_ours(other)]
-        if ours and min(ours) < layers.index(layer):
-            layers.move(layers.index(layer), min(ours))
-
-    def _unbind_target(self) -> None:
-        self._target_connections.clear()
-        if self.context.target is not None:
-            self.context.target.close()
-        self.context.target = None
-        self.context.book = None
-
-    def _count_labels(self, target: LabelsTarget) -> None:
-        """Find the largest label in the background; big volumes take seconds."""
-
-        def done(largest: int) -> None:
-            target.known_max = max(largest, target.known_max or 0)
-            if self.context.target is target and self.annotator.is_empty:
-                self.annotator.target_changed()
-
-        self.context.runner.submit(
-            Job(
-                target.scan(),
-                priority=Priority.PREDICT,
-                slot="count",
-                on_result=done,
-                on_error=self._on_failed,
-            )
-        )
-
-    def _on_labels_replaced(self) -> None:
-        """Somebody assigned ``labels.data``: bind the layer anew."""
-        target = self.context.target
-        if target is None:
-            return
-        layer = target.layer
-        self._unbind_target()
-        try:
-            self.choose_labels(layer)
-        except LabelsError as error:
-            self.set_status(self.context.report(error))
-            self.changed.emit()
-
-    def _on_label_selected(self) -> None:
-        target = self.context.target
-        if target is None:
-            return
-        label = int(target.layer.selected_label)
-        if label <= (target.known_max or 0):
-            self.annotator.select_object(label)
-
-    def _on_undone(self, commit: Commit) -> None:
-        self.annotator.on_undone(commit)
-
-    def _on_redone(self, commit: Commit) -> None:
-        self.annotator.on_redone(commit)
+        self.labels.new()
 
     # -- the viewer ---------------------------------------------------------
 
@@ -423,8 +326,18 @@ class Controller:
                 self.everything.overlay.forget()
         elif context.image is not None and layer == context.image:
             self.choose_image(None)
-        elif context.target is not None and layer == context.target.layer:
+        elif self.labels.layer is not None and layer == self.labels.layer:
             self.choose_labels(None)
+
+    def _on_part_changed(self) -> None:
+        self.changed.emit()
+
+    def _on_strip_changed(self) -> None:
+        self.strip_changed.emit()
+
+    def _on_labels_changed(self) -> None:
+        self.annotator.target_changed()
+        self.changed.emit()
 
     def _on_dims(self) -> None:
         context = self.context
@@ -455,37 +368,6 @@ class Controller:
     def _on_failed(self, error: Exception) -> None:
         self.set_status(self.context.report(error))
 
-    def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
-        """Decide what a press makes, before the active layer sees it."""
-        modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
-        negative = "Control" in modifiers or "Meta" in modifiers
-        self.annotator.end_hover()
-        self.annotator.arm(negative=negative)
-        yield
-
-    def _on_move(self, viewer: object, event: Any) -> None:
-        if not (self.settings.hover or self._hover_held):
-            return
-        now = time.monotonic()
-        if now - self._last_hover < _HOVER_SECONDS:
-            return
-        self._last_hover = now
-        self._hover_at(event.position)
-
-    def _hover_at(self, world: Any) -> None:
-        context = self.context
-        if context.image is None or context.plane is None:
-            return
-        if not self.prefetcher.is_shown_ready:
-            return
-        point = world_to_data(self.viewer.dims, context.image, world)
-        row, column = context.plane.to_plane_point(point)
-        height, width = context.plane.shape(layer_shape(context.image))
-        if -0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5:
-            self.annotator.hover(row, column)
-        else:
-            self.annotator.end_hover()
-
     # -- intents: keys, buttons, commands -----------------------------------
 
     def choose_tool(self, tool: Tool) -> None:
@@ -495,7 +377,7 @@ class Controller:
             return
         self._ensure_layers()
         which, mode = _MODES[tool]
-        layers = self.annotator.layers
+        layers = self.annotator.mirror.layers
         layer = layers.points if which == "points" else layers.shapes
         if layer is not None:
             self.viewer.layers.selection.active = layer
@@ -530,27 +412,11 @@ class Controller:
 
     def hold_hover(self, held: bool) -> None:
         """Show the mask under the cursor while a key is held."""
-        self._hover_held = held
-        if held:
-            self._hover_at(self.viewer.cursor.position)
-        elif not self.settings.hover:
-            self.annotator.end_hover()
+        self.pointer.hold_hover(held)
 
     def pick_under_cursor(self) -> None:
         """Make the object under the cursor current again."""
-        target, plane = self.context.target, self.context.plane
-        if target is None or plane is None:
-            self.set_status("There are no labels to pick from yet.")
-            return
-        point = world_to_data(
-            self.viewer.dims, target.layer, self.viewer.cursor.position
-        )
-        row, column = (int(x + 0.5) for x in plane.to_plane_point(point))
-        here = Region(row, column, row + 1, column + 1)
-        whole = Region.whole(plane.shape(layer_shape(target.layer)))
-        if here.intersection(whole).is_empty:
-            return
-        label = int(target.read(plane, here)[0, 0])
+        label = self.pointer.label_under_cursor()
         if label > 0:
             self.annotator.select_object(label)
         else:

@@ -13,8 +13,8 @@ from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskCrop, Plane, Progress, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import ObjectMask
-from napari_sam.viewer.layers import PlaneOverlay
 from napari_sam.viewer.objects import ObjectRecord
+from napari_sam.viewer.overlay import PlaneOverlay
 from napari_sam.viewer.prompts import PromptItems
 from napari_sam.viewer.worker import Job, Priority
 

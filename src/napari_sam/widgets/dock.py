@@ -207,7 +207,7 @@ class SamWidget(QWidget):
         ):
             self._disconnect()
             self.controller.close()
-        return super().event(event)
+        return bool(super().event(event))
 
     def _disconnect(self) -> None:
         events = self.controller.viewer.layers.events

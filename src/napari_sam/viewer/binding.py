@@ -1,0 +1,161 @@
+"""Which Labels layer the accepted objects go to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.errors import LabelsError
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.labels import Commit, LabelsTarget, check_labels
+from napari_sam.viewer.layers import is_ours, make_labels, selection_kept
+from napari_sam.viewer.objects import ObjectBook
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_sam.viewer.context import Context
+
+
+class LabelsBinding:
+    """Adopts, makes and lets go of the target Labels layer.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another layer is bound, or its largest label has become known.
+    undone, redone : Signal(Commit)
+        napari's undo or redo has just reverted or repeated a commit.
+    selected : Signal(int)
+        The user selected this existing label.
+    """
+
+    changed = Signal()
+    undone = Signal(object)
+    redone = Signal(object)
+    selected = Signal(int)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._connections = ConnectionSet()
+
+    @property
+    def layer(self) -> Labels | None:
+        """The bound layer."""
+        target = self._context.target
+        return target.layer if target is not None else None
+
+    def choose(self, layer: Labels | None) -> None:
+        """Write accepted objects into this layer from now on.
+
+        Raises
+        ------
+        LabelsError
+            If the layer cannot take masks of the chosen image; the layer bound
+            before stays.
+        """
+        context = self._context
+        if layer is self.layer or (layer is not None and layer == self.layer):
+            return
+        if layer is not None and context.image is not None:
+            check_labels(layer, context.image)
+        self.release()
+        if layer is not None:
+            self._bind(layer)
+            self._count()
+        self.changed.emit()
+
+    def new(self) -> None:
+        """Add an empty Labels layer that matches the image, and write to it."""
+        image = self._context.image
+        if image is None:
+            raise LabelsError("There is no image to make a Labels layer for; open one.")
+        layer = make_labels(image)
+        viewer = self._context.viewer
+        with selection_kept(viewer):
+            viewer.add_layer(layer)
+            ours = [i for i, other in enumerate(viewer.layers) if is_ours(other)]
+            if ours and min(ours) < viewer.layers.index(layer):
+                viewer.layers.move(viewer.layers.index(layer), min(ours))
+        self.release()
+        self._bind(layer)
+        if self._context.target is not None:
+            self._context.target.known_max = 0
+        self.changed.emit()
+
+    def drop_if_unfit(self) -> None:
+        """Keep the bound labels if they fit the image, else let them go."""
+        image, layer = self._context.image, self.layer
+        if image is None or layer is None:
+            return
+        try:
+            check_labels(layer, image)
+        except LabelsError:
+            self.choose(None)
+
+    def release(self) -> None:
+        """Let go of the layer; it stays in the viewer as it is."""
+        self._connections.clear()
+        if self._context.target is not None:
+            self._context.target.close()
+        self._context.target = None
+        self._context.book = None
+
+    def _bind(self, layer: Labels) -> None:
+        target = LabelsTarget(layer)
+        self._context.target = target
+        self._context.book = ObjectBook(layer)
+        connect = self._connections.connect
+        connect(target.undone, self._on_undone)
+        connect(target.redone, self._on_redone)
+        connect(layer.events.selected_label, self._on_selected)
+        connect(layer.events.data, self._on_replaced)
+
+    def _count(self) -> None:
+        """Find the largest label in the background; big volumes take seconds."""
+        target = self._context.target
+        if target is None:
+            return
+
+        def done(largest: int) -> None:
+            target.known_max = max(largest, target.known_max or 0)
+            if self._context.target is target:
+                self.changed.emit()
+
+        self._context.runner.submit(
+            Job(
+                target.scan(),
+                priority=Priority.PREDICT,
+                slot="count",
+                on_result=done,
+                on_error=self._context.log_error,
+            )
+        )
+
+    # psygnal calls a connected ``emit`` once to learn its signature, so signals
+    # are passed on by methods.
+    def _on_undone(self, commit: Commit) -> None:
+        self.undone.emit(commit)
+
+    def _on_redone(self, commit: Commit) -> None:
+        self.redone.emit(commit)
+
+    def _on_selected(self) -> None:
+        target = self._context.target
+        if target is None:
+            return
+        label = int(target.layer.selected_label)
+        if label <= (target.known_max or 0):
+            self.selected.emit(label)
+
+    def _on_replaced(self) -> None:
+        """Bind the layer anew: somebody assigned ``labels.data``."""
+        layer = self.layer
+        self.release()
+        try:
+            self.choose(layer)
+        except LabelsError as error:
+            self._context.report(error)
+            self.changed.emit()

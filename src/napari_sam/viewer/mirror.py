@@ -1,0 +1,141 @@
+"""The prompt layers, listened to: what the user drew, as prompt items."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.layers import (
+    PromptLayers,
+    colour_shapes,
+    sync_recoloured_points,
+)
+from napari_sam.viewer.prompts import PromptItems
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
+    from napari.utils.events import Event
+
+
+class PromptMirror:
+    """Keeps prompt items and the two prompt layers the same.
+
+    Attributes
+    ----------
+    changed : Signal()
+        The user added, moved, deleted or recoloured a prompt.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.layers = PromptLayers(viewer)
+        self.items = PromptItems()
+        self._writing = False
+        self._connections = ConnectionSet()
+
+    def ensure(self, image: Image) -> bool:
+        """Make the layers that are missing and listen to them; True if any was."""
+        if not self.layers.ensure(image):
+            return False
+        self._connections.clear()
+        connect = self._connections.connect
+        points, shapes = self.layers.points, self.layers.shapes
+        if points is not None:
+            connect(points.events.data, self._on_data)
+            connect(points.events.features, self._on_features)
+            connect(points.events.current_face_color, self._on_recoloured)
+        if shapes is not None:
+            connect(shapes.events.data, self._on_data)
+            connect(shapes.events.features, self._on_features)
+        if not self.items.is_empty:
+            self.write(self.items)
+        return True
+
+    def arm(self, positive: bool, axes: tuple[int, int]) -> None:
+        """Set what the next press in the canvas will make."""
+        if not self._writing:
+            self.layers.set_defaults(positive, axes)
+
+    def write(self, items: PromptItems) -> None:
+        """Show these items in the layers."""
+        with self._quietly():
+            self.layers.write(items)
+        self.items = items
+
+    def layer_removed(self, layer: Layer) -> None:
+        """Adapt to a removed layer: its prompts go with it."""
+        if self.layers.forget(layer):
+            self._read()
+
+    def close(self) -> None:
+        """Stop listening and remove the layers."""
+        self._connections.clear()
+        self.layers.remove()
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
+
+    def _on_data(self, event: Event) -> None:
+        # Present participles announce a change that has not happened yet.
+        if self._writing or str(getattr(event, "action", "")).endswith("ing"):
+            return
+        if self.layers.shapes is not None and event.source == self.layers.shapes:
+            with self._quietly():
+                colour_shapes(self.layers.shapes)
+        self._read()
+
+    def _on_features(self) -> None:
+        if not self._writing:
+            self._read()
+
+    def _on_recoloured(self) -> None:
+        points = self.layers.points
+        if self._writing or points is None:
+            return
+        with self._quietly():
+            changed = sync_recoloured_points(points)
+        if changed:
+            self._read()
+
+    def _read(self) -> None:
+        items = self.layers.read()
+        if same_items(items, self.items):
+            return
+        self.items = items
+        self.changed.emit()
+
+
+def same_items(a: PromptItems, b: PromptItems) -> bool:
+    """Whether two readings of the layers say the same.
+
+    Selecting a prompt or changing a colour also fires events; predicting again
+    for those would make the preview flicker.
+    """
+    return (
+        len(a.points) == len(b.points)
+        and len(a.shapes) == len(b.shapes)
+        and all(
+            p.position == q.position and p.positive == q.positive and p.axes == q.axes
+            for p, q in zip(a.points, b.points, strict=True)
+        )
+        and all(
+            s.kind == t.kind
+            and s.positive == t.positive
+            and s.axes == t.axes
+            and np.array_equal(s.vertices, t.vertices)
+            for s, t in zip(a.shapes, b.shapes, strict=True)
+        )
+    )

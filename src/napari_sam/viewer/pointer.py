@@ -1,0 +1,117 @@
+"""What the mouse does: polarity of a press, hover, and picking objects."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.types import Region
+from napari_sam.viewer.coords import layer_shape, world_to_data
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.prefetcher import Prefetcher
+
+_HOVER_SECONDS = 0.02
+"""Shortest time between two hover predictions."""
+
+
+class Pointer:
+    """Mouse callbacks of one viewer.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    annotator : Annotator
+        Takes presses and hovers.
+    prefetcher : Prefetcher
+        Knows whether the plane on screen can answer.
+    """
+
+    def __init__(
+        self, context: Context, annotator: Annotator, prefetcher: Prefetcher
+    ) -> None:
+        self._context = context
+        self._annotator = annotator
+        self._prefetcher = prefetcher
+        self._held = False
+        self._last_hover = 0.0
+        viewer = context.viewer
+        # Viewer callbacks run before those of the active layer.
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
+
+    def close(self) -> None:
+        """Stop listening."""
+        viewer = self._context.viewer
+        for callbacks, ours in (
+            (viewer.mouse_drag_callbacks, self._on_press),
+            (viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if ours in callbacks:
+                callbacks.remove(ours)
+
+    @property
+    def is_hovering(self) -> bool:
+        """Whether the mask under the cursor is wanted."""
+        return self._held or self._context.settings.hover
+
+    def hold_hover(self, held: bool) -> None:
+        """Show the mask under the cursor while a key is held."""
+        self._held = held
+        if held:
+            self._hover(self._context.viewer.cursor.position)
+        elif not self._context.settings.hover:
+            self._annotator.end_hover()
+
+    def label_under_cursor(self) -> int:
+        """Return the label of the target at the cursor, 0 for none."""
+        target, plane = self._context.target, self._context.plane
+        if target is None or plane is None:
+            return 0
+        row, column = self._locate(self._context.viewer.cursor.position)
+        pixel = int(row + 0.5), int(column + 0.5)
+        here = Region(*pixel, pixel[0] + 1, pixel[1] + 1)
+        whole = Region.whole(plane.shape(layer_shape(target.layer)))
+        if here.intersection(whole).is_empty:
+            return 0
+        return int(target.read(plane, here)[0, 0])
+
+    def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
+        modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
+        self._annotator.end_hover()
+        self._annotator.arm(negative="Control" in modifiers or "Meta" in modifiers)
+        yield
+
+    def _on_move(self, viewer: object, event: Any) -> None:
+        if not self.is_hovering:
+            return
+        now = time.monotonic()
+        if now - self._last_hover >= _HOVER_SECONDS:
+            self._last_hover = now
+            self._hover(event.position)
+
+    def _locate(self, world: Any) -> tuple[float, float]:
+        """Return row and column of the plane on screen, NaN without one."""
+        context = self._context
+        if context.image is None or context.plane is None:
+            return float("nan"), float("nan")
+        point = world_to_data(context.viewer.dims, context.image, world)
+        return context.plane.to_plane_point(point)
+
+    def _hover(self, world: Any) -> None:
+        context = self._context
+        if context.image is None or context.plane is None:
+            return
+        if not self._prefetcher.is_shown_ready:
+            return
+        row, column = self._locate(world)
+        height, width = context.plane.shape(layer_shape(context.image))
+        if -0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5:
+            self._annotator.hover_at(row, column)
+        else:
+            self._annotator.end_hover()
