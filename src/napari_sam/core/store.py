@@ -224,7 +224,7 @@ class EmbeddingStore:
         self._problem = (
             f"Embeddings cannot be {what} in {self.folder}"
             f" ({error.strerror or error}) and are kept in memory only;"
-            " free some space there or choose another cache folder."
+            " check its space and permissions, or choose another cache folder."
         )
         with self._lock:
             is_first, self._has_warned = not self._has_warned, True
