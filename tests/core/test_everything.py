@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data
 
+from napari_sam.core.decoding import measure
 from napari_sam.core.everything import (
     EverythingSettings,
     iter_everything,
@@ -156,6 +157,20 @@ def test_what_is_kept_agrees_with_itself(found: Proposals) -> None:
         )
     assert (c.point >= -0.5).all()
     assert (c.point < np.array(found.shape) - 0.5).all()
+
+
+def test_stability_is_that_of_the_full_image(plane: EncodedPlane) -> None:
+    logits = plane.predict(points=[(100, 200)]).logits[1]
+    for factor in (1, 3, 8):
+        size = (plane.frame.image_size[0] * factor, plane.frame.image_size[1] * factor)
+        frame = replace(plane.frame, image_size=size)
+        values = two_step(logits, frame)
+        measured = measure(logits, frame, offset=2)
+        assert measured is not None
+        expected = np.count_nonzero(values > 2) / np.count_nonzero(values > -2)
+        assert measured.stability == pytest.approx(expected, abs=2e-3)
+        assert iou(measured.mask.full(size), values > 0) > 0.99
+        assert measure(logits, frame, offset=2, min_stability=expected + 0.01) is None
 
 
 def test_thresholds_can_be_lowered_afterwards(

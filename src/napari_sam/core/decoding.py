@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.results import upscale, upscale_mask
+from napari_sam.core.results import support, upscale, upscale_mask
 from napari_sam.core.rle import RunLengths
 from napari_sam.core.selection import Candidates, as_box
 from napari_sam.types import MaskCrop
@@ -31,7 +31,8 @@ def measure(
     """Return the mask of low-resolution logits and its stability.
 
     The stability score is the IoU of the masks cut at ``+offset`` and
-    ``-offset``, at image resolution.
+    ``-offset``, at image resolution or, if that is finer, at the resolution of
+    the model's input, where the same smooth surface is sampled well enough.
 
     Parameters
     ----------
@@ -49,15 +50,20 @@ def measure(
     MeasuredMask or None
         None if the mask is empty or not stable enough.
     """
-    outer = upscale_mask(logits, frame, -offset)
-    union = outer.area
+    is_larger = max(frame.image_size) > max(frame.input_size)
+    sampled = replace(frame, image_size=frame.input_size) if is_larger else frame
+    region = support(logits > -offset, sampled)
+    values = upscale(logits, sampled, region)
+    union = np.count_nonzero(values > -offset)
     if union == 0:
         return None
-    values = upscale(logits, frame, outer.region)
     stability = float(np.count_nonzero(values > offset) / union)
     if stability < min_stability:
         return None
-    mask = MaskCrop(values > 0, outer.region).tight()
+    if is_larger:
+        mask = upscale_mask(logits, frame)
+    else:
+        mask = MaskCrop(values > 0, region).tight()
     return None if mask.region.is_empty else MeasuredMask(mask, stability)
 
 

@@ -149,7 +149,7 @@ def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> Ma
     MaskCrop
         Tight; with an empty region if nothing is inside.
     """
-    region = _support(logits > threshold, frame)
+    region = support(logits > threshold, frame)
     mask = np.empty(region.shape, dtype=bool)
     if region.is_empty:
         return MaskCrop(mask, region).tight()
@@ -224,8 +224,16 @@ def _interpolated_columns(
     return table, rows - rows[0], row_weights
 
 
-def _support(inside: BoolArray, frame: Frame) -> Region:
-    """Return the image pixels that can sample a cell that is inside."""
+def support(inside: BoolArray, frame: Frame) -> Region:
+    """Return the region of the image pixels that can sample a cell that is inside.
+
+    Parameters
+    ----------
+    inside : bool array (h, w)
+        Cells of the logits over the whole square input.
+    frame : Frame
+        How the image sat in that input.
+    """
     rows = np.flatnonzero(inside.any(axis=1))
     if rows.size == 0:
         return Region(0, 0, 0, 0)
