@@ -284,6 +284,11 @@ class Annotator:
         self.arm()
         self.changed.emit()
 
+    def set_items(self, items: PromptItems) -> None:
+        """Replace the prompts of the current object and predict."""
+        self.mirror.write(items)
+        self._on_prompts()
+
     def remove_last_prompt(self) -> None:
         """Take back the newest prompt of the current object."""
         if self.items.points:
@@ -292,8 +297,7 @@ class Annotator:
             items = PromptItems((), self.items.shapes[:-1])
         else:
             return
-        self.mirror.write(items)
-        self._on_prompts()
+        self.set_items(items)
 
     def accept(self) -> bool:
         """Write the previewed object into the labels and start the next.

@@ -12,6 +12,8 @@ from napari_sam.errors import SamError
 from napari_sam.viewer.settings import AnnotationSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import ViewerModel
     from napari.layers import Image
 
@@ -46,6 +48,8 @@ class Context:
         Where accepted objects go.
     book : ObjectBook, optional
         Which prompts made them.
+    on_error : callable, optional
+        Takes errors instead of the user, while a script is waiting.
     """
 
     viewer: ViewerModel
@@ -56,6 +60,7 @@ class Context:
     planes: PlaneEncoder | None = None
     target: LabelsTarget | None = None
     book: ObjectBook | None = None
+    on_error: Callable[[Exception], None] | None = None
 
     def report(self, error: Exception) -> str:
         """Show an error to the user and return it as one sentence.
@@ -63,6 +68,9 @@ class Context:
         A problem the user can fix is a warning; anything else is logged with
         its traceback and shown as an error.
         """
+        if self.on_error is not None:
+            self.on_error(error)
+            return str(error)
         if isinstance(error, SamError):
             show_warning(str(error))
             return str(error)

@@ -21,7 +21,7 @@ from napari_sam.viewer.annotator import Annotator
 from napari_sam.viewer.binding import LabelsBinding
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
-from napari_sam.viewer.coords import displayed_plane, layer_shape
+from napari_sam.viewer.coords import data_to_world, displayed_plane, layer_shape
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
@@ -33,10 +33,13 @@ from napari_sam.viewer.source import snapshot
 from napari_sam.viewer.worker import Job, Priority, Runner
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Layer
     from napari.utils.events import Event
 
+MODEL_SLOT = "model"
 _MODES = {
     Tool.POINT: ("points", "add"),
     Tool.BOX: ("shapes", "add_rectangle"),
@@ -202,7 +205,7 @@ class Controller:
             Job(
                 work,
                 priority=Priority.PREDICT,
-                slot="model",
+                slot=MODEL_SLOT,
                 on_result=self.use_engine,
                 on_error=self._on_model_error,
             )
@@ -455,13 +458,19 @@ class Controller:
 
     def go_to(self, position: int) -> None:
         """Move the viewer to a plane of the stack."""
-        context, axis = self.context, self.prefetcher.strip.axis
-        if context.image is None or context.plane is None or axis is None:
+        plane, axis = self.context.plane, self.prefetcher.strip.axis
+        if plane is not None and axis is not None:
+            self.go_to_point(plane.moved(axis, position).to_array_point(0.0, 0.0))
+
+    def go_to_point(self, point: Sequence[float]) -> None:
+        """Move the sliders so that the plane through an array point is on screen."""
+        image, dims = self.context.image, self.viewer.dims
+        if image is None:
             return
-        point = context.plane.moved(axis, position).to_array_point(0.0, 0.0)
-        world = context.image.data_to_world(point)
-        offset = self.viewer.dims.ndim - context.image.ndim
-        self.viewer.dims.set_point(axis + offset, world[axis])
+        world = data_to_world(dims, image, point)
+        offset = dims.ndim - image.ndim
+        axes = [a for a in dims.not_displayed if a >= offset]
+        dims.set_point(axes, [world[a - offset] for a in axes])
 
     # -- activity -----------------------------------------------------------
 

@@ -67,6 +67,15 @@ def world_to_data(dims: Dims, layer: Layer, world: Sequence[float]) -> np.ndarra
     return np.asarray(layer.world_to_data(tuple(point)), dtype=float)
 
 
+def data_to_world(dims: Dims, layer: Layer, point: Sequence[float]) -> np.ndarray:
+    """Return the world point, in the viewer's units, of array coordinates.
+
+    The inverse of `world_to_data`; one entry per layer axis.
+    """
+    world = np.asarray(layer.data_to_world(tuple(point)), dtype=float)
+    return world / unit_factors(dims.units, layer)
+
+
 def displayed_axes(dims: Dims, layer: Layer) -> tuple[int, ...]:
     """Layer axes in display order, slowest first, as napari slices them."""
     offset = dims.ndim - layer.ndim

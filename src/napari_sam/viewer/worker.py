@@ -24,10 +24,11 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
 logger = logging.getLogger(__name__)
 
+_POLL_SECONDS = 0.005
 NICENESS = 10
 """Added to the worker thread's nice value where the system has one per thread."""
 
@@ -118,6 +119,9 @@ class Runner(Protocol):
     def is_busy(self, slot: str | None = None) -> bool:
         """Whether a job (of that slot) is queued or running."""
 
+    def wait(self, slots: Sequence[str]) -> None:
+        """Return when no job of these slots is left and results are delivered."""
+
     def close(self, timeout: float = 2.0) -> None:
         """Cancel everything and wait a bounded time for the running step."""
 
@@ -181,6 +185,9 @@ class SyncRunner:
         """Whether such a job is queued."""
         return any(slot is None or j.slot == slot for j in self._queue)
 
+    def wait(self, slots: Sequence[str]) -> None:
+        """Return at once: jobs end before `submit` returns."""
+
     def close(self, timeout: float = 2.0) -> None:
         """Drop the queue."""
         del timeout
@@ -243,6 +250,11 @@ class ThreadRunner:
             if self._running is not None and not self._running.cancelled:
                 jobs.append(self._running)
         return any(slot is None or j.slot == slot for j in jobs)
+
+    def wait(self, slots: Sequence[str]) -> None:
+        """Block until the jobs are done; not for the thread that takes results."""
+        while any(self.is_busy(slot) for slot in slots):
+            time.sleep(_POLL_SECONDS)
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancel all jobs and wait at most ``timeout`` seconds for the thread."""
