@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+_BLOCK = 32
+"""Boxes compared with all others at once: few calls, tables that fit the cache."""
+
 
 def box_nms(
     boxes: npt.NDArray[np.integer], scores: npt.ArrayLike, max_overlap: float
@@ -35,27 +38,50 @@ def box_nms(
     order = np.argsort(-np.asarray(scores, dtype=float), kind="stable")
     if max_overlap >= 1 or order.size == 0:
         return order
-    sorted_boxes = np.asarray(boxes, dtype=float)[order]
-    top, left, bottom, right = sorted_boxes.T.copy()
-    bottom -= 1
-    right -= 1
-    area = (bottom - top) * (right - left)
+    sides = np.ascontiguousarray(np.asarray(boxes, dtype=float)[order].T)
+    sides[2:] -= 1
     alive = np.arange(order.size)
     kept: list[int] = []
     while alive.size:
-        i, rest = alive[0], alive[1:]
-        kept.append(int(i))
-        height = np.minimum(bottom[rest], bottom[i]) - np.maximum(top[rest], top[i])
-        width = np.minimum(right[rest], right[i]) - np.maximum(left[rest], left[i])
-        shared = np.maximum(height, 0) * np.maximum(width, 0)
-        joint = area[rest] + area[i] - shared
-        # shared / joint > max_overlap, without dividing by 0.
-        overlaps = shared > max_overlap * joint
-        if area[i] == 0:
-            flat = joint == 0
-            shared = np.maximum(height + 1, 0) * np.maximum(width + 1, 0)
-            pixels = (bottom - top + 1) * (right - left + 1)
-            joint = pixels[rest] + pixels[i] - shared
-            overlaps |= flat & (shared > max_overlap * joint)
-        alive = rest[~overlaps]
+        block = alive[:_BLOCK]
+        overlaps = _overlap_too_much(sides[:, block], sides[:, alive], max_overlap)
+        suppressed = np.zeros(alive.size, bool)
+        for i, own in enumerate(block.tolist()):
+            if not suppressed[i]:
+                kept.append(own)
+                suppressed |= overlaps[i]
+        alive = alive[_BLOCK:][~suppressed[_BLOCK:]]
     return order[kept]
+
+
+def _overlap_too_much(
+    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], max_overlap: float
+) -> npt.NDArray[np.bool_]:
+    """Return which boxes (4, A) and (4, B) overlap too much, (A, B)."""
+    a = a[:, :, None]
+    heights = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    widths = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
+    result = _exceeds(heights, widths, _area(a), _area(b), max_overlap)
+    is_thin = (_area(a) == 0) & (_area(b) == 0)
+    if is_thin.any():
+        by_pixels = _exceeds(
+            heights + 1, widths + 1, _area(a, 1), _area(b, 1), max_overlap
+        )
+        result |= is_thin & by_pixels
+    return result
+
+
+def _area(sides: npt.NDArray[np.float64], grown: int = 0) -> npt.NDArray[np.float64]:
+    return np.asarray((sides[2] - sides[0] + grown) * (sides[3] - sides[1] + grown))
+
+
+def _exceeds(
+    heights: npt.NDArray[np.float64],
+    widths: npt.NDArray[np.float64],
+    area_a: npt.NDArray[np.float64],
+    area_b: npt.NDArray[np.float64],
+    max_overlap: float,
+) -> npt.NDArray[np.bool_]:
+    shared = np.maximum(heights, 0) * np.maximum(widths, 0)
+    # shared / joint > max_overlap, without dividing by 0.
+    return np.asarray(shared > max_overlap * (area_a + area_b - shared))
