@@ -1,0 +1,61 @@
+"""What is known about an image that came from a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_sam.core.planes import ArrayLike
+
+PIXEL = "pixel"
+"""The unit of an axis whose physical size is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFile:
+    """An image read from a file, with its axes and physical size.
+
+    Parameters
+    ----------
+    data : array-like
+        Rows and columns last, then the colour channels if ``rgb``.  A numpy
+        array, or for a TIFF stack an object that loads a plane when indexed.
+    axes : str
+        One letter per axis of ``data``, as tifffile has them: ``T``, ``Z``,
+        ``C``, ``Y``, ``X``, ``S`` for colour, ``Q`` where the file says nothing.
+    scale : tuple of float
+        Size of a step along every axis but ``S``; 1 where unknown.
+    units : tuple of str
+        Unit of ``scale``, such as ``micrometer`` or ``second``; ``pixel`` where
+        unknown.
+    name : str
+        File name without its suffix.
+    rgb : bool
+        Whether the last axis holds colour channels.
+    """
+
+    data: ArrayLike
+    axes: str
+    scale: tuple[float, ...]
+    units: tuple[str, ...]
+    name: str
+    rgb: bool = False
+
+    def __post_init__(self) -> None:
+        n = len(self.data.shape)
+        if len(self.axes) != n or self.rgb != self.axes.endswith("S"):
+            raise ValueError(f"axes {self.axes} do not fit shape {self.data.shape}")
+        if not len(self.scale) == len(self.units) == n - self.rgb:
+            raise ValueError(f"scale {self.scale} does not fit axes {self.axes}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the colour channels: that of labels for this image."""
+        shape = tuple(int(n) for n in self.data.shape)
+        return shape[:-1] if self.rgb else shape
+
+    @property
+    def label_axes(self) -> str:
+        """The letters of `shape`."""
+        return self.axes[:-1] if self.rgb else self.axes
