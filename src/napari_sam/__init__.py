@@ -1,1 +1,143 @@
-"""Segment Anything inside napari, for people who annotate microscopy images."""
+"""Segment Anything inside napari, for people who annotate microscopy images.
+
+Names are imported on first use, so ``import napari_sam`` loads neither torch nor
+napari nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.api import (
+        iter_everything,
+        iter_everything_stack,
+        segment_everything,
+    )
+    from napari_sam.core.everything import EverythingSettings
+    from napari_sam.core.proposals import Proposal, Proposals
+    from napari_sam.core.results import MaskResult
+    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.errors import (
+        Cancelled,
+        DeviceMemoryError,
+        FileFormatError,
+        ImageError,
+        LabelsError,
+        ModelError,
+        PromptError,
+        SamError,
+        SettingsError,
+        StoreError,
+    )
+    from napari_sam.io import ImageFile, read_image, write_labels
+    from napari_sam.models import ModelSpec, list_models, load_model
+    from napari_sam.types import (
+        Embedding,
+        MaskCrop,
+        MaskLevel,
+        Plane,
+        PointPrompt,
+        Progress,
+        PromptSet,
+        Provenance,
+        Region,
+    )
+    from napari_sam.viewer.session import annotate
+
+    __version__: str
+
+__all__ = [
+    "Cancelled",
+    "DeviceMemoryError",
+    "Embedding",
+    "EmbeddingStore",
+    "EverythingSettings",
+    "FileFormatError",
+    "ImageError",
+    "ImageFile",
+    "LabelsError",
+    "MaskCrop",
+    "MaskLevel",
+    "MaskResult",
+    "ModelError",
+    "ModelSpec",
+    "Plane",
+    "PointPrompt",
+    "Progress",
+    "PromptError",
+    "PromptSet",
+    "Proposal",
+    "Proposals",
+    "Provenance",
+    "Region",
+    "SamError",
+    "SettingsError",
+    "StoreError",
+    "__version__",
+    "annotate",
+    "iter_everything",
+    "iter_everything_stack",
+    "list_models",
+    "load_model",
+    "read_image",
+    "segment_everything",
+    "write_labels",
+]
+
+_HOMES = {
+    "napari_sam.api": (
+        "iter_everything",
+        "iter_everything_stack",
+        "segment_everything",
+    ),
+    "napari_sam.core.everything": ("EverythingSettings",),
+    "napari_sam.core.proposals": ("Proposal", "Proposals"),
+    "napari_sam.core.results": ("MaskResult",),
+    "napari_sam.core.store": ("EmbeddingStore",),
+    "napari_sam.errors": (
+        "Cancelled",
+        "DeviceMemoryError",
+        "FileFormatError",
+        "ImageError",
+        "LabelsError",
+        "ModelError",
+        "PromptError",
+        "SamError",
+        "SettingsError",
+        "StoreError",
+    ),
+    "napari_sam.io": ("ImageFile", "read_image", "write_labels"),
+    "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
+    "napari_sam.types": (
+        "Embedding",
+        "MaskCrop",
+        "MaskLevel",
+        "Plane",
+        "PointPrompt",
+        "Progress",
+        "PromptSet",
+        "Provenance",
+        "Region",
+    ),
+    "napari_sam.viewer.session": ("annotate",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("napari-sam")
+    elif name in _MODULE_OF:
+        value = getattr(import_module(_MODULE_OF[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

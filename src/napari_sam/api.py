@@ -1,0 +1,228 @@
+"""Everything mode for scripts and the command line.
+
+The other calls of the public API are methods of what
+:func:`napari_sam.load_model` returns.  Nothing here needs napari.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam.core import everything
+from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.imaging import to_rgb
+from napari_sam.core.planes import read_plane
+from napari_sam.errors import ImageError, SettingsError
+from napari_sam.types import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import numpy.typing as npt
+
+    from napari_sam.core.everything import Encode, ShouldStop
+    from napari_sam.core.model import Model
+    from napari_sam.core.planes import ArrayLike
+    from napari_sam.core.proposals import Proposals
+    from napari_sam.types import Progress, ProgressCallback, Region, RGBArray
+
+
+def segment_everything(
+    image: npt.ArrayLike,
+    *,
+    model: Model | None = None,
+    settings: EverythingSettings | None = None,
+    region: Region | None = None,
+    progress: ProgressCallback | None = None,
+    **overrides: Any,
+) -> Proposals:
+    """Find all objects of a plane.
+
+    Parameters
+    ----------
+    image : array (H, W) or (H, W, 3 | 4)
+        One plane of any real type; NaN and infinities count as background.
+    model : Model, optional
+        From :func:`napari_sam.load_model`.  Without one the bundled model is
+        loaded for this call; load it yourself to segment many images.
+    settings : EverythingSettings, optional
+        SAM's own defaults if not given.
+    region : Region, optional
+        Search this rectangle only.
+    progress : callable, optional
+        Called with a `Progress` after every few points.  An exception that it
+        raises ends the run, which is a way to cancel; see `iter_everything` to
+        keep what was found so far.
+    **overrides
+        Single settings by name, for example ``points_per_side=16``.
+
+    Returns
+    -------
+    Proposals
+        Scored masks that can be filtered without inference and turned into a
+        label image.
+
+    Raises
+    ------
+    ImageError
+        If the image is empty, not one plane, or of an unusable type.
+    SettingsError
+        If a setting is unknown or outside its range.
+    ModelError
+        If the model cannot be loaded or the device fails.
+
+    Examples
+    --------
+    >>> from skimage.data import coins
+    >>> proposals = segment_everything(coins(), points_per_side=4)
+    >>> proposals.filter(min_score=0.8, min_area=50).to_labels().shape
+    (303, 384)
+    """
+    return everything.run(
+        iter_everything(
+            image, model=model, settings=settings, region=region, **overrides
+        ),
+        progress,
+    )
+
+
+def iter_everything(
+    image: npt.ArrayLike,
+    *,
+    model: Model | None = None,
+    settings: EverythingSettings | None = None,
+    region: Region | None = None,
+    encode: Encode | None = None,
+    should_stop: ShouldStop | None = None,
+    **overrides: Any,
+) -> Generator[Progress, None, Proposals]:
+    """Find all objects of a plane; yield progress, return proposals.
+
+    The generator form of `segment_everything`, with its parameters and errors.
+
+    Parameters
+    ----------
+    image, model, settings, region, **overrides
+        As for `segment_everything`.
+    encode : callable, optional
+        Encodes RGB uint8 (H, W, 3) instead of ``model``, for example
+        ``Engine.encode``, which remembers embeddings.
+    should_stop : callable, optional
+        Asked after every few points; when it returns True, the generator
+        returns what it has found so far.
+
+    Yields
+    ------
+    Progress
+        In points.
+
+    Returns
+    -------
+    Proposals
+        As for `segment_everything`.
+    """
+    chosen = _settings(settings, overrides)
+    rgb = to_rgb(image)
+    return (
+        yield from everything.iter_everything(
+            rgb,
+            encode or _model(model).encode_rgb,
+            chosen,
+            region=region,
+            should_stop=should_stop,
+        )
+    )
+
+
+def iter_everything_stack(
+    stack: ArrayLike,
+    *,
+    rgb: bool = False,
+    model: Model | None = None,
+    settings: EverythingSettings | None = None,
+    encode: Encode | None = None,
+    should_stop: ShouldStop | None = None,
+    **overrides: Any,
+) -> Generator[Progress | tuple[Plane, Proposals], None, None]:
+    """Find all objects of every plane of a stack, one plane after another.
+
+    Parameters
+    ----------
+    stack : array (..., H, W), or (..., H, W, 3 | 4) for ``rgb``
+        numpy, dask or zarr; one plane is loaded at a time.
+    rgb : bool
+        Whether the last axis holds colour channels.
+    model, settings, encode, should_stop, **overrides
+        As for `iter_everything`.
+
+    Yields
+    ------
+    Progress or (Plane, Proposals)
+        The proposals of a plane as soon as it is finished.  Stopping keeps the
+        finished planes and drops the one at work.
+
+    Raises
+    ------
+    ImageError
+        If the stack has fewer than two axes or no pixels, or a plane cannot be
+        read.
+    SettingsError, ModelError
+        As for `segment_everything`.
+    """
+    chosen = _settings(settings, overrides)
+    planes = [
+        (plane, partial(_read_rgb, stack, plane, rgb))
+        for plane in leading_planes(tuple(stack.shape[:-1] if rgb else stack.shape))
+    ]
+    if not planes:
+        raise ImageError(
+            f"The image has shape {tuple(stack.shape)} and so no pixels;"
+            " choose another."
+        )
+    yield from everything.iter_everything_stack(
+        planes, encode or _model(model).encode_rgb, chosen, should_stop=should_stop
+    )
+
+
+def leading_planes(shape: tuple[int, ...]) -> list[Plane]:
+    """Return the planes of the last two axes, in the order they lie in memory.
+
+    Raises
+    ------
+    ImageError
+        If there are fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ImageError(
+            f"The image has shape {shape}; pass (rows, columns) or a stack of such."
+        )
+    displayed = (len(shape) - 2, len(shape) - 1)
+    return [Plane(displayed, (*at, None, None)) for at in np.ndindex(shape[:-2])]
+
+
+def _read_rgb(stack: ArrayLike, plane: Plane, rgb: bool) -> RGBArray:
+    return to_rgb(read_plane(stack, plane, rgb=rgb))
+
+
+def _model(model: Model | None) -> Model:
+    if model is not None:
+        return model
+    from napari_sam.models import load_model
+
+    return load_model()
+
+
+def _settings(
+    settings: EverythingSettings | None, overrides: dict[str, Any]
+) -> EverythingSettings:
+    unknown = overrides.keys() - EverythingSettings.__slots__
+    if unknown:
+        raise SettingsError(
+            f"There is no setting {min(unknown)!r}; choose from"
+            f" {', '.join(EverythingSettings.__slots__)}."
+        )
+    return replace(settings or EverythingSettings(), **overrides)
