@@ -231,6 +231,13 @@ class Annotator:
             self.preview.show(context.image, prediction.plane, masks)
         self.changed.emit()
 
+    def prepare_preview(self) -> None:
+        """Make the preview layer now: napari needs a moment for a new layer."""
+        context = self._context
+        if context.image is not None and context.plane is not None:
+            self.preview.show(context.image, context.plane, [])
+            self._draw()
+
     def plane_changed(self) -> None:
         """Show what belongs to the new plane; predict it if it has prompts."""
         self.arm()

@@ -176,11 +176,7 @@ class Controller:
             self.annotator.recompute()
         if after.live != before.live and after.live:
             self.annotator.request()
-        if (after.min_area, after.min_score, after.min_stability) != (
-            before.min_area,
-            before.min_score,
-            before.min_stability,
-        ):
+        if after.filters != before.filters:
             self.everything.refilter()
         if not self.pointer.is_hovering:
             self.annotator.end_hover()
@@ -276,6 +272,7 @@ class Controller:
         context.plane = None
         self._on_dims()
         self.annotator.source_changed()
+        self.annotator.prepare_preview()
         if context.image is None:
             self.set_status("Open an image, or File → Open Sample → Segment Anything.")
 
@@ -506,7 +503,7 @@ class Controller:
 
     @property
     def plane_text(self) -> str:
-        """Where the plane on screen is, in words: ``z 12 of 64``."""
+        """Where the plane on screen is, in words: ``z 11 | 63``."""
         image, plane = self.context.image, self.context.plane
         if image is None or plane is None:
             return ""
@@ -522,5 +519,6 @@ def _plane_text(image: Image, plane: Plane) -> str:
         if index is not None:
             # Axes without a name are labelled "-3", "-2", "-1" by napari.
             known = not str(name).lstrip("-").isdigit()
-            parts.append(f"{name if known else 'plane'} {index + 1} of {shape[axis]}")
+            # Counted from 0, as on napari's sliders.
+            parts.append(f"{name if known else 'plane'} {index} | {shape[axis] - 1}")
     return ", ".join(parts)

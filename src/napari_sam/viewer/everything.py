@@ -226,10 +226,12 @@ class EverythingMode:
 
     def _filtered(self, proposals: Proposals) -> Proposals:
         settings = self._context.settings
+        height, width = proposals.shape
         return proposals.filter(
             min_score=settings.min_score,
             min_stability=settings.min_stability,
             min_area=settings.min_area,
+            max_area=settings.max_share * height * width,
         )
 
     def _on_step(self, step: Any) -> None:

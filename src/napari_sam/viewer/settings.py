@@ -49,6 +49,9 @@ class AnnotationSettings:
         Grid and thresholds of everything mode.
     min_area, min_score, min_stability : number
         Live filters of everything mode's proposals.
+    max_share : float
+        Proposals that cover more of the plane than this are hidden: they are
+        mostly the background.
     """
 
     policy: OverlapPolicy = OverlapPolicy.KEEP
@@ -61,3 +64,9 @@ class AnnotationSettings:
     min_area: int = 20
     min_score: float = 0.80
     min_stability: float = 0.90
+    max_share: float = 0.4
+
+    @property
+    def filters(self) -> tuple[float, ...]:
+        """The live filters, to see whether one has changed."""
+        return self.min_area, self.min_score, self.min_stability, self.max_share

@@ -328,6 +328,14 @@ class EverythingPanel(Panel):
         self.area = SpinBox(
             label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
         )
+        self.share = FloatSlider(
+            label="Largest area (%)",
+            value=100 * settings.max_share,
+            min=1,
+            max=100,
+            step=1,
+            tooltip="Larger proposals are mostly background.",
+        )
         self.write = PushButton(text="Write into labels")
         self.drop = PushButton(text="Drop")
         super().__init__(
@@ -339,6 +347,7 @@ class EverythingPanel(Panel):
                 self.score,
                 self.stability,
                 self.area,
+                self.share,
                 row(self.write, self.drop),
             ],
         )
@@ -352,6 +361,9 @@ class EverythingPanel(Panel):
             lambda v: controller.change_settings(min_stability=v)
         )
         self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
+        self.share.changed.connect(
+            lambda v: controller.change_settings(max_share=v / 100)
+        )
         self.write.changed.connect(controller.everything.write)
         self.drop.changed.connect(controller.everything.discard)
 

@@ -1,0 +1,240 @@
+"""How the window feels: click to preview, stalls of the GUI thread, first mask.
+
+Needs a display (``xvfb-run -a -s "-screen 0 1600x1000x24" python
+benchmarks/gui.py``).  Every stall is printed beside the longest gap that napari
+alone shows in the same run, doing the same without this plugin's work: software
+OpenGL on a small machine has gaps of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+warnings.simplefilter("ignore")
+os.environ["NAPARI_SAM_CACHE_DIR"] = tempfile.mkdtemp()
+
+import napari
+from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from skimage import data
+
+
+class Watchdog:
+    """Records the longest gaps between turns of the event loop."""
+
+    def __init__(self) -> None:
+        self._clock = QElapsedTimer()
+        self._timer = QTimer()
+        self._timer.setInterval(1)
+        self._timer.timeout.connect(self._tick)
+        self.gaps: list[float] = []
+
+    def _tick(self) -> None:
+        self.gaps.append(self._clock.nsecsElapsed() / 1e6)
+        self._clock.restart()
+
+    def measure(self, act: Callable[[], None]) -> tuple[float, float]:
+        """Run something that pumps events; 99th percentile and longest gap, ms."""
+        self.gaps = []
+        self._clock.start()
+        self._timer.start()
+        act()
+        self._timer.stop()
+        gaps = np.array(self.gaps[1:] or [0.0])
+        return float(np.percentile(gaps, 99)), float(gaps.max())
+
+
+def pump(seconds: float, until: Callable[[], bool] | None = None) -> bool:
+    """Run the event loop; True as soon as the condition holds."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        QApplication.processEvents()
+        if until is not None and until():
+            return True
+        time.sleep(0.0005)
+    return until is None
+
+
+def cells(side: int, planes: int = 1) -> np.ndarray:
+    """Return real texture at a given size: tiled coins, different per plane."""
+    coins = data.coins()
+    tiled = np.tile(coins, (side // 303 + 1, side // 384 + 1))[:side, :side]
+    stack = [np.roll(tiled, 17 * i, axis=1) for i in range(planes)]
+    return np.stack(stack) if planes > 1 else stack[0]
+
+
+class Window:
+    """A napari window with the plugin, driven by real events."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window.resize(1400, 900)
+        self.layer = self.viewer.add_image(image)
+        pump(1.0)
+        self.opened = time.perf_counter()
+        _, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-sam", "Segment Anything"
+        )
+        self.controller = self.widget.controller
+        self.canvas = self.viewer.window._qt_viewer.canvas
+        self.drawn_at = 0.0
+        self.canvas._scene_canvas.events.draw.connect(self._drawn, position="last")
+
+    def _drawn(self, event: Any) -> None:
+        self.drawn_at = time.perf_counter()
+
+    def ready(self) -> bool:
+        return bool(self.controller.prefetcher.is_shown_ready)
+
+    def click(self, row: float, column: float) -> None:
+        height, width = self.canvas.size
+        camera = self.viewer.camera
+        x = width / 2 + (column - camera.center[-1]) * camera.zoom
+        y = height / 2 + (row - camera.center[-2]) * camera.zoom
+        at = QPoint(round(x), round(y))
+        QTest.mouseMove(self.canvas.native, at)
+        QTest.mouseClick(
+            self.canvas.native,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+            at,
+        )
+
+    def click_to_preview(self, row: float, column: float) -> float:
+        """Milliseconds from the click to the preview drawn on the canvas."""
+        annotator = self.controller.annotator
+        annotator.discard()
+        pump(0.15)
+        start = time.perf_counter()
+        self.click(row, column)
+        pump(20.0, lambda: annotator.prediction is not None)
+        answered = time.perf_counter()
+        pump(2.0, lambda: self.drawn_at > answered)
+        return (time.perf_counter() - start) * 1e3
+
+    def close(self) -> None:
+        self.viewer.close()
+        pump(0.3)
+
+
+def first_mask() -> None:
+    """Time from opening the widget to the first mask on screen."""
+    window = Window(cells(512))
+    pump(60.0, window.ready)
+    encoded = time.perf_counter() - window.opened
+    window.click_to_preview(45, 50)
+    total = time.perf_counter() - window.opened
+    print(f"open widget -> plane encoded   {encoded:6.2f} s")
+    print(f"open widget -> first mask      {total:6.2f} s")
+    window.close()
+
+
+def latency(clicks: int) -> None:
+    """Click to preview on three image sizes, idle and while prefetching."""
+    print(f"\nclick -> preview on screen, ms ({clicks} clicks)")
+    print("image      idle p50   p95    | while the stack is encoded p50   p95")
+    rng = np.random.default_rng(0)
+    for side in (512, 1024, 2048):
+        window = Window(cells(side, 40))
+        window.controller.change_settings(prefetch=False)
+        pump(60.0, window.ready)
+        pump(1.0)
+        points = rng.uniform(0.15, 0.85, (clicks, 2)) * side
+        idle = [window.click_to_preview(*p) for p in points]
+        window.controller.encode_stack()
+        pump(0.5)
+        busy = [window.click_to_preview(*p) for p in points]
+        left = int((~window.controller.prefetcher.strip.ready).sum())
+        row = [*np.percentile(idle, [50, 95]), *np.percentile(busy, [50, 95])]
+        print(
+            f"{side:5d}²   {row[0]:8.0f} {row[1]:6.0f}    |"
+            f" {row[2]:24.0f} {row[3]:6.0f}   ({left} planes still to encode)"
+        )
+        window.close()
+
+
+def stalls() -> None:
+    """Longest gaps of the GUI thread, beside napari's own."""
+    window = Window(cells(1024, 60))
+    window.controller.change_settings(prefetch=False)
+    pump(60.0, window.ready)
+    pump(1.0)
+    dims, controller = window.viewer.dims, window.controller
+    watchdog = Watchdog()
+    print("\ngaps of the event loop, ms               p99    longest")
+
+    def show(name: str, act: Callable[[], None]) -> None:
+        p99, longest = watchdog.measure(act)
+        print(f"  {name:36s} {p99:6.1f}  {longest:7.1f}")
+
+    def scroll() -> None:
+        for step in range(12):
+            dims.set_point(0, 2 + step)
+            pump(0.25)
+
+    show("nothing happens", lambda: pump(3.0))
+    controller.choose_image(None)
+    show("scrolling, plugin unbound", scroll)
+    controller.choose_image(window.layer)
+    pump(30.0, window.ready)
+    pump(1.0)
+
+    def encode() -> None:
+        for step in range(5):
+            dims.set_point(0, 20 + step)
+            pump(20.0, window.ready)
+
+    show("encoding the shown plane", encode)
+
+    def predict() -> None:
+        for i in range(12):
+            window.click_to_preview(100 + 40 * i, 120 + 30 * i)
+
+    show("clicking", predict)
+
+    def prefetch() -> None:
+        controller.encode_stack()
+        pump(8.0)
+
+    show("encoding the stack, idle user", prefetch)
+    show("encoding the stack, scrolling", scroll)
+    controller.prefetcher.request_whole_stack(False)
+    pump(2.0)
+    controller.change_settings(
+        everything=replace(controller.settings.everything, points_per_side=16)
+    )
+
+    def everything() -> None:
+        controller.segment_plane()
+        pump(120.0, lambda: not controller.everything.is_running)
+
+    show("everything mode, 16 x 16 points", everything)
+    window.close()
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clicks", type=int, default=20)
+    parser.add_argument("--only", choices=["first", "latency", "stalls"])
+    options = parser.parse_args()
+    if options.only in (None, "first"):
+        first_mask()
+    if options.only in (None, "latency"):
+        latency(options.clicks)
+    if options.only in (None, "stalls"):
+        stalls()
+
+
+if __name__ == "__main__":
+    main()
