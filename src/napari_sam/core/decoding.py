@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
     from napari_sam.types import FloatArray, Frame
 
+_REFERENCE_SHIFT = 0.5
+"""In pixels of the model's input, 1024 a side.
+
+The reference takes the positions of its grid, measured from the image's corner,
+for pixel centres.  Doing the same keeps masks that lie close to a threshold on
+the reference's side of it.
+"""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredMask:
@@ -78,6 +86,9 @@ def decode_candidates(
 ) -> Candidates:
     """Return the masks of single-point prompts, three for each at most.
 
+    The model is asked where the reference implementation would ask, which is
+    half a pixel of the model's input to the lower right of each point.
+
     Parameters
     ----------
     encoded : EncodedPlane
@@ -98,7 +109,8 @@ def decode_candidates(
     Candidates
         In plane coordinates, in the order of the points.
     """
-    own_points = points - np.asarray(origin, np.float32)
+    shift = _REFERENCE_SHIFT / np.asarray(encoded.frame.scale)
+    own_points = points - origin + shift
     scores, prompts, found = [], [], []
     for batch in encoded.iter_points(own_points, min_iou=floor[0]):
         for i in np.lexsort((batch.token, batch.point)).tolist():

@@ -81,7 +81,7 @@ class EverythingSettings:
     stability_score_floor: float = 0.6
 
     def __post_init__(self) -> None:
-        _check("points_per_side", self.points_per_side, 1, 1024)
+        _check("points_per_side", self.points_per_side, 1, 512)
         _check("stability_score_offset", self.stability_score_offset, 0, 100)
         _check("crop_n_layers", self.crop_n_layers, 0, 4)
         _check("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
