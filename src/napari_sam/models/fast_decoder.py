@@ -1,55 +1,419 @@
-"""SAM's prompt and mask decoding, arranged for speed."""
+"""SAM's prompt and mask decoding, arranged for speed.
+
+The same function as :class:`~napari_sam.models.mask_decoder.MaskDecoder`, with
+its arithmetic reordered.  A prompt has about seven tokens, an image 4,096
+cells, so nearly all the work is on the cells:
+
+* What depends on the image alone is computed once per image: the first
+  layer's projections of the cells (:class:`ImageState`).
+* Projections of positions are computed once per model.
+* Afterwards no projection is applied to the cells at all.  In an attention
+  between tokens and cells, ``(tokens Wq) · (cells Wk)`` is computed as
+  ``(tokens Wq Wkᵀ) · cells``, and likewise for the values: the small side
+  carries both matrices (:class:`_Fold`).
+* Only masks that are wanted are upscaled, with both transposed convolutions as
+  matrix products on channels-last cells.
+
+Tokens are float32; cells are of the decoder's dtype.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from napari_sam.models.layers import dense, gelu_
+from napari_sam.models.mask_decoder import DIM, HEADS, MASK_TOKENS
 
 if TYPE_CHECKING:
+    from torch.nn import ConvTranspose2d, Linear
+
     from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.layers import MLP, LayerNorm2d
+    from napari_sam.models.mask_decoder import Attention, TwoWayBlock
+
+_FEATURES = DIM // 8  # channels of an upscaled pixel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageState:
-    """What all prompts on one image share."""
+    """What all prompts on one image share.
+
+    Parameters
+    ----------
+    features : float32 tensor (cells, 256)
+        The image embedding as the encoder gave it.
+    cells : tensor (cells, 256)
+        With the mask prompt added, or the constant that stands for none.
+    keys, values, queries : tensor (heads, 16, cells) or (heads, cells, 16)
+        Projections of the cells in the first layer.
+    """
 
     features: Tensor
+    cells: Tensor
+    keys: Tensor
+    values: Tensor
+    queries: Tensor
+
+
+class _Fold:
+    """One attention between tokens and cells, weights arranged per head.
+
+    Parameters
+    ----------
+    attention : Attention
+        The layer.
+    positions : float32 tensor (cells, 256)
+        Encoded positions of the cells.
+    tokens_ask : bool
+        Whether the tokens are the queries, or the cells.
+    dtype : torch.dtype
+        Type of what meets the cells.
+    """
+
+    def __init__(
+        self,
+        attention: Attention,
+        positions: Tensor,
+        *,
+        tokens_ask: bool,
+        dtype: torch.dtype,
+    ) -> None:
+        self.scale = (attention.q_proj.out_features // HEADS) ** -0.5
+        token, cell = (
+            (attention.q_proj, attention.k_proj)
+            if tokens_ask
+            else (attention.k_proj, attention.q_proj)
+        )
+        self.token = token
+        self.value = attention.v_proj
+        self.out = attention.out_proj
+        self.dtype = dtype
+        # (heads, 16, 256): from a head of the token side to the cells' channels.
+        self.cell_weight = _per_head(cell.weight)
+        self.value_weight = _per_head(attention.v_proj.weight)
+        self.out_weight = _per_head(attention.out_proj.weight.T)
+        # A bias on the cells shifts all scores of a token alike.  That cancels
+        # where the softmax runs over cells, not where it runs over tokens.
+        bias = None if tokens_ask else cell.bias
+        self.position_keys = (
+            _heads_last(F.linear(positions, cell.weight, bias)).to(dtype).contiguous()
+        )
+
+    def scores(self, tokens: Tensor, cells: Tensor) -> Tensor:
+        """Return scaled scores (B, heads, T, cells) of tokens (B, T, 256)."""
+        batch, count = tokens.shape[:2]
+        head = _split(self.token(tokens)) * self.scale
+        folded = (head @ self.cell_weight).to(self.dtype).flatten(1, 2)
+        scores = _batched(head.to(self.dtype), self.position_keys).flatten(1, 2)
+        scores.baddbmm_(folded, cells.transpose(1, 2))
+        return scores.view(batch, HEADS, count, -1)
+
+    def gather(self, scores: Tensor, cells: Tensor) -> Tensor:
+        """Return what the tokens read from the cells, (B, T, 256) float32."""
+        batch, _, count, _ = scores.shape
+        weights = scores.softmax(dim=-1)
+        read = (weights.flatten(1, 2) @ cells).float()
+        read = read.view(batch, HEADS, count, DIM) @ self.value_weight.transpose(1, 2)
+        return self._joined(read)
+
+    def gather_projected(self, scores: Tensor, values: Tensor) -> Tensor:
+        """Return the same from values (heads, cells, 16) projected beforehand."""
+        return self._joined(_batched(scores.softmax(dim=-1), values).float())
+
+    def scatter(self, scores: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
+        """Return the cells plus what they read from the tokens, (B, cells, 256)."""
+        weights = scores.softmax(dim=2).flatten(1, 2)
+        # The weights of a head sum to one, so an eighth of the bias in every
+        # row adds up to the bias.
+        values = _split(self.value(tokens)) @ self.out_weight + self.out.bias / HEADS
+        values = values.to(self.dtype).flatten(1, 2)
+        return torch.baddbmm(cells, weights.transpose(1, 2), values)
+
+    def _joined(self, heads: Tensor) -> Tensor:
+        """Join (B, heads, T, 16) and project to (B, T, 256)."""
+        joined = heads.transpose(1, 2).flatten(2) + self.value.bias
+        projected: Tensor = self.out(joined)
+        return projected
 
 
 class FastDecoder:
-    """Decode prompts over prepared images."""
+    """Decode prompts over prepared images.  Not thread-safe.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        Weights, on the device to run on, in evaluation mode.
+    dtype : torch.dtype
+        Type of the image side, float32 or bfloat16.
+    """
 
     def __init__(self, network: SamNetwork, dtype: torch.dtype) -> None:
-        self._network = network
+        self._encoder = network.prompt_encoder
+        self._decoder = network.mask_decoder
         self._dtype = dtype
-        self._pe = network.prompt_encoder.image_positions()
+        with torch.inference_mode():
+            self._fold()
+
+    def _fold(self) -> None:
+        decoder, dtype = self._decoder, self._dtype
+        transformer = decoder.transformer
+        self._layers = [cast("TwoWayBlock", layer) for layer in transformer.layers]
+        positions = self._encoder.image_positions()[0].flatten(1).T.contiguous()
+        self._to_image, self._to_tokens = (
+            [
+                _Fold(
+                    getattr(layer, f"cross_attn_{name}"),
+                    positions,
+                    tokens_ask=name == "token_to_image",
+                    dtype=dtype,
+                )
+                for layer in self._layers
+            ]
+            for name in ("token_to_image", "image_to_token")
+        )
+        self._final = _Fold(
+            transformer.final_attn_token_to_image,
+            positions,
+            tokens_ask=True,
+            dtype=dtype,
+        )
+        self._fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        self._norms = [
+            (layer.norm4.weight.to(dtype), layer.norm4.bias.to(dtype))
+            for layer in self._layers
+        ]
+        up1, norm, _, up2, _ = decoder.output_upscaling
+        self._up1 = _as_products(cast("ConvTranspose2d", up1), dtype)
+        self._up2 = _as_products(cast("ConvTranspose2d", up2), dtype)
+        norm = cast("LayerNorm2d", norm)
+        self._up_norm = (norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
+        self._hyper = _stacked(
+            [cast("MLP", mlp) for mlp in decoder.output_hypernetworks_mlps]
+        )
 
     @property
-    def side(self) -> int:
-        """Side of the square input in pixels."""
-        return self._network.side
+    def grid(self) -> int:
+        """Cells along one side of an embedding."""
+        return self._encoder.grid
 
-    def prepare(self, features: Tensor) -> ImageState:
-        """Prepare an embedding (256, g, g)."""
-        return ImageState(features[None].float())
+    def prepare(
+        self, features: Tensor, dense_prompt: Tensor | None = None
+    ) -> ImageState:
+        """Compute what all prompts on an image share.
+
+        Parameters
+        ----------
+        features : tensor (256, grid, grid)
+            Image embedding.
+        dense_prompt : float32 tensor (1, 1, 4 grid, 4 grid), optional
+            Mask logits that all these prompts refine.
+
+        Returns
+        -------
+        ImageState
+        """
+        flat = features.float().flatten(1).T.contiguous()
+        return self._state(flat, dense_prompt)
+
+    def _state(self, features: Tensor, dense_prompt: Tensor | None) -> ImageState:
+        added = self._encoder.dense(dense_prompt)[0].flatten(1).T
+        cells = features + added
+        ask, answer = self._to_image[0], self._to_tokens[0]
+        keys = _heads_last(dense(cells, _matrix(ask.cell_weight)))
+        values = _heads_last(dense(cells, _matrix(ask.value_weight)))
+        queries = _heads_last(dense(cells, _matrix(answer.cell_weight)))
+        return ImageState(
+            features,
+            cells.to(self._dtype),
+            ask.position_keys + keys.to(self._dtype),
+            values.to(self._dtype).transpose(1, 2).contiguous(),
+            answer.position_keys + queries.to(self._dtype),
+        )
 
     def decode(
-        self, image: ImageState, xy: Tensor, labels: Tensor, dense: Tensor | None = None
+        self,
+        image: ImageState,
+        xy: Tensor,
+        labels: Tensor,
+        dense_prompt: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return logits (B, 4, 4 g, 4 g) and predicted IoU (B, 4)."""
-        encoder = self._network.prompt_encoder
-        logits, iou = self._network.mask_decoder(
-            image.features, self._pe, encoder.tokens(xy, labels), encoder.dense(dense)
-        )
-        return logits, iou
+        """Decode a batch of prompts completely.
+
+        Parameters
+        ----------
+        image : ImageState
+            A prepared image.
+        xy : float32 tensor (B, T, 2)
+            Model coordinates.
+        labels : int64 tensor (B, T)
+            :class:`~napari_sam.models.prompt_encoder.TokenLabel` values.
+        dense_prompt : float32 tensor (1, 1, 4 grid, 4 grid), optional
+            Mask logits that all these prompts refine.
+
+        Returns
+        -------
+        logits : float32 tensor (B, 4, 4 grid, 4 grid)
+            The single-mask output, then the three of the multimask output.
+        iou : float32 tensor (B, 4)
+            Their predicted IoU.
+        """
+        if dense_prompt is not None:
+            image = self._state(image.features, dense_prompt)
+        tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
+        iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])
+        hyper = self._hyper_weights(tokens)
+        logits = [self._masks(c, h) for c, h in zip(cells, hyper, strict=True)]
+        return torch.stack(logits), iou
 
     def decode_points(
         self, image: ImageState, xy: Tensor, labels: Tensor, min_iou: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return logits (M, 4 g, 4 g), predicted IoU, prompt and output number."""
-        logits, iou = self.decode(image, xy, labels)
-        point, token = torch.nonzero(iou[:, 1:] > min_iou, as_tuple=True)
-        return logits[point, token + 1], iou[point, token + 1], point, token
+        """Decode a batch of prompts, of the multimask output only what is good.
+
+        Parameters
+        ----------
+        image, xy, labels
+            As for :meth:`decode`.
+        min_iou : float
+            Masks whose predicted IoU is not above it are not upscaled.
+
+        Returns
+        -------
+        logits : float32 tensor (M, 4 grid, 4 grid)
+            The masks that are left.
+        iou : float32 tensor (M,)
+            Their predicted IoU.
+        prompt, output : int64 tensor (M,)
+            Which prompt they belong to, and which of its three outputs they are.
+        """
+        tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
+        iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+        good = iou > min_iou
+        hyper = self._hyper_weights(tokens)[:, 1:]
+        side = 4 * self.grid
+        logits = [
+            self._masks(cells[i], hyper[i, good[i]])
+            for i in torch.nonzero(good.any(dim=1))[:, 0].tolist()
+        ]
+        prompt, output = torch.nonzero(good, as_tuple=True)
+        joined = torch.cat(logits) if logits else iou.new_empty((0, side, side))
+        return joined, iou[good], prompt, output
+
+    def _transform(self, image: ImageState, sparse: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the two-way transformer: tokens (B, T, 256), cells (B, cells, 256)."""
+        batch = sparse.shape[0]
+        pe = torch.cat([self._fixed.expand(batch, -1, -1), sparse], dim=1)
+        first, second = self._layers
+        tokens = first.norm1(first.self_attn(pe, pe, pe))
+
+        ask, answer = self._to_image[0], self._to_tokens[0]
+        head = _split(ask.token(tokens + pe)) * ask.scale
+        scores = _batched(head.to(self._dtype), image.keys)
+        tokens = self._feed(first, tokens, ask.gather_projected(scores, image.values))
+        head = _split(answer.token(tokens + pe)) * answer.scale
+        scores = _batched(head.to(self._dtype), image.queries)
+        cells = answer.scatter(scores, tokens, image.cells.expand(batch, -1, -1))
+        cells = F.layer_norm(cells, (DIM,), *self._norms[0])
+
+        ask, answer = self._to_image[1], self._to_tokens[1]
+        q = tokens + pe
+        tokens = second.norm1(tokens + second.self_attn(q, q, tokens))
+        read = ask.gather(ask.scores(tokens + pe, cells), cells)
+        tokens = self._feed(second, tokens, read)
+        scores = answer.scores(tokens + pe, cells)
+        cells = answer.scatter(scores, tokens, cells)
+        cells = F.layer_norm(cells, (DIM,), *self._norms[1])
+
+        final = self._final
+        read = final.gather(final.scores(tokens + pe, cells), cells)
+        tokens = self._decoder.transformer.norm_final_attn(tokens + read)
+        return tokens, cells
+
+    @staticmethod
+    def _feed(layer: TwoWayBlock, tokens: Tensor, read: Tensor) -> Tensor:
+        tokens = layer.norm2(tokens + read)
+        updated: Tensor = layer.norm3(tokens + layer.mlp(tokens))
+        return updated
+
+    def _hyper_weights(self, tokens: Tensor) -> Tensor:
+        """Return the weights that make masks of pixels, (B, 4, 32)."""
+        x = tokens[:, 1 : 1 + MASK_TOKENS].transpose(0, 1)
+        for i, (weight, bias) in enumerate(self._hyper):
+            x = torch.baddbmm(bias, F.relu(x) if i else x, weight)
+        return x.transpose(0, 1).to(self._dtype)
+
+    def _masks(self, cells: Tensor, hyper: Tensor) -> Tensor:
+        """Upscale one prompt's cells (cells, 256) into masks (M, 4 grid, 4 grid)."""
+        grid = self.grid
+        x = dense(cells, *self._up1).view(-1, DIM // 4)
+        x = F.layer_norm(x, (DIM // 4,), *self._up_norm)
+        x = dense(gelu_(x), *self._up2).view(-1, _FEATURES)
+        masks = gelu_(x) @ hyper.T
+        # Each cell became 2 x 2 pixels and each of those 2 x 2 again.
+        masks = masks.float().view(grid, grid, 2, 2, 2, 2, -1)
+        masks = masks.permute(6, 0, 2, 4, 1, 3, 5)
+        return masks.reshape(-1, 4 * grid, 4 * grid)
+
+
+def _per_head(weight: Tensor) -> Tensor:
+    """Split a projection's outputs, (128, 256) to (heads, 16, 256)."""
+    return weight.reshape(HEADS, -1, weight.shape[-1]).contiguous()
+
+
+def _matrix(per_head: Tensor) -> Tensor:
+    """Undo :func:`_per_head`."""
+    return per_head.flatten(0, 1)
+
+
+def _heads_last(x: Tensor) -> Tensor:
+    """Arrange (cells, 128) as (heads, 16, cells)."""
+    return x.T.reshape(HEADS, -1, len(x))
+
+
+def _split(x: Tensor) -> Tensor:
+    """Arrange (B, T, 128) as (B, heads, T, 16)."""
+    return x.view(*x.shape[:2], HEADS, -1).transpose(1, 2)
+
+
+def _batched(x: Tensor, shared: Tensor) -> Tensor:
+    """Multiply (B, heads, T, n) by the same (heads, n, m) for every B.
+
+    One product per head for the whole batch: broadcasting would copy what is
+    shared for every prompt.
+    """
+    batch, heads, count, _ = x.shape
+    y = x.transpose(0, 1).reshape(heads, batch * count, -1) @ shared
+    return y.view(heads, batch, count, -1).transpose(0, 1)
+
+
+def _stacked(mlps: list[MLP]) -> list[tuple[Tensor, Tensor]]:
+    """Stack several MLPs of one shape, weights (n, inputs, outputs) per layer."""
+    layers = [[cast("Linear", layer) for layer in mlp.layers] for mlp in mlps]
+    return [
+        (
+            torch.stack([layer.weight.T for layer in same]).contiguous(),
+            torch.stack([layer.bias for layer in same])[:, None],
+        )
+        for same in zip(*layers, strict=True)
+    ]
+
+
+def _as_products(layer: ConvTranspose2d, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Write a 2 × 2 transposed convolution of stride 2 as one matrix product.
+
+    Returns
+    -------
+    weight : tensor (4 · outputs, inputs)
+        Output rows ordered as (row, column, channel) of the 2 × 2 pixels.
+    bias : tensor (4 · outputs,)
+    """
+    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    bias = layer.bias
+    if bias is None:
+        bias = weight.new_zeros(layer.out_channels)
+    return weight.to(dtype).contiguous(), bias.repeat(4).to(dtype)

@@ -9,6 +9,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def gelu_(x: Tensor) -> Tensor:
+    """Apply GELU, in place where no gradient is wanted.
+
+    Large new tensors cost more than the arithmetic: the C allocator hands them
+    back to the system, and every page faults again.
+    """
+    if torch.is_grad_enabled():
+        return F.gelu(x)
+    return cast(Tensor, torch.ops.aten.gelu_(x))
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Apply a linear layer, (..., inputs) to (..., outputs).
+
+    Runs as a 1 × 1 convolution where that is faster: measured on an AMD CPU,
+    oneDNN's convolution takes half the time of MKL's float32 matrix product.
+    """
+    if x.device.type != "cpu" or not _HAS_ONEDNN:
+        return F.linear(x, weight, bias)
+    # Rows of features are the channels-last pixels of a one-row image.
+    pixels = x.reshape(1, 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
+    y = F.conv2d(pixels, weight[:, :, None, None], bias)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+class Dense(nn.Linear):
+    """A linear layer over many rows; see :func:`dense`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., inputs) to (..., outputs)."""
+        return dense(x, self.weight, self.bias)
+
 
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of (B, C, H, W)."""

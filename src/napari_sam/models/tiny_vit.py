@@ -9,13 +9,16 @@ folds those of official files).
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam.models.layers import Neck
+from napari_sam.models.layers import Dense, Neck, gelu_
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DIMS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
@@ -23,6 +26,11 @@ HEADS = (2, 4, 5, 10)
 WINDOWS = (7, 7, 14, 7)
 MLP_RATIO = 4
 EXPANSION = 4
+
+# Measured on the CPU: rows to compute at a time, so that what is between two
+# layers stays in the caches.
+STRIP = 32
+MLP_ROWS = 32
 
 
 class ConvNorm(nn.Module):
@@ -46,45 +54,61 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        # Entry 1 is the activation; it keeps the published numbering.
         self.seq = nn.Sequential(
-            ConvNorm(3, dim // 2, 3, 2), nn.GELU(), ConvNorm(dim // 2, dim, 3, 2)
+            ConvNorm(3, dim // 2, 3, 2), nn.Identity(), ConvNorm(dim // 2, dim, 3, 2)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed an image."""
-        return cast(Tensor, self.seq(x))
+        return cast(Tensor, self.seq[2](gelu_(self.seq[0](x))))
 
 
-class MBConv(nn.Module):
-    """Inverted bottleneck with a depthwise 3 × 3 convolution and a shortcut."""
+class Bottleneck(nn.Module):
+    """1 × 1, depthwise 3 × 3 and 1 × 1 convolutions with GELU between them."""
+
+    def __init__(self, inputs: int, hidden: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = ConvNorm(inputs, hidden, 1)
+        self.conv2 = ConvNorm(hidden, hidden, 3, stride, groups=hidden)
+        self.conv3 = ConvNorm(hidden, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inputs, H, W) to (B, out, H / stride, W / stride)."""
+        return torch.cat(list(self._strips(x)), dim=2)
+
+    def _strips(self, x: Tensor) -> Iterator[Tensor]:
+        """Compute a few rows at a time, so that the hidden layer stays in cache."""
+        height = x.shape[2]
+        for top in range(0, height, STRIP):
+            bottom = min(top + STRIP, height)
+            # One more row on either side, for the 3 x 3 convolution; two above
+            # when only every second row is computed.
+            start, stop = max(0, top - self.stride), min(bottom + 1, height)
+            y = gelu_(self.conv1(x[:, :, start:stop]))
+            y = gelu_(self.conv2(y))
+            first = (top - start) // self.stride
+            rows = -(-(bottom - top) // self.stride)
+            yield self.conv3(y[:, :, first : first + rows])
+
+
+class MBConv(Bottleneck):
+    """Inverted bottleneck with a shortcut."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
-        hidden = dim * EXPANSION
-        self.conv1 = ConvNorm(dim, hidden, 1)
-        self.conv2 = ConvNorm(hidden, hidden, 3, groups=hidden)
-        self.conv3 = ConvNorm(hidden, dim, 1)
+        super().__init__(dim, dim * EXPANSION, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, dim, H, W) to the same."""
-        y = F.gelu(self.conv1(x))
-        y = F.gelu(self.conv2(y))
-        return F.gelu(x + self.conv3(y))
+        return gelu_(super().forward(x) + x)
 
 
-class PatchMerging(nn.Module):
+class PatchMerging(Bottleneck):
     """Change the number of channels and, with stride 2, halve the resolution."""
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = ConvNorm(dim, out, 1)
-        self.conv2 = ConvNorm(out, out, 3, stride, groups=out)
-        self.conv3 = ConvNorm(out, out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, dim, H, W) to (B, out, H / stride, W / stride)."""
-        x = F.gelu(self.conv1(x))
-        return cast(Tensor, self.conv3(F.gelu(self.conv2(x))))
+        super().__init__(dim, out, out, stride)
 
 
 class WindowAttention(nn.Module):
@@ -100,8 +124,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, dim * 3)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Dense(dim, dim * 3)
+        self.proj = Dense(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         self.window = window
         self.register_buffer("bias_index", torch.empty(0), persistent=False)
@@ -128,7 +152,9 @@ class WindowAttention(nn.Module):
             .permute(3, 0, 2, 1, 4)
             .unbind(0)
         )
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias().to(q.dtype))
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=self.bias().to(q.dtype)[None]
+        )
         y = y.transpose(1, 2).reshape(batch, length, dim)
         return cast(Tensor, self.proj(y))
 
@@ -139,12 +165,13 @@ class Mlp(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.fc1 = nn.Linear(dim, dim * MLP_RATIO)
-        self.fc2 = nn.Linear(dim * MLP_RATIO, dim)
+        self.fc1 = Dense(dim, dim * MLP_RATIO)
+        self.fc2 = Dense(dim * MLP_RATIO, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., dim) to the same."""
-        return cast(Tensor, self.fc2(F.gelu(self.fc1(self.norm(x)))))
+        """Map (B, H, W, dim) to the same."""
+        parts = self.norm(x).split(MLP_ROWS, dim=1)
+        return torch.cat([self.fc2(gelu_(self.fc1(part))) for part in parts], dim=1)
 
 
 class TinyViTBlock(nn.Module):
