@@ -107,10 +107,13 @@ class Plane:
         return float(p[self.displayed[0]]), float(p[self.displayed[1]])
 
     def contains(self, point: npt.ArrayLike) -> bool:
-        """Whether an n-D point, rounded to whole indices, lies on this plane."""
+        """Whether an n-D point, rounded to whole indices, lies on this plane.
+
+        Half-way between two planes counts for the even one, as in napari.
+        """
         p = np.asarray(point, dtype=float)
         return all(
-            i is None or int(np.floor(x + 0.5)) == i
+            i is None or int(np.round(x)) == i
             for i, x in zip(self.index, p, strict=True)
         )
 

@@ -8,7 +8,6 @@ viewer's and the layer's units differ.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +111,8 @@ def displayed_plane(viewer: ViewerModel, layer: Layer) -> Plane | None:
         if axis in shown:
             index.append(None)
             continue
-        position = math.floor(data_point[axis] + 0.5)
+        # As napari does: half-way between two planes, the even one is shown.
+        position = int(np.round(data_point[axis]))
         if not 0 <= position < shape[axis]:
             return None
         index.append(position)

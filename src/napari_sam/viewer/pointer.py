@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class Pointer:
         if target is None or plane is None:
             return 0
         row, column = self._locate(self._context.viewer.cursor.position)
-        pixel = int(row + 0.5), int(column + 0.5)
+        pixel = math.floor(row + 0.5), math.floor(column + 0.5)
         here = Region(*pixel, pixel[0] + 1, pixel[1] + 1)
         whole = Region.whole(plane.shape(layer_shape(target.layer)))
         if here.intersection(whole).is_empty:

@@ -76,7 +76,7 @@ class PromptItems:
 
 def _plane_of(position: Sequence[float], axes: tuple[int, int]) -> Plane:
     index = tuple(
-        None if a in axes else int(np.floor(x + 0.5)) for a, x in enumerate(position)
+        None if a in axes else int(np.round(x)) for a, x in enumerate(position)
     )
     return Plane(axes, index)
 
