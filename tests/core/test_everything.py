@@ -400,7 +400,9 @@ def test_a_whole_stack(encode: Encode, coins: RGBArray) -> None:
     planes = ((Plane((1, 2), (z, None, None)), lambda: coins) for z in range(2))
     steps = list(iter_everything_stack(planes, encode, settings))
     assert sum(not isinstance(s, Progress) for s in steps) == 2
-    assert all(s.total == 0 for s in steps if isinstance(s, Progress))  # no length
+    progress = [s for s in steps if isinstance(s, Progress)]
+    assert all(p.total == 0 for p in progress)  # no length
+    assert progress[0].text.startswith("plane 1: ")
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1), (64, 64)])

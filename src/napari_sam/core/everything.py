@@ -286,7 +286,7 @@ def iter_everything_stack(
     for number, (plane, read) in enumerate(planes):
         if stopped():
             return
-        prefix = f"plane {number + 1} of {n_planes}" if n_planes else f"plane {number}"
+        prefix = f"plane {number + 1}" + (f" of {n_planes}" if n_planes else "")
         steps = iter_everything(
             read(), encode, settings, region=region, should_stop=should_stop
         )
