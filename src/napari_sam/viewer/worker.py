@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Job:
         self.on_yield = on_yield
         self.on_error = on_error
         self.on_end = on_end
+        self.started = False
         self._cancelled = threading.Event()
         self._generator: Generator[Any, None, Any] | None = None
 
@@ -91,6 +93,7 @@ class Job:
 
     def step(self) -> tuple[bool, Any]:
         """Run until the next yield or the end: ``(finished, value)``."""
+        self.started = True
         if self._generator is None:
             outcome = self.work()
             if not inspect.isgenerator(outcome):
@@ -103,8 +106,12 @@ class Job:
 
     def close(self) -> None:
         """Close an unfinished generator, running its ``finally`` blocks."""
-        if self._generator is not None:
+        if self._generator is None:
+            return
+        try:
             self._generator.close()
+        except Exception as error:
+            logger.error("a cancelled job could not clean up", exc_info=error)
 
 
 class Runner(Protocol):
@@ -114,7 +121,7 @@ class Runner(Protocol):
         """Queue a job; one with the same non-empty slot replaces it."""
 
     def cancel(self, slot: str) -> None:
-        """Cancel the queued or running job of a slot."""
+        """Cancel the job of a slot, even if its result is on its way."""
 
     def is_busy(self, slot: str | None = None) -> bool:
         """Whether a job (of that slot) is queued or running."""
@@ -134,7 +141,8 @@ class SyncRunner:
 
     def __init__(self) -> None:
         self._queue: list[Job] = []
-        self._running = False
+        self._running: Job | None = None
+        self._is_looping = False
         self._closed = False
 
     def submit(self, job: Job) -> Job:
@@ -145,53 +153,64 @@ class SyncRunner:
         if job.slot:
             self.cancel(job.slot)
         self._queue.append(job)
-        if not self._running:
-            self._running = True
+        if not self._is_looping:
+            self._is_looping = True
             try:
                 while self._queue:
                     self._queue.sort(key=lambda j: j.priority)
                     self._run(self._queue.pop(0))
             finally:
-                self._running = False
+                self._is_looping = False
         return job
 
     def _run(self, job: Job) -> None:
-        if job.cancelled:
-            return
+        self._running = job
         try:
-            finished = False
-            while not finished and not job.cancelled:
-                finished, value = job.step()
-                callback = job.on_result if finished else job.on_yield
-                if callback is not None and not job.cancelled:
-                    callback(value)
-        except Exception as error:
-            if job.on_error is None:
-                raise
-            job.on_error(error)
+            while not job.cancelled and not self._step(job):
+                continue
         finally:
+            self._running = None
             job.close()
             if job.on_end is not None:
                 job.on_end()
 
+    def _step(self, job: Job) -> bool:
+        """Run one step and its callback; True at the end."""
+        try:
+            finished, value = job.step()
+        except Exception as error:
+            if job.on_error is None:
+                raise
+            self._running = None
+            job.on_error(error)
+            return True
+        if finished:
+            self._running = None
+        callback = job.on_result if finished else job.on_yield
+        if callback is not None:
+            callback(value)
+        return finished
+
     def cancel(self, slot: str) -> None:
-        """Cancel queued jobs of the slot."""
-        for job in self._queue:
-            if job.slot == slot:
-                job.cancel()
+        """Cancel the queued or running jobs of the slot."""
+        for job in self._jobs(slot):
+            job.cancel()
         self._queue = [j for j in self._queue if not j.cancelled]
 
     def is_busy(self, slot: str | None = None) -> bool:
-        """Whether such a job is queued."""
-        return any(slot is None or j.slot == slot for j in self._queue)
+        """Whether such a job is queued or running."""
+        return bool(self._jobs(slot))
 
-    def wait(self, slots: Sequence[str]) -> None:
-        """Return at once: jobs end before `submit` returns."""
+    def _jobs(self, slot: str | None) -> list[Job]:
+        jobs = self._queue if self._running is None else [*self._queue, self._running]
+        return [j for j in jobs if slot is None or j.slot == slot]
 
     def close(self, timeout: float = 2.0) -> None:
-        """Drop the queue."""
+        """Cancel the running job and drop the queue."""
         del timeout
         self._closed = True
+        for job in self._jobs(None):
+            job.cancel()
         self._queue.clear()
 
 
@@ -210,6 +229,8 @@ class ThreadRunner:
         self._lock = threading.Condition()
         # (priority, order, due time, job); heap order is priority, then age.
         self._heap: list[tuple[int, int, float, Job]] = []
+        # The last job of each slot, until its last callback has run.
+        self._slots: dict[str, Job] = {}
         self._running: Job | None = None
         self._order = itertools.count()
         self._closed = False
@@ -226,22 +247,21 @@ class ThreadRunner:
                 return job
             if job.slot:
                 self._cancel_locked(job.slot)
+                self._slots[job.slot] = job
             due = time.monotonic() + job.delay
             heapq.heappush(self._heap, (job.priority, next(self._order), due, job))
             self._lock.notify()
         return job
 
     def cancel(self, slot: str) -> None:
-        """Cancel the queued or running job of a slot."""
+        """Cancel the job of a slot, even if its result is on its way."""
         with self._lock:
             self._cancel_locked(slot)
 
     def _cancel_locked(self, slot: str) -> None:
-        for *_, job in self._heap:
-            if job.slot == slot:
-                job.cancel()
-        if self._running is not None and self._running.slot == slot:
-            self._running.cancel()
+        job = self._slots.pop(slot, None)
+        if job is not None:
+            job.cancel()
 
     def is_busy(self, slot: str | None = None) -> bool:
         """Whether a job (of that slot) is queued or running."""
@@ -264,6 +284,7 @@ class ThreadRunner:
                 job.cancel()
             if self._running is not None:
                 self._running.cancel()
+            self._slots.clear()
             self._lock.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
@@ -274,12 +295,21 @@ class ThreadRunner:
             job = self._take()
             if job is None:
                 return
-            again = self._step(job)
+            goes_on, callbacks = self._step(job)
             with self._lock:
+                # Before any callback: they ask what is still running.
                 self._running = None
-                if again and not self._closed:
+                goes_on = goes_on and not self._closed
+                if goes_on:
                     entry = (job.priority, next(self._order), 0.0, job)
                     heapq.heappush(self._heap, entry)
+            if not goes_on:
+                job.close()
+                if job.slot:
+                    callbacks.append(partial(self._release, job))
+            for callback in callbacks:
+                if not self._closed:
+                    self._deliver(callback)
 
     def _take(self) -> Job | None:
         """Wait for the most urgent job that is due; None when closed."""
@@ -301,36 +331,32 @@ class ThreadRunner:
                 waits = [e[2] - now for e in self._heap]
                 self._lock.wait(min(waits) if waits else None)
 
-    def _step(self, job: Job) -> bool:
-        """Run one step and queue its callbacks; True if the job goes on."""
+    @staticmethod
+    def _step(job: Job) -> tuple[bool, list[Callable[[], None]]]:
+        """Run one step: whether the job goes on, and what to deliver."""
         if job.cancelled:
-            job.close()
-            self._post(job.on_end)
-            return False
+            return False, [job.on_end] if job.started and job.on_end else []
+        finished, callback = True, None
         try:
             finished, value = job.step()
-        except Exception as error:  # noqa: BLE001 - handed on, never swallowed
-            self._post_error(job, error)
-            self._post(job.on_end)
-            return False
-        callback = job.on_result if finished else job.on_yield
+            callback = job.on_result if finished else job.on_yield
+        except Exception as error:
+            value, callback = error, job.on_error
+            if job.cancelled:
+                logger.debug("error in a cancelled job", exc_info=error)
+            elif callback is None:
+                logger.error("unhandled error in the worker", exc_info=error)
+        callbacks = []
         if callback is not None:
-            self._post(_unless_cancelled(job, callback, value))
-        if finished:
-            self._post(job.on_end)
-        return not finished
+            callbacks.append(_unless_cancelled(job, callback, value))
+        if finished and job.on_end is not None:
+            callbacks.append(job.on_end)
+        return not finished, callbacks
 
-    def _post(self, callback: Callable[[], None] | None) -> None:
-        if callback is not None and not self._closed:
-            self._deliver(callback)
-
-    def _post_error(self, job: Job, error: Exception) -> None:
-        if job.cancelled:
-            logger.debug("error in a cancelled job", exc_info=error)
-        elif job.on_error is not None:
-            self._post(_unless_cancelled(job, job.on_error, error))
-        else:
-            logger.error("unhandled error in the worker", exc_info=error)
+    def _release(self, job: Job) -> None:
+        with self._lock:
+            if self._slots.get(job.slot) is job:
+                del self._slots[job.slot]
 
 
 def _unless_cancelled(
