@@ -54,9 +54,9 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def encode_rgb(self, rgb, image_size=None):
+    def iter_encode_rgb(self, rgb, image_size=None):
         self.encoded += 1
-        return self._model.encode_rgb(rgb, image_size)
+        return self._model.iter_encode_rgb(rgb, image_size)
 
     def restore(self, embedding):
         self.restored += 1

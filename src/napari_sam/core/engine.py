@@ -7,9 +7,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_sam.core.steps import finish
 from napari_sam.core.store import embedding_key
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari_sam.core.model import EncodedPlane, Model
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import RGBArray
@@ -75,6 +78,19 @@ class Engine:
         key : str, optional
             What :meth:`key` returned for ``rgb``, to save hashing again.
         """
+        return finish(self.iter_encode(rgb, image_size, key=key))
+
+    def iter_encode(
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        key: str | None = None,
+    ) -> Generator[None, None, EncodedPlane]:
+        """Do what :meth:`encode` does in short steps.
+
+        Between two steps other planes may be encoded and used.
+        """
         key = key or self.key(rgb)
         size = image_size or (rgb.shape[0], rgb.shape[1])
         with self._live_lock:
@@ -88,7 +104,7 @@ class Engine:
             frame = replace(embedding.frame, image_size=size)
             plane = self.model.restore(replace(embedding, frame=frame))
         else:
-            plane = self.model.encode_rgb(rgb, size)
+            plane = yield from self.model.iter_encode_rgb(rgb, size)
             self.store.put(key, plane.embedding)
         with self._live_lock:
             self._live[(key, size)] = plane
@@ -106,8 +122,15 @@ class Engine:
         bool
             Whether it had to be encoded; `False` if it was ready.
         """
+        return finish(self.iter_prepare(rgb, key=key))
+
+    def iter_prepare(
+        self, rgb: RGBArray, *, key: str | None = None
+    ) -> Generator[None, None, bool]:
+        """Do what :meth:`prepare` does in short steps."""
         key = key or self.key(rgb)
         if self.is_ready(key):
             return False
-        self.store.put(key, self.model.encode_rgb(rgb).embedding)
+        plane = yield from self.model.iter_encode_rgb(rgb)
+        self.store.put(key, plane.embedding)
         return True

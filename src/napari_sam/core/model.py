@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -113,6 +113,11 @@ class Model(Protocol):
         ``image_size`` is the height and width that prompts and masks refer to
         when ``rgb`` is a coarser pyramid level; that of ``rgb`` by default.
         """
+
+    def iter_encode_rgb(
+        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+    ) -> Generator[None, None, EncodedPlane]:
+        """Encode in short steps, between which other planes may be used."""
 
     def restore(self, embedding: Embedding) -> EncodedPlane:
         """Return the plane of an embedding computed earlier by this model."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.steps import finish
 from napari_sam.errors import ImageError, ModelError
 from napari_sam.models.checkpoint import SamNetwork, fingerprint, load_network
 from napari_sam.models.devices import resolve_device, resolve_dtype
@@ -18,6 +20,7 @@ from napari_sam.models.preprocess import preprocess
 from napari_sam.types import Embedding, Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     import numpy.typing as npt
@@ -164,6 +167,18 @@ class SamModel:
         ModelError
             If the device fails.
         """
+        return finish(self.iter_encode_rgb(rgb, image_size))
+
+    def iter_encode_rgb(
+        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+    ) -> Generator[None, None, SamPlane]:
+        """Encode an RGB image in short steps.
+
+        As `encode_rgb`, for callers that have something more urgent to do now
+        and then: between two steps other planes may be encoded and prompts
+        answered.  The generator's return value is the plane; closing it drops
+        the work.
+        """
         rgb = np.ascontiguousarray(rgb)
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise ImageError(
@@ -171,9 +186,15 @@ class SamModel:
                 f"image of uint8; use encode() for other images."
             )
         frame = Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
-        with torch.inference_mode(), translated_errors("encode the image", self.device):
-            pixels = preprocess(rgb, frame, self._device)
-            features = self._encode(pixels)[0].to("cpu", torch.float16).numpy()
+        x = self._step(
+            lambda: preprocess(rgb, frame, self._device).to(
+                self._dtype, memory_format=torch.channels_last
+            )
+        )
+        for step in self._encoder.steps():
+            yield
+            x = self._step(partial(step, x))
+        features = self._step(lambda: x[0].float().to("cpu", torch.float16)).numpy()
         if image_size is not None:
             frame = Frame(
                 (int(image_size[0]), int(image_size[1])), frame.input_size, frame.side
@@ -200,8 +221,8 @@ class SamModel:
             )
         return SamPlane(self._decoder, embedding, self._device)
 
-    def _encode(self, pixels: Tensor) -> Tensor:
-        """Run the image encoder on (1, 3, side, side)."""
-        pixels = pixels.to(self._dtype, memory_format=torch.channels_last)
-        features: Tensor = self._encoder(pixels)
-        return features.float()
+    def _step(self, compute: Callable[[], Tensor]) -> Tensor:
+        # Entered anew for each step: the mode belongs to the thread, and what
+        # runs between two steps must not inherit it.
+        with torch.inference_mode(), translated_errors("encode the image", self.device):
+            return compute()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam.models.layers import Dense, Neck, gelu_
+from napari_sam.models.layers import Dense, Neck, Step, gelu_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,6 +195,16 @@ class TinyViTBlock(nn.Module):
         return x + cast(Tensor, self.mlp(x))
 
 
+def _channels_last(x: Tensor) -> Tensor:
+    """See (B, C, H, W) as (B, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """See (B, H, W, C) as (B, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
 def _windows(x: Tensor, window: int) -> Tensor:
     """Cut (B, H, W, C) into (B · windows, window², C), zero-padded."""
     batch, height, width, dim = x.shape
@@ -222,11 +232,9 @@ class ConvStage(nn.Module):
         self.blocks = nn.ModuleList(MBConv(dim) for _ in range(depth))
         self.downsample = PatchMerging(dim, out, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, out, H / 2, W / 2)."""
-        for block in self.blocks:
-            x = block(x)
-        return cast(Tensor, self.downsample(x))
+    def steps(self) -> list[Step]:
+        """Return what maps (B, C, H, W) to (B, out, H / 2, W / 2), in order."""
+        return [*self.blocks, self.downsample]
 
 
 class AttentionStage(nn.Module):
@@ -241,13 +249,10 @@ class AttentionStage(nn.Module):
         )
         self.downsample = merge
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, out, H / stride, W / stride)."""
-        x = x.permute(0, 2, 3, 1)
-        for block in self.blocks:
-            x = block(x)
-        x = x.permute(0, 3, 1, 2)
-        return x if self.downsample is None else cast(Tensor, self.downsample(x))
+    def steps(self) -> list[Step]:
+        """Return what maps (B, C, H, W) to (B, out, H / stride, W / stride)."""
+        merge = [] if self.downsample is None else [self.downsample]
+        return [_channels_last, *self.blocks, _channels_first, *merge]
 
 
 class TinyViT(nn.Module):
@@ -272,9 +277,17 @@ class TinyViT(nn.Module):
             )
         self.neck = Neck(DIMS[-1], 256)
 
+    def steps(self) -> list[Step]:
+        """Return the encoder as short steps to be called one after another."""
+        stages = [
+            step
+            for stage in self.layers
+            for step in cast("ConvStage | AttentionStage", stage).steps()
+        ]
+        return [self.patch_embed, *stages, self.neck]
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode normalised RGB, (B, 3, S, S) to (B, 256, S / 16, S / 16)."""
-        x = self.patch_embed(x)
-        for layer in self.layers:
-            x = layer(x)
-        return cast(Tensor, self.neck(x))
+        for step in self.steps():
+            x = step(x)
+        return x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam.models.layers import Neck
+from napari_sam.models.layers import Neck, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +151,18 @@ class SamViT(nn.Module):
         )
         self.neck = Neck(shape.dim, shape.out)
 
+    def steps(self) -> list[Step]:
+        """Return the encoder as short steps to be called one after another."""
+        return [self._embed, *self.blocks, self._to_output]
+
     def forward(self, x: Tensor) -> Tensor:
         """Encode normalised RGB, (B, 3, S, S) to (B, out, S / 16, S / 16)."""
-        x = self.patch_embed(x) + self.pos_embed
-        for block in self.blocks:
-            x = block(x)
+        for step in self.steps():
+            x = step(x)
+        return x
+
+    def _embed(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.patch_embed(x)) + self.pos_embed
+
+    def _to_output(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from napari_sam.core.everything import EverythingSettings
+    from napari_sam.core.model import EncodedPlane
     from napari_sam.core.proposals import Proposals
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import PlaneEncoder
@@ -46,8 +47,9 @@ def search_planes(
     """
     for number, plane in enumerate(wanted):
         prefix = f"plane {number + 1} of {len(wanted)}: " if len(wanted) > 1 else ""
-        yield Progress(number, len(wanted), f"{prefix}encoding")
-        encoded = planes.get(plane)
+        encoding = Progress(number, len(wanted), f"{prefix}encoding")
+        yield encoding
+        encoded = yield from _reporting(planes.iter_get(plane), encoding)
         rgb, _ = planes.source.read(plane)
         steps = iter_everything(
             rgb,
@@ -70,6 +72,19 @@ def search_planes(
             )
         if stop():
             return
+
+
+def _reporting(
+    steps: Generator[None, None, EncodedPlane], progress: Progress
+) -> Generator[Progress, None, EncodedPlane]:
+    """Pass encoding steps on as progress, so that a click may go first."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            encoded: EncodedPlane = end.value
+            return encoded
+        yield progress
 
 
 class EverythingMode:

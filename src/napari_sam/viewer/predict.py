@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam.core.masks import PostProcessing, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.model import EncodedPlane
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.types import MaskCrop, MaskLevel, Plane, PromptSet
     from napari_sam.viewer.source import PlaneSource
 
+T = TypeVar("T")
 _LIVE = 4
 
 
@@ -62,15 +63,18 @@ class PlaneEncoder:
         self.source = source
         self._live: OrderedDict[Plane, EncodedPlane] = OrderedDict()
 
-    def get(self, plane: Plane) -> EncodedPlane:
+    def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
         encoded = self._live.get(plane)
         if encoded is None:
-            return self.visit(plane)[0]
-        self._live.move_to_end(plane)
+            encoded, _ = yield from self.iter_visit(plane)
+        else:
+            self._live.move_to_end(plane)
         return encoded
 
-    def visit(self, plane: Plane) -> tuple[EncodedPlane, float]:
+    def iter_visit(
+        self, plane: Plane
+    ) -> Generator[None, None, tuple[EncodedPlane, float]]:
         """Read the plane again, so that edited pixels are seen, and encode it.
 
         Returns
@@ -78,23 +82,44 @@ class PlaneEncoder:
         encoded : EncodedPlane
             Ready to answer.
         seconds : float
-            How long it took.
+            How long it took, without what was done between the steps.
         """
-        start = time.perf_counter()
+        watch = _Watch()
         rgb, size = self.source.read(plane)
-        encoded = self.engine.encode(rgb, size)
+        encoded = yield from watch.over(self.engine.iter_encode(rgb, size))
         self._live[plane] = encoded
         self._live.move_to_end(plane)
         while len(self._live) > _LIVE:
             self._live.popitem(last=False)
-        return encoded, time.perf_counter() - start
+        return encoded, watch.seconds
 
-    def prepare(self, plane: Plane) -> float | None:
+    def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:
         """Encode a plane into the store; seconds it took, None if it was there."""
-        start = time.perf_counter()
+        watch = _Watch()
         rgb, _ = self.source.read(plane)
-        encoded = self.engine.prepare(rgb)
-        return time.perf_counter() - start if encoded else None
+        was_encoded = yield from watch.over(self.engine.iter_prepare(rgb))
+        return watch.seconds if was_encoded else None
+
+
+class _Watch:
+    """Times the steps of a generator, not the pauses between them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._start = time.perf_counter()
+
+    def over(self, steps: Generator[None, None, T]) -> Generator[None, None, T]:
+        """Pass a generator through."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                self.seconds += time.perf_counter() - self._start
+                value: T = end.value
+                return value
+            self.seconds += time.perf_counter() - self._start
+            yield
+            self._start = time.perf_counter()
 
 
 def predict(
@@ -103,9 +128,9 @@ def predict(
     prompts: Sequence[PromptSet],
     level: MaskLevel,
     cleaning: PostProcessing,
-) -> Prediction:
-    """Answer all prompts of a plane."""
-    encoded = planes.get(plane)
+) -> Generator[None, None, Prediction]:
+    """Answer all prompts of a plane, encoding it first if needed."""
+    encoded = yield from planes.iter_get(plane)
     results = tuple(encoded.predict_prompts(p) for p in prompts)
     blank = Prediction(plane, tuple(prompts), results, level, ())
     return relevel(blank, level, cleaning)

@@ -124,7 +124,7 @@ class Prefetcher:
         self._follow(plane)
         context.runner.submit(
             Job(
-                partial(context.planes.visit, plane),
+                partial(context.planes.iter_visit, plane),
                 priority=Priority.SHOWN,
                 slot=SHOWN_SLOT,
                 delay=SETTLE_SECONDS,
@@ -213,7 +213,7 @@ class Prefetcher:
         )
         context.runner.submit(
             Job(
-                partial(context.planes.prepare, plane),
+                partial(context.planes.iter_prepare, plane),
                 priority=Priority.PREFETCH,
                 slot=PREFETCH_SLOT,
                 delay=delay,

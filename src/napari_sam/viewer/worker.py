@@ -205,6 +205,9 @@ class SyncRunner:
         jobs = self._queue if self._running is None else [*self._queue, self._running]
         return [j for j in jobs if slot is None or j.slot == slot]
 
+    def wait(self, slots: Sequence[str]) -> None:
+        """Return at once: jobs end before `submit` returns."""
+
     def close(self, timeout: float = 2.0) -> None:
         """Cancel the running job and drop the queue."""
         del timeout
@@ -275,6 +278,11 @@ class ThreadRunner:
         """Block until the jobs are done; not for the thread that takes results."""
         while any(self.is_busy(slot) for slot in slots):
             time.sleep(_POLL_SECONDS)
+
+    def is_pending(self, slot: str) -> bool:
+        """Whether the slot's job is busy or its callbacks have not all run yet."""
+        with self._lock:
+            return slot in self._slots
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancel all jobs and wait at most ``timeout`` seconds for the thread."""
