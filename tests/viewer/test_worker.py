@@ -329,6 +329,18 @@ def test_busy_says_what_is_queued_or_running(bench):
     assert not bench.runner.is_busy()
 
 
+def test_job_is_pending_until_its_last_callback_has_run(bench):
+    ended = []
+    bench.submit(lambda: 1, slot="x", on_result=ended.append)
+    callbacks = [bench.inbox.get(timeout=WAIT)]
+    assert bench.runner.is_pending("x")
+    callbacks[0]()
+    bench.settle()
+    assert ended == [1]
+    assert not bench.runner.is_pending("x")
+    assert not bench.runner.is_pending("y")
+
+
 def test_finished_job_is_no_longer_busy_when_its_result_is_delivered():
     seen = []
     ready = threading.Event()
@@ -453,8 +465,7 @@ def test_sync_cancel_of_the_running_job_closes_its_generator():
 
     def long():
         try:
-            for n in range(10):
-                yield n
+            yield from range(10)
         finally:
             seen.append("closed")
 

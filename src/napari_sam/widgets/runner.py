@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,6 @@ from napari_sam.viewer.worker import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -27,32 +23,18 @@ class _Courier(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lock = threading.Lock()
-        self._under_way = 0
         self._sent.connect(self._run, Qt.ConnectionType.QueuedConnection)
 
     def send(self, function: Callable[[], None]) -> None:
         """Queue a function; callable from any thread."""
-        with self._lock:
-            self._under_way += 1
         try:
             self._sent.emit(function)
         except RuntimeError:
             # The window, and this object with it, went away meanwhile.
             logger.debug("a result arrived after its window was closed")
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether everything that was sent has been run."""
-        with self._lock:
-            return self._under_way == 0
-
     def _run(self, function: Callable[[], None]) -> None:
-        try:
-            function()
-        finally:
-            with self._lock:
-                self._under_way -= 1
+        function()
 
 
 class QtRunner(ThreadRunner):
@@ -64,6 +46,6 @@ class QtRunner(ThreadRunner):
 
     def wait(self, slots: Sequence[str]) -> None:
         """Keep the window alive until these jobs are done; GUI thread only."""
-        while any(self.is_busy(slot) for slot in slots) or not self._courier.is_idle:
+        while any(self.is_pending(slot) for slot in slots):
             QCoreApplication.processEvents()
             time.sleep(0.002)
