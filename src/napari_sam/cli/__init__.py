@@ -1,0 +1,58 @@
+"""The ``napari-sam`` command.
+
+Exit codes: 0 done; 2 something the user can fix, said in one sentence on
+stderr; 130 interrupted.  Files are written whole or not at all.
+"""
+
+# ruff: noqa: T201 - printing is what a command does
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from napari_sam.cli.parser import make_parser
+from napari_sam.cli.report import clear_line
+from napari_sam.errors import SamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the name of the program; those it was started with by default.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    logging.basicConfig(format="napari-sam: %(message)s", level=logging.WARNING)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    options = make_parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except SamError as error:
+        clear_line()
+        print(f"napari-sam: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        clear_line()
+        print("napari-sam: interrupted; no file is half written.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output, such as head, has seen enough.
+        with suppress(OSError):
+            sys.stdout.close()
+        return 0
+    return code

@@ -1,0 +1,167 @@
+"""The command line's commands and options."""
+
+# ruff: noqa: T201 - printing is what a command does
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_sam.cli import commands as run
+from napari_sam.samples import SAMPLES
+from napari_sam.types import PointPrompt
+
+if TYPE_CHECKING:
+    from napari_sam.types import Box
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; its result has the command as ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="napari-sam",
+        description="Segment Anything for microscopy: in napari, or from here.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    gui = commands.add_parser("gui", help="open napari with the plugin docked")
+    gui.add_argument("paths", nargs="*", type=Path, metavar="PATH")
+    gui.add_argument("--sample", choices=sorted(SAMPLES), help="open a bundled image")
+    gui.set_defaults(run=run.gui)
+
+    everything = commands.add_parser(
+        "everything",
+        help="segment all objects of an image or stack",
+        description="Segment all objects of an image, of one plane of a stack, or of"
+        " every plane. Labels are numbered through the stack; objects are not linked"
+        " between planes. Interrupting (Ctrl-C) writes nothing.",
+    )
+    _add_files(everything)
+    everything.add_argument(
+        "--all-planes", action="store_true", help="every plane of a stack, one by one"
+    )
+    everything.add_argument(
+        "--points-per-side", type=int, default=32, metavar="N", help="default: 32"
+    )
+    everything.add_argument(
+        "--min-score", type=float, default=0.88, metavar="S", help="default: 0.88"
+    )
+    everything.add_argument(
+        "--min-stability", type=float, default=0.95, metavar="S", help="default: 0.95"
+    )
+    everything.add_argument(
+        "--min-area", type=float, metavar="PIXELS", help="smaller objects are left out"
+    )
+    everything.add_argument(
+        "--max-area",
+        type=float,
+        metavar="PIXELS",
+        help="larger objects are left out (default: half of the plane)",
+    )
+    everything.add_argument(
+        "--overlap",
+        choices=["score", "area"],
+        default="area",
+        help="who gets pixels that masks share: the best-scored, or the smallest"
+        " (default)",
+    )
+    everything.add_argument("--crop-layers", type=int, default=0, metavar="N")
+    everything.set_defaults(run=run.everything)
+
+    predict = commands.add_parser(
+        "predict",
+        help="segment one object per box, or one from points",
+        description="Points describe one object together; each box is an object of its"
+        " own, and with a single box the points refine it. Coordinates are pixels, row"
+        " first, and may be fractions. Write --point=... if the first is negative.",
+    )
+    _add_files(predict)
+    predict.add_argument(
+        "--point", action="append", default=[], type=_point, metavar="R,C[:+|-]",
+        help="a point on the object, or with :- off it; repeatable",
+    )  # fmt: skip
+    predict.add_argument(
+        "--box", action="append", default=[], type=_box, metavar="R0,C0,R1,C1",
+        help="a box around an object; repeatable",
+    )  # fmt: skip
+    predict.set_defaults(run=run.predict)
+
+    models = commands.add_parser("models", help="list the models")
+    models.set_defaults(run=run.models)
+
+    cache = commands.add_parser("cache", help="show or clear stored embeddings")
+    cache.add_argument("action", choices=["info", "clear"])
+    cache.set_defaults(run=run.cache)
+
+    doctor = commands.add_parser("doctor", help="versions, device, speed, cache")
+    doctor.add_argument("--model", default="mobile-sam")
+    doctor.add_argument("--device", default="auto")
+    doctor.set_defaults(run=run.doctor)
+    return parser
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, metavar="IN", help="image or stack")
+    parser.add_argument("out", type=Path, metavar="OUT", help="labels, .tif")
+    parser.add_argument(
+        "--plane", type=_plane, metavar="I[,J...]", help="plane of a stack, from 0"
+    )
+    parser.add_argument(
+        "--preview", type=Path, metavar="PNG", help="also a picture of the result"
+    )
+    parser.add_argument("--model", default="mobile-sam", help="name or weights file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="store no embeddings on disk"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
+
+def _numbers(text: str, count: int, example: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise argparse.ArgumentTypeError(f"{text!r} is not like {example}")
+    return numbers
+
+
+def _point(text: str) -> PointPrompt:
+    place, _, sign = text.partition(":")
+    if sign not in ("", "+", "-"):
+        raise argparse.ArgumentTypeError(f"{text!r} ends in neither :+ nor :-")
+    row, column = _numbers(place, 2, "120,88 or 120,88:-")
+    return PointPrompt(row, column, sign != "-")
+
+
+def _box(text: str) -> Box:
+    row0, column0, row1, column1 = _numbers(text, 4, "10,20,60,80")
+    return (
+        min(row0, row1),
+        min(column0, column1),
+        max(row0, row1),
+        max(column0, column1),
+    )
+
+
+def _plane(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 12 or 0,12") from None
+
+
+class _Version(argparse.Action):
+    """Look the version up only when it is asked for."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, *_: object, **__: object
+    ) -> None:
+        from importlib.metadata import version
+
+        print(f"napari-sam {version('napari-sam')}")
+        parser.exit()
