@@ -24,7 +24,7 @@ from napari_sam.core.masks import (
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskCrop, Plane, Region
 from napari_sam.viewer.connections import ConnectionSet
-from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.coords import layer_shape, unit_factors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -60,11 +60,15 @@ class Change:
 
 @dataclass(eq=False, slots=True)
 class Commit:
-    """One undo step made by us, with whatever the caller wants back on undo."""
+    """One undo step made by us, with whatever the caller wants back on undo.
+
+    ``erased`` says that its pixels went by the user's hand, not by an undo.
+    """
 
     changes: tuple[Change, ...]
     labels: tuple[int, ...]
     payload: Any = field(default=None)
+    erased: bool = False
 
     @property
     def pixels(self) -> int:
@@ -87,8 +91,7 @@ def check_labels(layer: Labels, image: Image) -> None:
             "choose a single-scale Labels layer or press New."
         )
     data = layer.data
-    writeable = not isinstance(data, np.ndarray) or data.flags.writeable
-    if type(data).__module__.split(".")[0] == "dask" or not writeable:
+    if not _is_writeable(data):
         raise LabelsError(
             f"Labels layer '{name}' holds a {type(data).__name__} that cannot be "
             "written to; choose another Labels layer or press New."
@@ -99,18 +102,35 @@ def check_labels(layer: Labels, image: Image) -> None:
             f"'{image.name}' has {layer_shape(image)}; choose a Labels layer of "
             "the same shape or press New."
         )
-    corners = [(0.0,) * image.ndim, tuple(float(n) for n in layer_shape(image))]
-    1e-3 * float(np.min(np.abs(image.scale)))
-    for corner in corners:
-        ours = np.asarray(layer.data_to_world(corner))
-        theirs = np.asarray(image.data_to_world(corner))
-        if not np.allclose(
-            ours, theirs, atol=1e-3 * float(np.min(np.abs(image.scale)))
-        ):
-            raise LabelsError(
-                f"Labels layer '{name}' has another scale or position than image "
-                f"'{image.name}'; give it the same transform or press New."
-            )
+    if not _lie_alike(layer, image):
+        raise LabelsError(
+            f"Labels layer '{name}' has another scale or position than image "
+            f"'{image.name}'; give it the same transform or press New."
+        )
+
+
+def _is_writeable(data: Any) -> bool:
+    if isinstance(data, np.ndarray):
+        return bool(data.flags.writeable)
+    is_dask = type(data).__module__.split(".")[0] == "dask"
+    # zarr's name for it
+    return not is_dask and not getattr(data, "read_only", False)
+
+
+def _lie_alike(layer: Labels, image: Image) -> bool:
+    """Whether both layers have each pixel at the same place of the world."""
+    shape = layer_shape(image)
+    tolerance = 1e-3 * float(np.min(np.abs(layer.scale)))
+    # The origin and the far end of each axis settle an affine transform.
+    corners = [np.zeros(image.ndim), *np.diag(np.asarray(shape, dtype=float))]
+    return all(
+        np.allclose(
+            layer.data_to_world(corner),
+            np.asarray(image.data_to_world(corner)) * unit_factors(image.units, layer),
+            atol=tolerance,
+        )
+        for corner in corners
+    )
 
 
 class LabelsTarget:
@@ -140,6 +160,7 @@ class LabelsTarget:
         self._reverted: list[Commit] = []
         self._ours = False
         self._foreign_edit = False
+        self._is_paint_unchecked = False
         self._connections = ConnectionSet()
         self._connections.connect(layer.events.paint, self._on_paint)
         self._connections.connect(layer.events.set_data, self._on_set_data)
@@ -211,6 +232,7 @@ class LabelsTarget:
         changes = self._plan(objects, policy)
         if not changes:
             return None
+        self._check_paint()
         self._ours = True
         try:
             with self.layer.block_history():
@@ -307,6 +329,9 @@ class LabelsTarget:
         if self._ours:
             return
         self._foreign_edit = True
+        # The pixels may change only after this event.
+        self._is_paint_unchecked = True
+        self._reverted.clear()
         if self.known_max is not None:
             # Brush, fill and polygon all write the selected label.
             self.known_max = max(self.known_max, int(self.layer.selected_label))
@@ -315,15 +340,28 @@ class LabelsTarget:
     def _on_set_data(self) -> None:
         if self._ours:
             return
+        self._check_paint()
         # One undo may be followed by another before the next refresh.
-        while self._done and self._holds(self._done[-1], old=True):
-            commit = self._done.pop()
-            self._reverted.append(commit)
+        while self._done:
+            commit = self._done[-1]
+            if not self._holds(commit, old=True):
+                commit.erased = False
+                break
+            if commit.erased:
+                break
+            self._reverted.append(self._done.pop())
             self.undone.emit(commit)
         while self._reverted and self._holds(self._reverted[-1], old=False):
             commit = self._reverted.pop()
             self._done.append(commit)
             self.redone.emit(commit)
+
+    def _check_paint(self) -> None:
+        """Note which commits the user has erased by hand since the last look."""
+        if self._is_paint_unchecked:
+            self._is_paint_unchecked = False
+            for commit in self._done:
+                commit.erased = self._holds(commit, old=True)
 
     def _holds(self, commit: Commit, *, old: bool) -> bool:
         """Whether the labels now show a commit's old (or new) values."""

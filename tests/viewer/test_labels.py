@@ -1,0 +1,474 @@
+"""Writing into the user's labels: one undo step, the changed box, no surprises."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.layers import Image, Labels
+
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.errors import LabelsError
+from napari_sam.types import MaskCrop, Plane, Region
+from napari_sam.viewer.labels import LabelsTarget, ObjectMask, check_labels
+
+FLAT = Plane((0, 1), (None, None))
+KEEP, OVER, FREE = OverlapPolicy
+
+
+def disc(row: float, column: float, radius: float, shape=(40, 50)) -> MaskCrop:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return MaskCrop.from_full((rows - row) ** 2 + (columns - column) ** 2 <= radius**2)
+
+
+def target_of(data) -> LabelsTarget:
+    return LabelsTarget(Labels(data))
+
+
+def flat_target(dtype=np.uint16, shape=(40, 50)) -> LabelsTarget:
+    return target_of(np.zeros(shape, dtype))
+
+
+class Witness:
+    """Notes what a target says."""
+
+    def __init__(self, target: LabelsTarget) -> None:
+        self.said: list[tuple[str, object]] = []
+        target.undone.connect(self.on_undone)
+        target.redone.connect(self.on_redone)
+        target.painted.connect(self.on_painted)
+
+    def on_undone(self, commit):
+        self.said.append(("undone", commit.payload))
+
+    def on_redone(self, commit):
+        self.said.append(("redone", commit.payload))
+
+    def on_painted(self):
+        self.said.append(("painted", None))
+
+    def take(self):
+        said, self.said = self.said, []
+        return said
+
+
+# -- writing -----------------------------------------------------------------------
+
+
+def test_write_puts_the_mask_and_leaves_the_array_the_same_object():
+    target = flat_target()
+    data = target.layer.data
+    mask = disc(20, 25, 8)
+    commit = target.write([ObjectMask(3, FLAT, mask)], KEEP)
+    assert target.layer.data is data
+    np.testing.assert_array_equal(data == 3, mask.full(data.shape))
+    assert commit is not None
+    assert commit.labels == (3,)
+    assert commit.pixels == mask.area
+
+
+def test_one_write_of_many_objects_is_one_undo_step():
+    target = flat_target()
+    discs = [disc(10, 10, 5), disc(10, 30, 5), disc(30, 20, 6)]
+    target.write([ObjectMask(i + 1, FLAT, d) for i, d in enumerate(discs)], KEEP)
+    assert set(np.unique(target.layer.data)) == {0, 1, 2, 3}
+    target.layer.undo()
+    assert not target.layer.data.any()
+    target.layer.redo()
+    assert set(np.unique(target.layer.data)) == {0, 1, 2, 3}
+
+
+def test_one_write_on_several_planes_is_one_undo_step():
+    target = target_of(np.zeros((4, 40, 50), np.uint16))
+    objects = [
+        ObjectMask(1, Plane((1, 2), (z, None, None)), disc(20, 20, 4 + z))
+        for z in range(4)
+    ]
+    target.write(objects, KEEP)
+    assert [int((p == 1).sum()) for p in target.layer.data] == [
+        o.mask.area for o in objects
+    ]
+    target.layer.undo()
+    assert not target.layer.data.any()
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_nothing_outside_the_box_and_the_policy_is_written(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**31)))
+    ndim = data.draw(st.integers(2, 4))
+    shape = tuple(data.draw(st.integers(1, 12)) for _ in range(ndim))
+    axes = tuple(data.draw(st.permutations(range(ndim)))[:2])
+    index = tuple(
+        None if a in axes else data.draw(st.integers(0, n - 1))
+        for a, n in enumerate(shape)
+    )
+    plane = Plane(axes, index)
+    policy = data.draw(st.sampled_from(OverlapPolicy))
+    before = rng.integers(0, 4, shape).astype(np.uint8)
+    mask = rng.random(plane.shape(shape)) < 0.4
+    target = target_of(before.copy())
+    expected = before.copy()
+    view = expected[plane.slicer]
+    view = view.T if plane.is_transposed else view
+    view[mask & (True if policy is OVER else view == 0)] = 7
+
+    target.write([ObjectMask(7, plane, MaskCrop.from_full(mask))], policy)
+
+    np.testing.assert_array_equal(target.layer.data, expected)
+    target.layer.undo()
+    np.testing.assert_array_equal(target.layer.data, before)
+
+
+def test_only_the_changed_box_is_read_and_written():
+    class Spy(np.ndarray):
+        pixels = 0
+
+        def __getitem__(self, key):
+            out = super().__getitem__(key)
+            Spy.pixels = max(Spy.pixels, np.size(out))
+            return out
+
+    target = flat_target(shape=(400, 500))
+    data = target.layer.data
+    mask = disc(200, 250, 6, (400, 500))
+    spied = data.view(Spy)
+    target.layer.data = spied
+    Spy.pixels = 0
+    target.write([ObjectMask(1, FLAT, mask)], KEEP)
+    assert 0 < Spy.pixels <= np.prod(mask.region.shape)
+
+
+@pytest.mark.parametrize(
+    ("policy", "old", "new"),
+    [(KEEP, "whole", "rest"), (OVER, "rest", "whole"), (FREE, "whole", "rest")],
+)
+def test_overlap_policy(policy, old, new):
+    target = flat_target()
+    first, second = disc(20, 20, 8), disc(20, 30, 8)
+    shape = target.layer.data.shape
+    a, b = first.full(shape), second.full(shape)
+    target.write([ObjectMask(1, FLAT, first)], KEEP)
+    target.write([ObjectMask(2, FLAT, second)], policy)
+    data = target.layer.data
+    parts = {"whole": (a, b), "rest": (a & ~b, b & ~a)}
+    np.testing.assert_array_equal(data == 1, parts[old][0])
+    np.testing.assert_array_equal(data == 2, parts[new][1])
+
+
+def test_refined_object_gives_up_its_old_pixels_but_no_others():
+    target = flat_target()
+    first, refined, other = disc(20, 20, 9), disc(20, 20, 5), disc(20, 32, 4)
+    target.write([ObjectMask(1, FLAT, first), ObjectMask(2, FLAT, other)], KEEP)
+    before = target.layer.data.copy()
+    target.write([ObjectMask(1, FLAT, refined, previous=first)], KEEP)
+    data = target.layer.data
+    np.testing.assert_array_equal(data == 1, refined.full(data.shape))
+    np.testing.assert_array_equal(data == 2, before == 2)
+    target.layer.undo()
+    np.testing.assert_array_equal(data, before)
+
+
+def test_write_that_changes_nothing_makes_no_undo_step():
+    target = flat_target()
+    witness = Witness(target)
+    assert target.write([ObjectMask(1, FLAT, disc(20, 20, 6))], KEEP) is not None
+    assert target.write([ObjectMask(2, FLAT, disc(20, 20, 3))], KEEP) is None
+    assert target.write([], KEEP) is None
+    target.layer.undo()
+    assert not target.layer.data.any()
+    assert witness.take() == [("undone", None)]
+
+
+def test_mask_partly_outside_the_labels_is_cut():
+    target = flat_target()
+    mask = MaskCrop(np.ones((20, 20), bool), Region(30, 40, 50, 60))
+    target.write([ObjectMask(1, FLAT, mask)], KEEP)
+    assert int((target.layer.data == 1).sum()) == 10 * 10
+
+
+# -- undo, redo and the user's own edits --------------------------------------------
+
+
+def test_undo_and_redo_are_told_in_step():
+    target = flat_target()
+    witness = Witness(target)
+    for n, column in enumerate((10, 25, 40), start=1):
+        target.write([ObjectMask(n, FLAT, disc(20, column, 5))], KEEP, f"object {n}")
+    assert witness.take() == []
+    undo, redo = target.layer.undo, target.layer.redo
+    for step, expected in [
+        (undo, ("undone", "object 3")),
+        (undo, ("undone", "object 2")),
+        (redo, ("redone", "object 2")),
+        (undo, ("undone", "object 2")),
+        (undo, ("undone", "object 1")),
+        (redo, ("redone", "object 1")),
+    ]:
+        step()
+        assert witness.take() == [expected]
+
+
+def test_new_write_after_an_undo_forgets_what_could_be_redone():
+    target = flat_target()
+    witness = Witness(target)
+    target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "old")
+    target.layer.undo()
+    target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "new")
+    target.layer.redo()
+    target.layer.undo()
+    assert witness.take() == [("undone", "old"), ("undone", "new")]
+
+
+def test_painting_between_commits_is_undone_without_taking_back_an_object():
+    target = flat_target()
+    witness = Witness(target)
+    layer = target.layer
+    target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "one")
+    layer.brush_size = 3
+    layer.paint((35, 45), 9)
+    assert witness.take() == [("painted", None)]
+    layer.undo()
+    assert witness.take() == []
+    assert not (layer.data == 9).any()
+    layer.undo()
+    assert witness.take() == [("undone", "one")]
+
+
+def test_erasing_an_object_by_hand_is_not_an_undo():
+    target = flat_target()
+    witness = Witness(target)
+    layer = target.layer
+    target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "one")
+    layer.fill((20, 20), 0)
+    assert not layer.data.any()
+    layer.refresh()
+    assert witness.take() == [("painted", None)]
+    layer.undo()
+    assert (layer.data == 1).any()
+    assert witness.take() == []
+    layer.undo()
+    assert witness.take() == [("undone", "one")]
+    layer.redo()
+    assert witness.take() == [("redone", "one")]
+
+
+def test_scrolling_and_refreshing_say_nothing():
+    target = target_of(np.zeros((4, 40, 50), np.uint16))
+    witness = Witness(target)
+    target.write([ObjectMask(1, Plane((1, 2), (2, None, None)), disc(20, 20, 5))], KEEP)
+    for _ in range(3):
+        target.layer.refresh()
+    target.layer.selected_label = 5
+    target.layer.opacity = 0.3
+    assert witness.take() == []
+
+
+def test_last_write_can_be_taken_back_unless_somebody_painted():
+    target = flat_target()
+    witness = Witness(target)
+    first = target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "one")
+    second = target.write([ObjectMask(2, FLAT, disc(20, 40, 5))], KEEP, "two")
+    assert first is not None
+    assert second is not None
+    assert not target.take_back(first)
+    assert target.take_back(second)
+    assert set(np.unique(target.layer.data)) == {0, 1}
+    target.layer.paint((5, 5), 1)
+    assert not target.take_back(first)
+    assert (target.layer.data == 1).any()
+    assert witness.take() == [("painted", None)]
+
+
+def test_closed_target_hears_nothing():
+    target = flat_target()
+    witness = Witness(target)
+    target.write([ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP)
+    target.close()
+    target.layer.undo()
+    target.layer.paint((5, 5), 1)
+    assert witness.take() == []
+
+
+# -- label numbers -----------------------------------------------------------------
+
+
+def test_next_label_follows_writes_and_painting():
+    target = flat_target()
+    target.layer.data[1, 1] = 4
+    assert target.next_label() == 5
+    target.write([ObjectMask(5, FLAT, disc(20, 20, 5))], KEEP)
+    assert target.next_label() == 6
+    target.layer.selected_label = 11
+    target.layer.paint((3, 3), 11)
+    assert target.known_max == 11
+    assert target.next_label() == 12
+
+
+def test_largest_label_is_found_by_a_function_for_the_worker():
+    target = flat_target()
+    target.layer.data[7, 7] = 300
+    assert target.scan()() == 300
+    assert target.known_max is None
+
+
+def test_full_uint8_labels_are_refused_and_stay_as_they_are():
+    target = flat_target(np.uint8)
+    target.layer.data[0, 0] = 255
+    target.layer.name = "cells"
+    before = target.layer.data.copy()
+    with pytest.raises(LabelsError, match=r"'cells' is uint8 .* 256.*uint16"):
+        target.next_label()
+    with pytest.raises(LabelsError, match="256"):
+        target.write(
+            [
+                ObjectMask(9, FLAT, disc(10, 10, 4)),
+                ObjectMask(256, FLAT, disc(20, 20, 5)),
+            ],
+            KEEP,
+        )
+    np.testing.assert_array_equal(target.layer.data, before)
+    assert target.write([ObjectMask(9, FLAT, disc(10, 10, 4))], KEEP) is not None
+
+
+def test_reserving_more_labels_than_fit_is_refused():
+    target = flat_target(np.uint8)
+    assert target.next_label(reserve=255) == 1
+    with pytest.raises(LabelsError, match="256"):
+        target.next_label(reserve=256)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32, np.int64])
+def test_integer_types_of_labels(dtype):
+    target = flat_target(dtype)
+    target.write([ObjectMask(100, FLAT, disc(20, 20, 5))], KEEP)
+    target.write(
+        [ObjectMask(101, FLAT, disc(20, 24, 5), previous=disc(20, 20, 5))], OVER
+    )
+    assert target.layer.data.dtype == dtype
+    assert set(np.unique(target.layer.data)) == {0, 100, 101}
+
+
+# -- kinds of arrays ---------------------------------------------------------------
+
+
+def test_zarr_labels_take_objects_and_undo(tmp_path):
+    store = zarr.create_array(
+        tmp_path / "labels.zarr", shape=(3, 40, 50), chunks=(1, 16, 16), dtype="u2"
+    )
+    target = target_of(store)
+    witness = Witness(target)
+    check_labels(target.layer, Image(np.zeros((3, 40, 50))))
+    plane = Plane((1, 2), (1, None, None))
+    mask = disc(20, 20, 9)
+    target.write([ObjectMask(4, plane, mask)], KEEP, "it")
+    np.testing.assert_array_equal(store[1] == 4, mask.full((40, 50)))
+    assert not store[0].any()
+    assert target.scan()() == 4
+    assert target.object_mask(plane, 4, Region.whole((40, 50))).area == mask.area
+    target.layer.undo()
+    assert not store[:].any()
+    assert witness.take() == [("undone", "it")]
+
+
+def test_large_volume_takes_an_object_and_keeps_the_rest():
+    # Not touched pages of a fresh array cost no memory.
+    target = target_of(np.zeros((64, 2048, 2048), np.uint16))
+    data = target.layer.data
+    plane = Plane((1, 2), (40, None, None))
+    mask = disc(1000, 1200, 60, (2048, 2048))
+    data[40, 1000, 1190:1210] = 7
+    target.known_max = 7
+    target.write([ObjectMask(target.next_label(), plane, mask)], KEEP)
+    assert target.layer.data is data
+    full = mask.full((2048, 2048))
+    full[1000, 1190:1210] = False
+    np.testing.assert_array_equal(data[40] == 8, full)
+    assert (data[40, 1000, 1190:1210] == 7).all()
+    assert not data[39].any()
+    assert not data[41].any()
+
+
+# -- which labels are accepted -----------------------------------------------------
+
+IMAGE = Image(np.zeros((3, 40, 50)), name="cells", scale=(2, 0.5, 0.5))
+
+
+def labels_like(**changes) -> Labels:
+    arguments = {"name": "mine", "scale": (2, 0.5, 0.5)} | changes
+    data = arguments.pop("data", np.zeros((3, 40, 50), np.uint16))
+    return Labels(data, **arguments)
+
+
+def read_only(kind: str, folder):
+    if kind == "numpy":
+        array = np.zeros((3, 40, 50), np.uint16)
+        array.setflags(write=False)
+        return array
+    if kind == "zarr":
+        zarr.create_array(folder / "a.zarr", shape=(3, 40, 50), dtype="u2")
+        return zarr.open_array(folder / "a.zarr", mode="r")
+    return da.zeros((3, 40, 50), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "zarr", "dask"])
+def test_labels_that_cannot_be_written_are_refused(kind, tmp_path):
+    with pytest.raises(LabelsError, match=r"'mine' .*cannot be written.*choose") as e:
+        check_labels(labels_like(data=read_only(kind, tmp_path)), IMAGE)
+    assert str(e.value).count(". ") == 0
+
+
+def test_pyramid_labels_are_refused():
+    pyramid = [np.zeros((3, 40, 50), np.uint16), np.zeros((3, 20, 25), np.uint16)]
+    with pytest.raises(LabelsError, match="'mine' is a pyramid"):
+        check_labels(labels_like(data=pyramid, multiscale=True), IMAGE)
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 51), (4, 40, 50)])
+def test_labels_of_another_shape_are_refused(shape):
+    with pytest.raises(LabelsError, match=r"'mine' has shape .* but image 'cells'"):
+        check_labels(labels_like(data=np.zeros(shape, np.uint8)), IMAGE)
+    with pytest.raises(LabelsError, match=r"'mine' has shape \(40, 50\)"):
+        check_labels(Labels(np.zeros((40, 50), np.uint8), name="mine"), IMAGE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scale": (1, 1, 1)},
+        {"translate": (0, 3, 0)},
+        {"rotate": 10},
+        {"shear": (0.5, 0, 0)},
+        {"affine": np.diag([1.0, 1.0, 2.0, 1.0])},
+    ],
+)
+def test_labels_that_lie_elsewhere_are_refused(changes):
+    with pytest.raises(LabelsError, match=r"'mine' has another scale or position"):
+        check_labels(labels_like(**changes), IMAGE)
+
+
+def test_mirrored_and_swapped_labels_are_refused_though_two_corners_agree():
+    image = Image(np.zeros((30, 30)), name="cells")
+    swapped = Labels(
+        np.zeros((30, 30), np.uint8),
+        name="mine",
+        affine=np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]]),
+    )
+    with pytest.raises(LabelsError, match="another scale or position"):
+        check_labels(swapped, image)
+
+
+def test_labels_in_other_units_are_compared_in_the_world():
+    image = Image(np.zeros((30, 30)), name="cells", scale=(1, 1), units=("um", "um"))
+    data = np.zeros((30, 30), np.uint8)
+    check_labels(Labels(data, scale=(1000, 1000), units=("nm", "nm")), image)
+    with pytest.raises(LabelsError, match="another scale or position"):
+        check_labels(Labels(data, scale=(1, 1), units=("nm", "nm")), image)
+
+
+def test_labels_with_the_same_transform_are_accepted():
+    check_labels(labels_like(), IMAGE)
+    check_labels(labels_like(scale=(2.0000001, 0.5, 0.5)), IMAGE)
