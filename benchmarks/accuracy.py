@@ -7,8 +7,8 @@ gets ("mine") and of the best of the three masks ("best") after 1, 3 and 5
 clicks and for a box.  Everything mode (``--everything N``): TP / (TP + FP + FN)
 at IoU 0.5, 0.75 and the mean over 0.5 to 0.95, averaged over images.
 
-Only images of the val split are used: those whose stem hashes to 80 or more for
-the two sets that are split, all of the others.
+Only images of the val split are used unless ``--split train`` is given: those
+whose stem hashes to 80 or more for the two sets that are split, all of the others.
 """
 
 from __future__ import annotations
@@ -95,11 +95,13 @@ def read(path: Path) -> np.ndarray:
     )
 
 
-def iter_samples(name: str, max_images: int, every: int) -> Iterator[Sample]:
-    """Yield the val images of a set, evenly spread if there are more than asked."""
+def iter_samples(
+    name: str, split: str, max_images: int, every: int
+) -> Iterator[Sample]:
+    """Yield the images of a set, evenly spread if there are more than asked."""
     files = sorted((DATA / name / "images").iterdir())
     if name in SPLIT:
-        files = [f for f in files if split_of(f.stem) == "val"]
+        files = [f for f in files if split_of(f.stem) == split]
     if name in STACKS:
         planes = [(f, z) for f in files for z in range(every // 2, len(read(f)), every)]
     else:
@@ -130,7 +132,7 @@ def evaluate(name: str, model: Any, options: argparse.Namespace) -> Row:
     started = time.perf_counter()
     row = Row(name)
     scores, precisions = [], []
-    for sample in iter_samples(name, options.max_images, options.every):
+    for sample in iter_samples(name, options.split, options.max_images, options.every):
         rgb = to_rgb(sample.image)
         plane = model.encode_rgb(rgb)
         row.images += 1
@@ -204,6 +206,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
+    parser.add_argument("--split", default="val", choices=["val", "train"])
     parser.add_argument("--max-images", type=int, default=10_000)
     parser.add_argument("--max-objects", type=int, default=MAX_OBJECTS)
     parser.add_argument(
