@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ProgressBar, PushButton
 from napari.layers import Image
 from napari.settings import get_plugin_settings
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
@@ -50,11 +52,14 @@ class SamWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         preferences = _preferences()
+        runner = QtRunner()
         store = EmbeddingStore(
             ram_bytes=int(preferences["memory_gib"] * _GIB),
             disk_bytes=int(preferences["disk_gib"] * _GIB),
+            # Said by the worker, shown by the window.
+            on_problem=lambda text: runner.call(partial(show_warning, text)),
         )
-        self.controller = Controller(viewer, QtRunner(), store=store)
+        self.controller = Controller(viewer, runner, store=store)
         # The receiver must not be this widget: PyQt never calls a method of
         # the object that is being destroyed.
         self.destroyed.connect(self.controller.close)

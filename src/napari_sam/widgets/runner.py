@@ -44,6 +44,10 @@ class QtRunner(ThreadRunner):
         self._courier = _Courier()
         super().__init__(self._courier.send)
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Run a function in the GUI thread; callable from any thread."""
+        self._courier.send(function)
+
     def wait(self, slots: Sequence[str]) -> None:
         """Keep the window alive until these jobs are done; GUI thread only."""
         while any(self.is_pending(slot) for slot in slots):
