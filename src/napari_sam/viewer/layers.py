@@ -7,6 +7,7 @@ prompt coordinates *are* image indices.
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
@@ -132,9 +133,14 @@ def make_shapes(image: Image) -> Shapes:
     )
 
 
+def _column(layer: Points | Shapes, name: str) -> Iterable[Any]:
+    """Return a feature of each row; None where a script dropped the column."""
+    features = layer.features
+    return features[name] if name in features else itertools.repeat(None)
+
+
 def read_points(layer: Points) -> tuple[PointItem, ...]:
     """Return the rows of the prompt Points layer."""
-    features = layer.features
     return tuple(
         PointItem(
             tuple(float(x) for x in position),
@@ -142,14 +148,13 @@ def read_points(layer: Points) -> tuple[PointItem, ...]:
             _axes(axes, layer.ndim),
         )
         for position, prompt, axes in zip(
-            layer.data, features["prompt"], features["axes"], strict=True
+            layer.data, _column(layer, "prompt"), _column(layer, "axes"), strict=False
         )
     )
 
 
 def read_shapes(layer: Shapes) -> tuple[ShapeItem, ...]:
     """Return the rows of the prompt Shapes layer."""
-    features = layer.features
     return tuple(
         ShapeItem(
             np.asarray(vertices, dtype=float),
@@ -160,8 +165,8 @@ def read_shapes(layer: Shapes) -> tuple[ShapeItem, ...]:
         for vertices, kind, prompt, axes in zip(
             layer.data,
             layer.shape_type,
-            features["prompt"],
-            features["axes"],
+            _column(layer, "prompt"),
+            _column(layer, "axes"),
             strict=False,
         )
     )
@@ -192,22 +197,24 @@ def write_shapes(layer: Shapes, shapes: Sequence[ShapeItem]) -> None:
 def colour_shapes(layer: Shapes) -> None:
     """Colour each shape by its polarity."""
     if layer.nshapes:
-        prompts = [str(p) for p in layer.features["prompt"]]
-        wanted = [COLOURS.get(p, COLOURS[POSITIVE]) for p in prompts]
-        layer.edge_color = wanted[: layer.nshapes]
+        wanted = [
+            COLOURS[POSITIVE if s.positive else NEGATIVE] for s in read_shapes(layer)
+        ]
+        layer.edge_color = wanted
 
 
-def sync_recoloured_points(layer: Points) -> bool:
-    """Take over polarities from colours the user picked for points.
+def sync_recoloured(layer: Points | Shapes) -> bool:
+    """Take over polarities from colours the user picked for prompts.
 
     Returns
     -------
     bool
         Whether any polarity changed.
     """
-    if not len(layer.data):
+    if not len(layer.data) or "prompt" not in layer.features:
         return False
-    colours = np.asarray(layer.face_color)
+    is_points = isinstance(layer, Points)
+    colours = np.asarray(layer.face_color if is_points else layer.edge_color)
     shown = np.where(colours[:, 0] > colours[:, 1], NEGATIVE, POSITIVE)
     current = layer.features["prompt"].to_numpy(dtype=str)
     if np.array_equal(shown, current):
@@ -215,7 +222,10 @@ def sync_recoloured_points(layer: Points) -> bool:
     features = layer.features.copy()
     features["prompt"] = pd.Series(shown.astype(str), dtype=str, index=features.index)
     layer.features = features
-    layer.refresh_colors()
+    if is_points:
+        layer.refresh_colors()
+    else:
+        colour_shapes(layer)
     return True
 
 

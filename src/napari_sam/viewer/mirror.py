@@ -12,7 +12,7 @@ from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.layers import (
     PromptLayers,
     colour_shapes,
-    sync_recoloured_points,
+    sync_recoloured,
 )
 from napari_sam.viewer.prompts import PromptItems
 
@@ -55,6 +55,7 @@ class PromptMirror:
         if shapes is not None:
             connect(shapes.events.data, self._on_data)
             connect(shapes.events.features, self._on_features)
+            connect(shapes.events.current_edge_color, self._on_recoloured)
         if not self.items.is_empty:
             self.write(self.items)
         return True
@@ -101,12 +102,11 @@ class PromptMirror:
         if not self._writing:
             self._read()
 
-    def _on_recoloured(self) -> None:
-        points = self.layers.points
-        if self._writing or points is None:
+    def _on_recoloured(self, event: Event) -> None:
+        if self._writing:
             return
         with self._quietly():
-            changed = sync_recoloured_points(points)
+            changed = sync_recoloured(event.source)
         if changed:
             self._read()
 
@@ -135,7 +135,8 @@ def same_items(a: PromptItems, b: PromptItems) -> bool:
             s.kind == t.kind
             and s.positive == t.positive
             and s.axes == t.axes
-            and np.array_equal(s.vertices, t.vertices)
+            # napari keeps vertices as float32
+            and np.array_equal(np.float32(s.vertices), np.float32(t.vertices))
             for s, t in zip(a.shapes, b.shapes, strict=True)
         )
     )

@@ -1,0 +1,185 @@
+"""Whatever the user does to the prompt layers, the items say the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_sam.viewer.layers import COLOURS, NEGATIVE, POSITIVE, is_ours
+from napari_sam.viewer.mirror import PromptMirror, same_items
+from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
+
+BOX = np.array([(5, 5), (5, 20), (20, 20), (20, 5)], float)
+
+
+class Desk:
+    def __init__(self) -> None:
+        self.viewer = ViewerModel()
+        self.image = Image(np.zeros((40, 50), np.uint8))
+        self.viewer.add_layer(self.image)
+        self.mirror = PromptMirror(self.viewer)
+        self.mirror.ensure(self.image)
+        self.mirror.arm(True, (0, 1))
+        self.changes = 0
+        self.mirror.changed.connect(self._count)
+
+    def _count(self):
+        self.changes += 1
+
+    @property
+    def points(self):
+        return self.mirror.layers.points
+
+    @property
+    def shapes(self):
+        return self.mirror.layers.shapes
+
+    @property
+    def items(self):
+        return self.mirror.items
+
+
+@pytest.fixture
+def desk():
+    return Desk()
+
+
+def test_adding_points_is_followed(desk):
+    desk.points.add([[1, 2]])
+    desk.points.add([[3, 4], [5, 6]])
+    assert [p.position for p in desk.items.points] == [(1, 2), (3, 4), (5, 6)]
+    assert desk.changes == 2
+
+
+def test_data_assigned_by_a_script_is_followed(desk):
+    desk.points.data = [[1, 2], [3, 4]]
+    assert [p.position for p in desk.items.points] == [(1, 2), (3, 4)]
+    assert all(p.positive and p.axes == (0, 1) for p in desk.items.points)
+
+
+def test_negative_default_makes_negative_prompts(desk):
+    desk.points.add([[1, 2]])
+    desk.mirror.arm(False, (0, 1))
+    desk.points.add([[3, 4]])
+    desk.shapes.add([BOX], shape_type=["rectangle"])
+    assert [p.positive for p in desk.items.points] == [True, False]
+    assert [s.positive for s in desk.items.shapes] == [False]
+
+
+def test_moving_points_is_followed(desk):
+    desk.points.add([[1, 2], [3, 4]])
+    before = desk.changes
+    moved = desk.points.data.copy()
+    moved[1] = (30, 40)
+    desk.points.data = moved
+    assert desk.items.points[1].position == (30, 40)
+    assert desk.changes > before
+
+
+def test_deleting_points_is_followed(desk):
+    desk.points.add([[1, 2], [3, 4], [5, 6]])
+    desk.points.selected_data = {1}
+    desk.points.remove_selected()
+    assert [p.position for p in desk.items.points] == [(1, 2), (5, 6)]
+
+
+def test_recolouring_points_changes_their_polarity(desk):
+    desk.points.add([[1, 2], [3, 4]])
+    desk.points.selected_data = {0}
+    desk.points.current_face_color = COLOURS[NEGATIVE]
+    assert [p.positive for p in desk.items.points] == [False, True]
+    desk.points.current_face_color = COLOURS[POSITIVE]
+    assert [p.positive for p in desk.items.points] == [True, True]
+
+
+def test_feature_edited_in_the_table_changes_the_polarity(desk):
+    desk.points.add([[1, 2], [3, 4]])
+    features = desk.points.features.copy()
+    features["prompt"] = [POSITIVE, NEGATIVE]
+    desk.points.features = features
+    assert [p.positive for p in desk.items.points] == [True, False]
+
+
+def test_selecting_changes_nothing(desk):
+    desk.points.add([[1, 2], [3, 4]])
+    desk.mirror.arm(False, (0, 1))
+    desk.points.add([[5, 6]])
+    before = desk.changes
+    for selected in ({0}, {2}, {0, 2}, set()):
+        desk.points.selected_data = selected
+    assert desk.changes == before
+    assert [p.positive for p in desk.items.points] == [True, True, False]
+
+
+def test_shapes_are_followed(desk):
+    desk.shapes.add([BOX], shape_type=["rectangle"])
+    desk.shapes.add([BOX[:2]], shape_type=["line"])
+    assert [s.kind for s in desk.items.shapes] == ["rectangle", "line"]
+    desk.shapes.data = [BOX + 5, BOX[:2]]
+    np.testing.assert_array_equal(desk.items.shapes[0].vertices, BOX + 5)
+    desk.shapes.selected_data = {0}
+    desk.shapes.remove_selected()
+    assert [s.kind for s in desk.items.shapes] == ["line"]
+
+
+def test_recolouring_shapes_changes_their_polarity(desk):
+    desk.shapes.add([BOX, BOX + 10], shape_type=["rectangle", "rectangle"])
+    desk.shapes.selected_data = {1}
+    desk.shapes.current_edge_color = COLOURS[NEGATIVE]
+    assert [s.positive for s in desk.items.shapes] == [True, False]
+    red, green = desk.shapes.edge_color[:, 0], desk.shapes.edge_color[:, 1]
+    np.testing.assert_array_equal(green > red, [True, False])
+
+
+def test_writing_items_is_not_a_change_by_the_user(desk):
+    items = PromptItems(
+        (PointItem((1.0, 2.0), False, (0, 1)),),
+        (ShapeItem(BOX, "rectangle", True, (0, 1)),),
+    )
+    desk.mirror.write(items)
+    assert desk.changes == 0
+    assert desk.mirror.items is items
+    assert same_items(desk.mirror.layers.read(), items)
+    desk.mirror.write(PromptItems())
+    assert desk.changes == 0
+    assert len(desk.points.data) == desk.shapes.nshapes == 0
+
+
+def test_renaming_hiding_and_reordering_change_nothing(desk):
+    desk.points.add([[1, 2]])
+    desk.points.name = "something else"
+    desk.points.visible = False
+    desk.viewer.layers.move(desk.viewer.layers.index(desk.points), 0)
+    desk.viewer.layers.reverse()
+    desk.points.add([[3, 4]])
+    assert len(desk.items.points) == 2
+    assert not desk.mirror.ensure(desk.image)
+
+
+def test_deleting_a_layer_takes_its_prompts_along_and_it_can_be_made_anew(desk):
+    desk.points.add([[1, 2]])
+    desk.shapes.add([BOX], shape_type=["rectangle"])
+    old = desk.points
+    desk.viewer.layers.remove(old)
+    desk.mirror.layer_removed(old)
+    assert desk.items.points == ()
+    assert len(desk.items.shapes) == 1
+    assert desk.mirror.ensure(desk.image)
+    assert desk.points is not old
+    assert desk.shapes.nshapes == 1
+    desk.points.add([[7, 8]])
+    assert [p.position for p in desk.items.points] == [(7, 8)]
+    # The old layer, brought back by an undo of the user's, is nobody's.
+    old.add([[9, 9]])
+    assert len(desk.items.points) == 1
+
+
+def test_closing_removes_the_layers_and_stops_listening(desk):
+    points = desk.points
+    desk.mirror.close()
+    assert not any(is_ours(layer) for layer in desk.viewer.layers)
+    points.add([[1, 2]])
+    assert desk.items.is_empty
+    desk.mirror.close()

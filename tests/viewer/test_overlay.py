@@ -1,0 +1,195 @@
+"""The preview: on its plane, over its pixels, one plane of memory."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+from napari.layers import Image, Points
+
+from napari_sam.types import MaskCrop, Plane
+from napari_sam.viewer.coords import displayed_plane
+from napari_sam.viewer.layers import ROLE, is_ours
+from napari_sam.viewer.overlay import PlaneOverlay
+
+SHAPE = (6, 10, 12)
+
+
+def viewer_with(**arguments) -> tuple[ViewerModel, Image]:
+    viewer = ViewerModel()
+    image = Image(np.zeros(SHAPE, np.uint8), **arguments)
+    viewer.add_layer(image)
+    return viewer, image
+
+
+def overlay_on(viewer: ViewerModel) -> PlaneOverlay:
+    return PlaneOverlay(viewer, "SAM preview", "preview", 0.5)
+
+
+def spot(row: int, column: int, size: int = 2) -> MaskCrop:
+    full = np.zeros((20, 20), bool)
+    full[row : row + size, column : column + size] = True
+    return MaskCrop.from_full(full)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_mask_is_over_its_pixels_in_any_order_of_axes(order):
+    viewer, image = viewer_with(scale=(2, 0.5, 0.25), translate=(7, 8, 9))
+    viewer.dims.order = order
+    viewer.dims.point = image.data_to_world((3, 4, 5))
+    plane = displayed_plane(viewer, image)
+    overlay = overlay_on(viewer)
+    overlay.show(image, plane, [(3, spot(1, 2))])
+
+    layer = overlay.layer
+    assert layer.data.nbytes == np.prod(plane.shape(SHAPE))
+    found = np.argwhere(layer.data == 3)
+    assert len(found) == 4
+    for index in found:
+        in_image = np.array(plane.to_array_point(0, 0))
+        for axis in plane.displayed:
+            in_image[axis] = index[axis]
+        np.testing.assert_allclose(
+            layer.data_to_world(index), image.data_to_world(in_image)
+        )
+        row, column = plane.to_plane_point(in_image)
+        assert row in (1, 2)
+        assert column in (2, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_overlay_has_the_images_transform_at_its_plane(data):
+    number = st.floats(-20, 20)
+    size = st.floats(0.1, 5)
+    image = Image(
+        np.zeros(SHAPE, np.uint8),
+        scale=[data.draw(size) for _ in range(3)],
+        translate=[data.draw(number) for _ in range(3)],
+        rotate=[data.draw(st.floats(-90, 90)) for _ in range(3)],
+        shear=[data.draw(st.floats(-0.5, 0.5)) for _ in range(3)],
+        affine=np.array(
+            [
+                [data.draw(size), 0, 0, data.draw(number)],
+                [0, data.draw(size), 0, data.draw(number)],
+                [0, 0, data.draw(size), data.draw(number)],
+                [0, 0, 0, 1],
+            ]
+        ),
+    )
+    viewer = ViewerModel()
+    overlay = overlay_on(viewer)
+    axes = data.draw(st.permutations(range(3)))[:2]
+    for _ in range(2):
+        index = tuple(
+            None if a in axes else data.draw(st.integers(0, n - 1))
+            for a, n in enumerate(SHAPE)
+        )
+        plane = Plane((axes[0], axes[1]), index)
+        overlay.show(image, plane, [(1, spot(0, 0))])
+        for corner in itertools.product((0.0, 3.0), repeat=2):
+            in_image = plane.to_array_point(*corner)
+            in_overlay = [
+                0.0 if i is not None else x
+                for i, x in zip(plane.index, in_image, strict=True)
+            ]
+            np.testing.assert_allclose(
+                overlay.layer.data_to_world(in_overlay),
+                image.data_to_world(in_image),
+                atol=1e-6,
+            )
+
+
+def test_napari_shows_it_on_its_plane_only():
+    viewer, image = viewer_with(scale=(3, 1, 1))
+    overlay = overlay_on(viewer)
+    overlay.show(image, Plane((1, 2), (4, None, None)), [(1, spot(2, 2))])
+    seen = []
+    for z in range(SHAPE[0]):
+        viewer.dims.set_current_step(0, z)
+        value = overlay.layer.get_value(
+            (3.0 * z, 2, 2), dims_displayed=[1, 2], world=True
+        )
+        seen.append(bool(value))
+    assert seen == [z == 4 for z in range(SHAPE[0])]
+
+
+def test_showing_again_replaces_what_was_shown():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    plane = Plane((1, 2), (4, None, None))
+    overlay.show(image, plane, [(1, spot(0, 0)), (2, spot(5, 5))])
+    layer = overlay.layer
+    overlay.show(image, plane, [(7, spot(3, 3, 1))])
+    assert overlay.layer is layer
+    assert np.argwhere(layer.data).tolist() == [[0, 3, 3]]
+    other = Plane((1, 2), (2, None, None))
+    overlay.show(image, other, [(5, spot(1, 1, 1))])
+    assert overlay.layer is layer
+    assert np.argwhere(layer.data).tolist() == [[0, 1, 1]]
+    overlay.clear()
+    assert overlay.layer is layer
+    assert not layer.data.any()
+
+
+def test_other_axes_make_another_layer_and_leave_one_in_the_viewer():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    for plane in (Plane((1, 2), (4, None, None)), Plane((0, 2), (None, 4, None))):
+        overlay.show(image, plane, [(1, spot(1, 1))])
+    assert [x.metadata[ROLE] for x in viewer.layers if is_ours(x)] == ["preview"]
+    assert overlay.layer.data.shape == (6, 1, 12)
+
+
+def test_mask_beyond_the_plane_is_cut():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(8, 10, 6))])
+    assert np.argwhere(overlay.layer.data).tolist() == [
+        [0, 8, 10],
+        [0, 8, 11],
+        [0, 9, 10],
+        [0, 9, 11],
+    ]
+    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(15, 15))])
+    assert not overlay.layer.data.any()
+
+
+def test_it_lies_below_the_prompts_and_leaves_the_active_layer_alone():
+    viewer, image = viewer_with()
+    prompts = Points(ndim=3, metadata={ROLE: "points"})
+    viewer.add_layer(prompts)
+    viewer.layers.selection.active = prompts
+    overlay = overlay_on(viewer)
+    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(1, 1))])
+    layers = viewer.layers
+    assert layers.index(overlay.layer) < layers.index(prompts)
+    assert layers.selection.active is prompts
+
+
+def test_removed_by_the_user_it_comes_back_when_needed():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    plane = Plane((1, 2), (0, None, None))
+    overlay.show(image, plane, [(1, spot(1, 1))])
+    viewer.layers.remove(overlay.layer)
+    overlay.forget()
+    overlay.clear()
+    overlay.remove()
+    overlay.show(image, plane, [(1, spot(1, 1))])
+    assert overlay.layer in viewer.layers
+    overlay.remove()
+    assert not any(is_ours(x) for x in viewer.layers)
+
+
+def test_more_objects_than_colours_are_all_shown():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    masks = [(n, spot(n % 10, n // 10, 1)) for n in range(1, 120)]
+    overlay.show(image, Plane((1, 2), (0, None, None)), masks)
+    assert set(np.unique(overlay.layer.data)) == set(range(120))
