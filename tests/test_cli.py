@@ -20,7 +20,7 @@ from napari_sam.samples import SAMPLES
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAST = ("--points-per-side", "3", "--device", "cpu", "--min-score", "0.7")
+FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8")
 
 
 def run(*arguments: object) -> int:

@@ -60,7 +60,7 @@ def everything(options: argparse.Namespace) -> int:
         kept = proposals.filter(
             min_area=options.min_area,
             # What fills most of the plane is its background.
-            max_area=options.max_area or math.prod(proposals.shape) / 2,
+            max_area=options.max_area or 0.4 * math.prod(proposals.shape),
         )
         visible = _renumbered(kept.to_labels(overlap=options.overlap), count)
         labels[where.slicer] = visible

@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--max-area",
         type=float,
         metavar="PIXELS",
-        help="larger objects are left out (default: half of the plane)",
+        help="larger objects are left out (default: 40 %% of the plane)",
     )
     everything.add_argument(
         "--overlap",

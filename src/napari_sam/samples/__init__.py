@@ -106,14 +106,19 @@ def layer_data(key: str) -> LayerData:
     """
     sample = SAMPLES[key]
     image = read_image(sample.path)
-    arguments = {
+    pixels = np.asarray(image.data)
+    arguments: dict[str, Any] = {
         "name": sample.title,
         "rgb": image.rgb,
         "scale": image.scale,
         "units": image.units,
         "metadata": {"credit": sample.credit, "licence": sample.licence},
     }
-    return np.asarray(image.data), arguments, "image"
+    if not image.rgb:
+        # A few bright specks would leave the rest dark.
+        low, high = np.percentile(pixels, (0.1, 99.8))
+        arguments["contrast_limits"] = (float(low), float(high))
+    return pixels, arguments, "image"
 
 
 def nuclei() -> list[LayerData]:
