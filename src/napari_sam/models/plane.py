@@ -11,7 +11,7 @@ from napari_sam.core.model import PointMasks
 from napari_sam.core.results import MaskResult, inside_frame
 from napari_sam.errors import PromptError
 from napari_sam.models.guard import translated_errors
-from napari_sam.models.mask_prompt import mask_logits
+from napari_sam.models.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.prompts import Tokens, numbers, tokens
 from napari_sam.types import MaskCrop
 
@@ -268,6 +268,8 @@ class SamPlane:
         logits: npt.ArrayLike | None,
     ) -> MaskResult:
         """Segment one object; arrays have a leading axis of one."""
+        if mask is not None and boxes is None:
+            boxes = bounding_box(mask)[None]
         given = tokens(self.frame, points, labels, boxes)
         dense = None if logits is None else self._checked_logits(logits)
         if mask is not None and dense is None:

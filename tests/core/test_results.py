@@ -1,0 +1,189 @@
+"""Registration of upscaled masks, on shapes whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_sam.core.results import MaskResult, inside_frame, upscale, upscale_mask
+from napari_sam.types import Frame, MaskLevel, Region
+
+SIZES = [(256, 256), (303, 384), (513, 1025), (97, 31), (1, 200), (200, 1), (2048, 777)]
+
+
+def plane_logits(frame: Frame, row: float, column: float, bias: float) -> np.ndarray:
+    """Return logits linear in image pixels: ``row · r + column · c + bias``."""
+    cells = frame.side // 4
+    centre = (np.arange(cells) + 0.5) * 4
+    r = centre / frame.scale[0] - 0.5
+    c = centre / frame.scale[1] - 0.5
+    return (row * r[:, None] + column * c + bias).astype(np.float32)
+
+
+def disc_logits(frame: Frame, centre: tuple[float, float], radius: float) -> np.ndarray:
+    """Return the signed distance to a disc, in image pixels."""
+    cells = frame.side // 4
+    middle = (np.arange(cells) + 0.5) * 4
+    r = middle / frame.scale[0] - 0.5 - centre[0]
+    c = middle / frame.scale[1] - 0.5 - centre[1]
+    return (radius - np.hypot(r[:, None], c)).astype(np.float32)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_linear_logits_are_reproduced_without_offset(size: tuple[int, int]) -> None:
+    frame = Frame.fit(size)
+    found = upscale(plane_logits(frame, 1.0, -2.0, 3.0), frame)
+    rows, cols = np.indices(size)
+    # Within half a cell of the square's border values are held, not linear.
+    reach = [int(np.ceil(2 / s)) for s in frame.scale]
+    inner = tuple(
+        slice(r, n - r if i == frame.side else n)
+        for r, n, i in zip(reach, size, frame.input_size, strict=True)
+    )
+    if found[inner].size:
+        expected = rows - 2.0 * cols + 3.0
+        np.testing.assert_allclose(found[inner], expected[inner], atol=2e-2)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (303, 384), (511, 1023), (1600, 901)])
+def test_a_disc_lands_where_it_is(size: tuple[int, int]) -> None:
+    frame = Frame.fit(size)
+    centre = (size[0] * 0.41 + 0.3, size[1] * 0.57 - 0.2)
+    radius = min(size) * 0.21
+    mask = upscale_mask(disc_logits(frame, centre, radius), frame).full(size)
+    rows, cols = np.nonzero(mask)
+    assert rows.mean() == pytest.approx(centre[0], abs=0.05)
+    assert cols.mean() == pytest.approx(centre[1], abs=0.05)
+    assert mask.sum() == pytest.approx(np.pi * radius**2, rel=0.01)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 700),
+    width=st.integers(1, 700),
+    edge=st.floats(0.05, 0.95),
+    axis=st.sampled_from([0, 1]),
+)
+def test_a_straight_edge_lands_within_half_a_pixel(
+    height: int, width: int, edge: float, axis: int
+) -> None:
+    frame = Frame.fit((height, width))
+    size = frame.image_size[axis]
+    at = edge * size - 0.5
+    slope = (1.0, 0.0) if axis == 0 else (0.0, 1.0)
+    mask = upscale_mask(plane_logits(frame, *slope, -at), frame).full((height, width))
+    inside = np.arange(size) > at
+    # Edge values are held beyond the centre of the last cell.
+    certain = np.abs(np.arange(size) - at) > max(0.5, 2.001 / frame.scale[axis])
+    line = mask.all(axis=1 - axis)
+    np.testing.assert_array_equal(line, mask.any(axis=1 - axis))
+    np.testing.assert_array_equal(line[certain], inside[certain])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    seed=st.integers(0, 2**32 - 1),
+    threshold=st.sampled_from([0.0, 0.7, -0.7]),
+)
+def test_the_crop_is_the_full_mask(
+    size: tuple[int, int], seed: int, threshold: float
+) -> None:
+    frame = Frame.fit(size, side=64)
+    logits = np.random.default_rng(seed).normal(size=(16, 16)).astype(np.float32)
+    logits[np.abs(logits) < 1.2] = -1.5  # leave a few islands
+    crop = upscale_mask(logits, frame, threshold)
+    full = upscale(logits, frame) > threshold
+    # The two blend in the same order, but the threshold is taken off first.
+    assert np.count_nonzero(crop.full(size) != full) <= full.size * 1e-3
+    if crop.area:
+        edges = [crop.mask[0], crop.mask[-1], crop.mask[:, 0], crop.mask[:, -1]]
+        assert all(edge.any() for edge in edges)
+    else:
+        assert crop.region.is_empty
+
+
+def test_a_region_is_a_cut_of_the_whole() -> None:
+    frame = Frame.fit((303, 384))
+    logits = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    region = Region(17, 101, 220, 311)
+    np.testing.assert_allclose(
+        upscale(logits, frame, region), upscale(logits, frame)[region.slices], atol=1e-6
+    )
+
+
+def test_a_region_outside_the_image_is_refused() -> None:
+    frame = Frame.fit((10, 10))
+    with pytest.raises(ValueError, match="not inside"):
+        upscale(np.zeros((256, 256), np.float32), frame, Region(0, 0, 11, 10))
+
+
+def test_one_step_agrees_with_torch() -> None:
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
+    frame = Frame.fit((2048, 2048))
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None, None], (2048, 2048), mode="bilinear"
+    )[0, 0].numpy()
+    np.testing.assert_allclose(upscale(logits, frame), expected, atol=1e-4)
+
+
+def result(default: int = 2) -> MaskResult:
+    frame = Frame.fit((300, 200))
+    radii = (50.0, 20.0, 40.0, 60.0)
+    logits = np.stack([disc_logits(frame, (150, 100), r) for r in radii])
+    iou = np.array([0.5, 0.6, 0.9, 0.7], np.float32)
+    return MaskResult(logits, iou, frame, default)
+
+
+def test_levels_and_scores() -> None:
+    r = result()
+    assert [r.index_of(level) for level in MaskLevel] == [2, 1, 2, 3]
+    assert r.masks.shape == (3, 300, 200)
+    assert r.masks.dtype == bool
+    areas = r.masks.sum(axis=(1, 2))
+    assert areas[0] < areas[1] < areas[2]
+    np.testing.assert_array_equal(r.best, r.masks[1])
+    assert r.score == pytest.approx(0.9)
+    np.testing.assert_allclose(r.scores, [0.6, 0.9, 0.7])
+    np.testing.assert_array_equal(r.crop(MaskLevel.WHOLE).full((300, 200)), r.masks[2])
+
+
+def test_stability_of_a_disc_is_the_ratio_of_its_areas() -> None:
+    expected = ((40 - 1) / (40 + 1)) ** 2
+    assert result().stability(offset=1.0) == pytest.approx(expected, abs=0.01)
+
+
+def test_an_empty_mask() -> None:
+    r = result()
+    empty = MaskResult(np.full_like(r.logits, -9), r.predicted_iou, r.frame, 0)
+    assert empty.crop().region.is_empty
+    assert not empty.best.any()
+    assert empty.stability() == 0.0
+
+
+def test_padding_does_not_count() -> None:
+    frame = Frame.fit((512, 1024))
+    assert inside_frame(np.zeros((3, 256, 256), np.float32), frame).shape == (
+        3,
+        128,
+        256,
+    )
+
+
+@pytest.mark.parametrize(
+    ("logits", "iou", "default"),
+    [((3, 8, 8), (4,), 0), ((4, 8, 8), (3,), 0), ((4, 8, 8), (4,), 4)],
+)
+def test_malformed_results_are_refused(
+    logits: tuple[int, ...], iou: tuple[int, ...], default: int
+) -> None:
+    with pytest.raises(ValueError, match="not"):
+        MaskResult(
+            np.zeros(logits, np.float32),
+            np.zeros(iou, np.float32),
+            Frame.fit((8, 8)),
+            default,
+        )
