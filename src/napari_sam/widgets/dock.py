@@ -156,7 +156,9 @@ class SamWidget(QWidget):
         """Show which planes are encoded."""
         if self.controller.is_closed:
             return
-        self.strip.set_state(self.controller.prefetcher.strip)
+        strip = self.controller.prefetcher.strip
+        self.strip.setVisible(strip.axis is not None)
+        self.strip.set_state(strip)
         self.stack.refresh()
         self._show_progress()
 

@@ -18,6 +18,7 @@ from magicgui.widgets import (
     FloatSpinBox,
     Label,
     PushButton,
+    Slider,
     SpinBox,
 )
 from napari.layers import Image, Labels
@@ -104,6 +105,8 @@ class LayersPanel(Panel):
             "Left empty, a layer is made with the first object.",
         )
         self.new = PushButton(text="New", tooltip="Make an empty Labels layer.")
+        # Layer names are long; the combo box takes what the button leaves.
+        self.new.max_width = 60
         self.model = ComboBox(
             label="Model", choices=models, tooltip="Labels stay when you switch."
         )
@@ -216,7 +219,12 @@ class ObjectPanel(Panel):
         self.polarity.text = (
             "Marks object" if annotator.positive else "Marks background"
         )
-        parts = [f"Object {annotator.label}"]
+        first, count = annotator.label, annotator.object_count
+        parts = [
+            f"Object {first}"
+            if count == 1
+            else f"Objects {first} to {first + count - 1}"
+        ]
         if controller.plane_text:
             parts.append(controller.plane_text)
         if annotator.score is not None:
@@ -328,12 +336,11 @@ class EverythingPanel(Panel):
         self.area = SpinBox(
             label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
         )
-        self.share = FloatSlider(
+        self.share = Slider(
             label="Largest area (%)",
-            value=100 * settings.max_share,
+            value=round(100 * settings.max_share),
             min=1,
             max=100,
-            step=1,
             tooltip="Larger proposals are mostly background.",
         )
         self.write = PushButton(text="Write into labels")
@@ -416,6 +423,8 @@ class StackPanel(Panel):
         """Show progress and the time left."""
         prefetcher = self.controller.prefetcher
         ready = prefetcher.strip.ready
+        # A single image has no stack to speak of.
+        self.container.visible = prefetcher.strip.axis is not None
         whole, done = prefetcher.is_whole_stack, bool(ready.all())
         text = f"{int(ready.sum())} of {len(ready)} planes encoded"
         if whole and not done:

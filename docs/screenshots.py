@@ -1,0 +1,143 @@
+"""Take the pictures of the documentation from the running program.
+
+``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/screenshots.py`` drives the
+real window with mouse and key events and writes ``docs/images/*.png``.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+
+from gui import Window, pump
+from napari_sam import samples
+from napari_sam.viewer.settings import Tool
+
+IMAGES = ROOT / "docs" / "images"
+
+
+class Scene(Window):
+    """A sample in a window, and a hand on the mouse."""
+
+    def __init__(self, sample: str, zoom: float = 1.0) -> None:
+        pixels, options, _ = getattr(samples, sample)()[0]
+        super().__init__(pixels)
+        self.layer.name = options["name"]
+        self.viewer.window.resize(1400, 900)
+        pump(1.0)
+        self.viewer.reset_view()
+        self.viewer.camera.zoom *= zoom
+        pump(60.0, self.ready)
+        pump(0.5)
+
+    def at(self, row: float, column: float) -> QPoint:
+        """Return the canvas position of a pixel."""
+        height, width = self.canvas.size
+        camera = self.viewer.camera
+        x = width / 2 + (column - camera.center[-1]) * camera.zoom
+        y = height / 2 + (row - camera.center[-2]) * camera.zoom
+        return QPoint(round(x), round(y))
+
+    def drag(self, start: tuple[float, float], stop: tuple[float, float]) -> None:
+        """Press, move and release the left button."""
+        native, left = self.canvas.native, Qt.MouseButton.LeftButton
+        none = Qt.KeyboardModifier.NoModifier
+        first, last = self.at(*start), self.at(*stop)
+        QTest.mouseMove(native, first)
+        QTest.mousePress(native, left, none, first)
+        for step in range(1, 6):
+            part = first + (last - first) * step / 5
+            QTest.mouseMove(native, part)
+            pump(0.03)
+        QTest.mouseRelease(native, left, none, last)
+        pump(0.2)
+
+    def key(self, key: Qt.Key) -> None:
+        """Press a key in the canvas."""
+        QTest.keyClick(self.canvas.native, key)
+        pump(0.3)
+
+    def settle(self) -> None:
+        """Wait until the answer is there and drawn."""
+        pump(15.0, lambda: self.controller.annotator.prediction is not None)
+        pump(0.6)
+
+    def save(self, name: str) -> None:
+        """Write a picture of the whole window."""
+        pump(0.5)
+        IMAGES.mkdir(exist_ok=True)
+        self.viewer.window.screenshot(str(IMAGES / f"{name}.png"), flash=False)
+        print(f"docs/images/{name}.png: {self.controller.status}")
+
+
+def annotate() -> None:
+    """Clicks and a preview on fluorescence nuclei."""
+    scene = Scene("nuclei")
+    for row, column in ANNOTATED:
+        scene.click(row, column)
+        scene.settle()
+        scene.key(Qt.Key.Key_N)
+    scene.click(*PREVIEWED)
+    scene.settle()
+    scene.save("annotate")
+    scene.close()
+
+
+def boxes() -> None:
+    """Several boxes at once on H&E."""
+    scene = Scene("phase_contrast")
+    scene.controller.choose_tool(Tool.BOX)
+    for start, stop in BOXES:
+        scene.drag(start, stop)
+    scene.settle()
+    pump(1.0)
+    scene.save("boxes")
+    scene.close()
+
+
+def stack() -> None:
+    """A stack, half encoded."""
+    scene = Scene("ovule")
+    scene.viewer.dims.set_point(0, 15)
+    pump(30.0, scene.ready)
+    pump(6.0)
+    scene.click(60, 66)
+    scene.settle()
+    scene.save("stack")
+    scene.close()
+
+
+def everything() -> None:
+    """Proposals waiting for review."""
+    scene = Scene("nuclei")
+    settings = scene.controller.settings
+    scene.controller.change_settings(
+        everything=replace(settings.everything, points_per_side=24)
+    )
+    scene.key(Qt.Key.Key_G)
+    pump(1.0)
+    pump(300.0, lambda: not scene.controller.everything.is_running)
+    scene.save("everything")
+    scene.close()
+
+
+ANNOTATED = [(105, 80), (115, 303), (132, 176), (165, 366), (286, 220)]
+PREVIEWED = (238, 297)
+BOXES = [
+    ((208, 8), (300, 58)),
+    ((200, 40), (297, 124)),
+    ((122, 372), (212, 524)),
+    ((183, 448), (318, 584)),
+]
+
+if __name__ == "__main__":
+    wanted = sys.argv[1:] or ["annotate", "boxes", "stack", "everything"]
+    for name in wanted:
+        globals()[name]()
