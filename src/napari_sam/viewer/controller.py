@@ -252,9 +252,15 @@ class Controller:
                 self._image_connections.connect(
                     getattr(events, name), self._on_appearance
                 )
-            self._ensure_layers()
-            self.labels.drop_if_unfit()
+            self._fit_layers(layer)
         self._renew_source()
+
+    def _fit_layers(self, image: Image) -> None:
+        """Give our layers the image's dimensions and place; check the labels."""
+        self._ensure_layers()
+        self.annotator.mirror.layers.follow(image)
+        self.annotator.preview.remove()
+        self.labels.drop_if_unfit()
 
     def _renew_source(self) -> None:
         """Pixels or model are other ones: take a new snapshot and start over."""
@@ -279,10 +285,7 @@ class Controller:
     def _on_image_edited(self) -> None:
         image = self.context.image
         if image is not None:
-            self.annotator.mirror.layers.follow(image)
-            self.annotator.preview.remove()
-            self.labels.drop_if_unfit()
-            self._ensure_layers()
+            self._fit_layers(image)
             self._renew_source()
 
     def _on_appearance(self) -> None:
@@ -344,7 +347,7 @@ class Controller:
         if context.image is None or context.image not in self.viewer.layers:
             return
         plane = displayed_plane(self.viewer, context.image)
-        if plane == context.plane:
+        if plane == context.plane or self._is_source_outdated(plane):
             return
         context.plane = plane
         self.prefetcher.show()
@@ -359,6 +362,18 @@ class Controller:
         elif context.planes is not None:
             self.set_status("Encoding this plane …")
         self.changed.emit()
+
+    def _is_source_outdated(self, plane: Plane | None) -> bool:
+        """Whether the image just got other axes.
+
+        The sliders change before the layer says that its data was replaced.
+        """
+        planes = self.context.planes
+        return (
+            plane is not None
+            and planes is not None
+            and plane.ndim != len(planes.source.shape)
+        )
 
     def _on_shown_ready(self) -> None:
         if self.annotator.is_empty:
