@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io import ImageFile, read_image
@@ -223,6 +224,18 @@ def test_tiff_cut_short(tmp_path: Path, axes: str, compression: str | None) -> N
     for length in (5, end // 10, end // 2, end - 1):
         path.write_bytes(whole[:length])
         refusal(path)
+
+
+def test_compression_without_its_codec(tmp_path: Path) -> None:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("imagecodecs is installed and reads it")
+    path = tmp_path / "a.tif"
+    Image.fromarray(pixels("YX")).save(path, compression="tiff_lzw")
+    assert "pip install imagecodecs" in refusal(path)
 
 
 def test_png_cut_short(tmp_path: Path) -> None:

@@ -273,6 +273,11 @@ def _readable(file: Path) -> Iterator[None]:
     except (FileFormatError, ImageError):
         raise
     except Exception as error:
+        if "imagecodecs" in str(error):
+            raise FileFormatError(
+                f"{file} is compressed in a way that needs another package"
+                f" ({one_line(error)}); run pip install imagecodecs."
+            ) from error
         raise FileFormatError(
             f"{file} cannot be read as TIFF ({one_line(error)}); it is damaged or"
             " uses an unsupported format, so get it again or save it anew."
