@@ -220,24 +220,23 @@ def _vit_shape(state: StateDict, path: Path) -> ViTShape:
         if k.startswith("image_encoder.")
     }
     try:
-        depth = 1 + max(
-            int(k.split(".")[1]) for k in encoder if k.startswith("blocks.")
-        )
+        depth = len({k.split(".")[1] for k in encoder if k.startswith("blocks.")})
         spans = [encoder[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
-        _, grid, _, dim = encoder["pos_embed"]
+        grid, dim = encoder["pos_embed"][1], encoder["pos_embed"][-1]
+        head = encoder["blocks.0.attn.rel_pos_h"][-1]
         mlp = encoder["blocks.0.mlp.lin1.weight"][0]
         out = encoder["neck.0.weight"][0]
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise ModelError(
             f"{path.name} has an image encoder of an unknown kind (no {error}); choose "
             f"the weights of SAM, MobileSAM, MedSAM or micro-sam."
         ) from error
-    sizes = [(length + 1) // 2 for length, _ in spans]
+    sizes = [(span[0] + 1) // 2 for span in spans]
     window = min(sizes)
     return ViTShape(
         dim=dim,
         depth=depth,
-        heads=dim // spans[0][1],
+        heads=dim // head,
         grid=grid,
         window=window,
         global_blocks=tuple(
