@@ -66,7 +66,7 @@ def test_everything_on_an_image(
     assert n > 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert f"{n} objects in" in said.err
+    assert f"{n} object" in said.err
     picture = iio.imread(preview)
     assert picture.shape == (520, 696, 3)
     grey = np.repeat(iio.imread(image)[..., None], 3, axis=2)

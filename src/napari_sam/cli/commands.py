@@ -79,10 +79,14 @@ def everything(options: argparse.Namespace) -> int:
         _preview(options, pixels, labels[best[0].slicer])
     planes = f" on {n_planes} planes" if n_planes > 1 else ""
     say(
-        f"{count} objects{planes} in {time.perf_counter() - start:.1f} s",
+        f"{_objects(count)}{planes} in {time.perf_counter() - start:.1f} s",
         quiet=options.quiet,
     )
     return 0
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count} objects"
 
 
 def _renumbered(labels: npt.NDArray[np.integer], start: int) -> npt.NDArray[np.uint32]:
@@ -135,7 +139,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.preview is not None:
         _preview(options, rgb, labels)
     say(
-        f"{len(prompts)} objects in {time.perf_counter() - start:.1f} s",
+        f"{_objects(len(prompts))} in {time.perf_counter() - start:.1f} s",
         quiet=options.quiet,
     )
     return 0
