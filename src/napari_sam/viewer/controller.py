@@ -40,6 +40,15 @@ if TYPE_CHECKING:
     from napari.utils.events import Event
 
 MODEL_SLOT = "model"
+_APPEARANCE = (
+    "visible",
+    "contrast_limits",
+    "gamma",
+    "colormap",
+    "opacity",
+    "blending",
+)
+"""Layer properties that the displayed composition depends on."""
 _MODES = {
     Tool.POINT: ("points", "add"),
     Tool.BOX: ("shapes", "add_rectangle"),
@@ -48,8 +57,6 @@ _MODES = {
     Tool.SCRIBBLE: ("shapes", "add_path"),
     Tool.EDIT: ("points", "select"),
 }
-_HOVER_SECONDS = 0.02
-"""Shortest time between two hover predictions."""
 
 
 class Controller:
@@ -104,6 +111,7 @@ class Controller:
         self._closed = False
         self._viewer_connections = ConnectionSet()
         self._image_connections = ConnectionSet()
+        self._appearance_connections = ConnectionSet()
         self._keys = KeyBinder(self)
         self._connect()
 
@@ -122,6 +130,7 @@ class Controller:
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.annotator.changed, self._on_part_changed)
         parts.connect(self.everything.changed, self._on_part_changed)
+        parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
         parts.connect(self.prefetcher.failed, self._on_failed)
@@ -140,6 +149,7 @@ class Controller:
         self.context.runner.close()
         self._viewer_connections.clear()
         self._image_connections.clear()
+        self._appearance_connections.clear()
         self.labels.release()
         self._keys.unbind()
         self.pointer.close()
@@ -248,10 +258,6 @@ class Controller:
                 self._image_connections.connect(
                     getattr(events, name), self._on_image_edited
                 )
-            for name in ("contrast_limits", "gamma", "colormap"):
-                self._image_connections.connect(
-                    getattr(events, name), self._on_appearance
-                )
             self._fit_layers(layer)
         self._renew_source()
 
@@ -266,6 +272,7 @@ class Controller:
         """Pixels or model are other ones: take a new snapshot and start over."""
         context = self.context
         context.planes = None
+        self._follow_appearance()
         self.prefetcher.reset()
         self.everything.source_changed()
         if context.image is not None and self._engine is not None:
@@ -288,8 +295,23 @@ class Controller:
             self._fit_layers(image)
             self._renew_source()
 
-    def _on_appearance(self) -> None:
-        if self.settings.normalisation is Normalisation.DISPLAYED:
+    def _follow_appearance(self) -> None:
+        """Listen to all that the displayed composition is made of."""
+        self._appearance_connections.clear()
+        if self.settings.normalisation is not Normalisation.DISPLAYED:
+            return
+        connect = self._appearance_connections.connect
+        for name in ("inserted", "removed", "reordered"):
+            connect(getattr(self.viewer.layers.events, name), self._on_composition)
+        for layer in self.viewer.layers:
+            if isinstance(layer, Image):
+                for name in _APPEARANCE:
+                    connect(getattr(layer.events, name), self._renew_source)
+
+    def _on_composition(self, event: Event) -> None:
+        # Our own layers come and go without changing the picture.
+        layer = getattr(event, "value", None)
+        if layer is None or isinstance(layer, Image):
             self._renew_source()
 
     def _ensure_layers(self) -> None:

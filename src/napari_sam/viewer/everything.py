@@ -96,10 +96,13 @@ class EverythingMode:
         Proposals or progress have changed.
     status : Signal(str)
         What just happened and what to do next.
+    written : Signal()
+        New objects are in the labels.
     """
 
     changed = Signal()
     status = Signal(str)
+    written = Signal()
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
@@ -166,7 +169,7 @@ class EverythingMode:
                 slot=EVERYTHING_SLOT,
                 on_yield=self._on_step,
                 on_error=self._on_error,
-                on_end=self._on_end,
+                on_end=partial(self._on_end, self._stop),
             )
         )
         self.changed.emit()
@@ -205,6 +208,7 @@ class EverythingMode:
                 f"'{context.settings.policy}': nothing was written."
             )
             return False
+        self.written.emit()
         self.status.emit(f"{written} objects written.  Ctrl+Z takes them back")
         self.discard()
         return True
@@ -218,6 +222,7 @@ class EverythingMode:
     def source_changed(self) -> None:
         """Another image or model: its proposals mean nothing now."""
         self.cancel()
+        self._stop = threading.Event()
         self._context.runner.cancel(EVERYTHING_SLOT)
         self.progress = None
         self.discard()
@@ -261,7 +266,10 @@ class EverythingMode:
     def _on_error(self, error: Exception) -> None:
         self.status.emit(self._context.report(error))
 
-    def _on_end(self) -> None:
+    def _on_end(self, stop: threading.Event) -> None:
+        if stop is not self._stop:
+            # Superseded: another search, image or model.
+            return
         self.progress = None
         if self.count:
             stopped = "Stopped: " if self._stop.is_set() else ""

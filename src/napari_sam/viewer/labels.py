@@ -155,6 +155,7 @@ class LabelsTarget:
 
     def __init__(self, layer: Labels) -> None:
         self.layer = layer
+        self._data = layer.data
         self.known_max: int | None = None
         self._done: list[Commit] = []
         self._reverted: list[Commit] = []
@@ -338,7 +339,8 @@ class LabelsTarget:
         self.painted.emit()
 
     def _on_set_data(self) -> None:
-        if self._ours:
+        # Where somebody assigned ``labels.data``, another target takes over.
+        if self._ours or self.layer.data is not self._data:
             return
         self._check_paint()
         # One undo may be followed by another before the next refresh.

@@ -44,6 +44,13 @@ class ObjectRecord:
     score: float
     source: str = "prompts"
 
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of the prompts' positions, None without prompts."""
+        sizes = [len(p.position) for p in self.items.points]
+        sizes += [s.vertices.shape[-1] for s in self.items.shapes]
+        return max(sizes, default=None)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
         return {
@@ -105,14 +112,15 @@ class ObjectBook:
         self._layer = layer
         self._records: dict[int, ObjectRecord] = {}
         stored = layer.metadata.get(METADATA_KEY)
-        objects = stored.get("objects", {}) if isinstance(stored, dict) else {}
-        for label, value in objects.items():
+        objects = stored.get("objects") if isinstance(stored, dict) else None
+        for label, value in objects.items() if isinstance(objects, dict) else ():
             try:
                 record = ObjectRecord.from_json(int(label), value)
             except (KeyError, TypeError, ValueError):
                 # Written by somebody else: the labels are still good.
                 continue
-            self._records[record.label] = record
+            if record.ndim in (None, layer.ndim):
+                self._records[record.label] = record
 
     def __len__(self) -> int:
         return len(self._records)
