@@ -265,6 +265,7 @@ def check(options: argparse.Namespace) -> None:
             points_per_side=options.points,
             crop_n_layers=layers,
             crop_n_points_downscale_factor=2,
+            max_area_share=1,
         )
         expected = reference(sam, model, rgb, settings)
         proposals = run(iter_everything(rgb, model.encode_rgb, settings))

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from napari_sam.types import Frame, RGBArray
 
 COARSE = EverythingSettings(
-    points_per_side=6, pred_iou_thresh=0.7, stability_score_thresh=0.8
+    points_per_side=6,
+    pred_iou_thresh=0.7,
+    stability_score_thresh=0.8,
+    max_area_share=1,
 )
 
 FEW = EverythingSettings(points_per_side=3)
@@ -179,7 +182,7 @@ def test_stability_is_that_of_the_full_image(plane: EncodedPlane) -> None:
 def test_thresholds_can_be_lowered_afterwards(
     coins: RGBArray, plane: EncodedPlane, found: Proposals
 ) -> None:
-    strict = EverythingSettings(points_per_side=6)
+    strict = EverythingSettings(points_per_side=6, max_area_share=1)
     later = run(iter_everything(coins, no_encoding, strict, plane=plane)).filter(
         min_score=COARSE.pred_iou_thresh, min_stability=COARSE.stability_score_thresh
     )
@@ -415,6 +418,19 @@ def test_images_without_objects_do_no_harm(
     )
     p = run(iter_everything(image, model.encode_rgb, settings))
     assert p.to_labels().shape == shape
+
+
+def test_the_mask_of_the_whole_plane_is_hidden_at_first(
+    encode: Encode,
+) -> None:
+    image = np.full((64, 64, 3), 120, np.uint8)
+    settings = EverythingSettings(
+        points_per_side=2, pred_iou_thresh=0, stability_score_thresh=0
+    )
+    p = run(iter_everything(image, encode, settings))
+    assert p.candidates.area.max() > 0.9 * 64 * 64
+    assert (p.area <= 0.9 * 64 * 64).all()
+    assert p.filter(max_area=math.inf).area.max() > 0.9 * 64 * 64
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,11 @@ class EverythingSettings:
         of ``i`` points along each side.
     min_mask_region_area : int
         Holes and pieces smaller than this many pixels are removed from masks.
+    max_area_share : float
+        Masks of more than this share of the plane are hidden.  Not in the
+        reference: on most microscopy images the best-scored mask is the whole
+        plane, which hides all others where overlaps are resolved by score.
+        1 keeps it.
     pred_iou_floor, stability_score_floor : float
         Masks below these are not kept at all; between floor and threshold they
         are hidden and come back when the threshold is lowered.
@@ -77,6 +82,7 @@ class EverythingSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
+    max_area_share: float = 0.9
     pred_iou_floor: float = 0.6
     stability_score_floor: float = 0.6
 
@@ -97,6 +103,7 @@ class EverythingSettings:
             "stability_score_thresh",
             "box_nms_thresh",
             "crop_nms_thresh",
+            "max_area_share",
             "pred_iou_floor",
             "stability_score_floor",
         ):
@@ -110,12 +117,12 @@ class EverythingSettings:
             min(self.stability_score_floor, self.stability_score_thresh),
         )
 
-    @property
-    def thresholds(self) -> Thresholds:
-        """The thresholds that the proposals start with."""
+    def thresholds(self, shape: tuple[int, int]) -> Thresholds:
+        """Return what the proposals of a plane of this shape start with."""
         return Thresholds(
             min_score=self.pred_iou_thresh,
             min_stability=self.stability_score_thresh,
+            max_area=self.max_area_share * shape[0] * shape[1],
             max_overlap=self.box_nms_thresh,
             max_crop_overlap=self.crop_nms_thresh,
             min_region_area=self.min_mask_region_area,
@@ -239,7 +246,7 @@ def iter_everything(
                 break
     return Proposals.from_candidates(
         Candidates.concatenate(found),
-        settings.thresholds,
+        settings.thresholds(shape),
         shape=shape,
         crops=[s.window for s in searches],
         floor=settings.floor,
