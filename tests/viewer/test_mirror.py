@@ -183,3 +183,15 @@ def test_closing_removes_the_layers_and_stops_listening(desk):
     points.add([[1, 2]])
     assert desk.items.is_empty
     desk.mirror.close()
+
+
+def test_newest_prompt_is_known_over_both_layers(desk):
+    desk.points.add([[1, 2]])
+    desk.shapes.add([BOX], shape_type=["rectangle"])
+    desk.points.add([[3, 4]])
+    seen = []
+    while not desk.items.is_empty:
+        desk.mirror.write(desk.mirror.without_newest())
+        seen.append((len(desk.items.points), len(desk.items.shapes)))
+    assert seen == [(1, 1), (1, 0), (0, 0)]
+    assert desk.mirror.without_newest().is_empty

@@ -72,6 +72,8 @@ class Annotator:
         self._writer = ObjectWriter(context, make_target)
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
+        # Whether the label has been taken for an object that is not written yet.
+        self._is_new = True
 
     # -- state for panels ---------------------------------------------------
 
@@ -83,11 +85,17 @@ class Annotator:
 
     @property
     def score(self) -> float | None:
-        """Lowest score of the previewed objects, or that under the cursor."""
+        """Score of the mask under the cursor, or the lowest of the previewed ones."""
         prediction = self.prediction
-        if prediction is None:
+        if prediction is None or self.hover.score is not None:
             return self.hover.score
         return min(c.score for c in prediction.candidates)
+
+    @property
+    def object_count(self) -> int:
+        """How many objects the prompts of this plane describe, at least one."""
+        prediction = self.prediction
+        return max(1, len(prediction.candidates)) if prediction is not None else 1
 
     @property
     def is_empty(self) -> bool:
@@ -120,8 +128,8 @@ class Annotator:
 
     def _drop_orphans(self) -> None:
         """Planes that lost their last prompt lose their preview."""
-        kept = set(self.items.planes())
-        self.pending = {p: v for p, v in self.pending.items() if p in kept}
+        kept = {plane.index for plane in self.items.planes()}
+        self.pending = {p: v for p, v in self.pending.items() if p.index in kept}
 
     # -- predicting ---------------------------------------------------------
 
@@ -201,6 +209,9 @@ class Annotator:
         )
 
     def _on_prediction(self, prediction: Prediction) -> None:
+        # The transposed view of a plane has the same pixels: one answer for both.
+        index = prediction.plane.index
+        self.pending = {p: v for p, v in self.pending.items() if p.index != index}
         self.pending[prediction.plane] = prediction
         self._draw()
         if all(c.mask.area == 0 for c in prediction.candidates):
@@ -298,13 +309,8 @@ class Annotator:
 
     def remove_last_prompt(self) -> None:
         """Take back the newest prompt of the current object."""
-        if self.items.points:
-            items = PromptItems(self.items.points[:-1], self.items.shapes)
-        elif self.items.shapes:
-            items = PromptItems((), self.items.shapes[:-1])
-        else:
-            return
-        self.set_items(items)
+        if not self.items.is_empty:
+            self.set_items(self.mirror.without_newest())
 
     def accept(self) -> bool:
         """Write the previewed object into the labels and start the next.
@@ -330,6 +336,10 @@ class Annotator:
         except SamError as error:
             self.status.emit(context.report(error))
             return False
+        if commit is None and self._writer.has_pixels(self._draft()):
+            self.status.emit(f"Object {self.label} is unchanged.  Click the next one.")
+            self.start_next()
+            return True
         if commit is None:
             self.status.emit(
                 "No pixel is free there under the policy "
@@ -379,7 +389,7 @@ class Annotator:
         self._writer.live = None
         self.pending.clear()
         self._seeds.clear()
-        self.label = label
+        self.label, self._is_new = label, False
         self._show_label()
         record = context.book.get(label) if context.book is not None else None
         if record is not None and not record.items.is_empty:
@@ -401,9 +411,15 @@ class Annotator:
         self._take_next_label()
         self.changed.emit()
 
+    def labels_taken(self) -> None:
+        """Give a new object another number after somebody else has written objects."""
+        if self._is_new and self._writer.live is None:
+            self._take_next_label()
+
     # -- writing ------------------------------------------------------------
 
     def _take_next_label(self) -> None:
+        self._is_new = True
         target = self._context.target
         if target is None or target.known_max is None:
             # Not counted yet; counting comes before the first prediction.
@@ -450,7 +466,7 @@ class Annotator:
         elif not self.is_empty and self._stash is None:
             self._stash = self.items
         self.pending.clear()
-        self.label = accepted.label
+        self.label, self._is_new = accepted.label, False
         self.level = accepted.level
         self._show_label()
         self.mirror.write(accepted.items)

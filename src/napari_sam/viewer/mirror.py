@@ -39,6 +39,8 @@ class PromptMirror:
         self.layers = PromptLayers(viewer)
         self.items = PromptItems()
         self._writing = False
+        # Which layer each item came to, oldest first.
+        self._order: list[str] = []
         self._connections = ConnectionSet()
 
     def ensure(self, image: Image) -> bool:
@@ -69,7 +71,14 @@ class PromptMirror:
         """Show these items in the layers."""
         with self._quietly():
             self.layers.write(items)
-        self.items = items
+        self._take(items)
+
+    def without_newest(self) -> PromptItems:
+        """Return the items without the one that was added last."""
+        points, shapes = self.items.points, self.items.shapes
+        if self._order and self._order[-1] == "points":
+            return PromptItems(points[:-1], shapes)
+        return PromptItems(points, shapes[:-1])
 
     def layer_removed(self, layer: Layer) -> None:
         """Adapt to a removed layer: its prompts go with it."""
@@ -114,8 +123,17 @@ class PromptMirror:
         items = self.layers.read()
         if same_items(items, self.items):
             return
-        self.items = items
+        self._take(items)
         self.changed.emit()
+
+    def _take(self, items: PromptItems) -> None:
+        for name in ("shapes", "points"):
+            gained = len(getattr(items, name)) - len(getattr(self.items, name))
+            self._order += [name] * gained
+            for _ in range(-gained):
+                newest = len(self._order) - 1 - self._order[::-1].index(name)
+                del self._order[newest]
+        self.items = items
 
 
 def same_items(a: PromptItems, b: PromptItems) -> bool:

@@ -90,11 +90,6 @@ def plane_prompts(
 ) -> tuple[PromptSet, ...]:
     """Prompt sets of one plane: one per object.
 
-    With at most one box there is one object, made of everything on the plane.
-    With several boxes there is one object per box; points, scribbles and
-    outlines go to the smallest box that contains them, or to every box if none
-    does and they are negative.
-
     Parameters
     ----------
     items : PromptItems
@@ -107,21 +102,93 @@ def plane_prompts(
     Returns
     -------
     tuple of PromptSet
+        Empty when the plane holds no prompt; see `object_items`.
+    """
+    groups = object_items(items, plane)
+    prompts = tuple(_prompt_set(group, plane, shape) for group in groups)
+    # An outline beyond the border of the plane says nothing.
+    return () if prompts == (PromptSet(),) else prompts
+
+
+def object_items(items: PromptItems, plane: Plane) -> tuple[PromptItems, ...]:
+    """Split the prompts of one plane by object.
+
+    With at most one box there is one object, made of everything on the plane.
+    With several boxes there is one object per box; points, scribbles and
+    outlines go to the smallest box that contains their centre, or to every box
+    if none does and they are negative.
+
+    Parameters
+    ----------
+    items : PromptItems
+        Contents of the prompt layers, on any planes.
+    plane : Plane
+        Which plane.
+
+    Returns
+    -------
+    tuple of PromptItems
         Empty when the plane holds no prompt.
     """
+    points = [p for p in items.points if _on_plane(p.position, p.axes, plane)]
+    shapes = [
+        s for s in items.shapes if _on_plane(s.vertices.mean(axis=0), s.axes, plane)
+    ]
+    if not points and not shapes:
+        return ()
+    boxes = [s for s in shapes if _is_box(s)]
+    if len(boxes) <= 1:
+        return (PromptItems(tuple(points), tuple(shapes)),)
+    areas = [_box_of(s.vertices[:, list(plane.displayed)]) for s in boxes]
+    own_points: list[list[PointItem]] = [[] for _ in boxes]
+    own_shapes: list[list[ShapeItem]] = [[box] for box in boxes]
+    for point in points:
+        centre = plane.to_plane_point(point.position)
+        for owner in _owners(areas, centre, point.positive):
+            own_points[owner].append(point)
+    for shape in shapes:
+        if not _is_box(shape):
+            r0, c0, r1, c1 = _box_of(shape.vertices[:, list(plane.displayed)])
+            centre = (r0 + r1) / 2, (c0 + c1) / 2
+            for owner in _owners(areas, centre, shape.positive):
+                own_shapes[owner].append(shape)
+    return tuple(
+        PromptItems(tuple(pts), tuple(shp))
+        for pts, shp in zip(own_points, own_shapes, strict=True)
+    )
+
+
+def split_by_object(items: PromptItems) -> tuple[PromptItems, ...]:
+    """Split the prompts of all planes by object, as `object_items` does on each."""
+    points: list[list[PointItem]] = []
+    shapes: list[list[ShapeItem]] = []
+    # Transposed views of one plane hold the same prompts.
+    planes = {plane.index: plane for plane in items.planes()}
+    for plane in planes.values():
+        for number, group in enumerate(object_items(items, plane)):
+            if number == len(points):
+                points.append([])
+                shapes.append([])
+            points[number].extend(group.points)
+            shapes[number].extend(group.shapes)
+    return tuple(
+        PromptItems(tuple(pts), tuple(shp))
+        for pts, shp in zip(points, shapes, strict=True)
+    )
+
+
+def _prompt_set(items: PromptItems, plane: Plane, shape: tuple[int, int]) -> PromptSet:
+    """Return the prompts of one object on one plane, at most one box among them."""
     points = [
         PointPrompt(*plane.to_plane_point(p.position), positive=p.positive)
         for p in items.points
-        if _on_plane(p.position, p.axes, plane)
     ]
-    boxes: list[Box] = []
+    box: Box | None = None
     outlines: list[MaskCrop] = []
     for item in items.shapes:
-        if not _on_plane(item.vertices.mean(axis=0), item.axes, plane):
-            continue
         vertices = item.vertices[:, list(plane.displayed)]
-        if item.kind == "rectangle" and item.positive:
-            boxes.append(_box_of(vertices))
+        if _is_box(item):
+            box = _box_of(vertices)
         elif item.kind in ("line", "path"):
             points.extend(
                 PointPrompt(r, c, item.positive) for r, c in sample_path(vertices)
@@ -133,44 +200,24 @@ def plane_prompts(
         else:
             row, column = vertices.mean(axis=0)
             points.append(PointPrompt(float(row), float(column), positive=False))
-    if len(boxes) <= 1:
-        if not (points or boxes or outlines):
-            return ()
-        mask = _union(outlines) if outlines else None
-        return (PromptSet(tuple(points), boxes[0] if boxes else None, mask),)
-    return _one_per_box(boxes, points, outlines)
+    return PromptSet(tuple(points), box, _union(outlines) if outlines else None)
 
 
-def _one_per_box(
-    boxes: list[Box], points: list[PointPrompt], outlines: list[MaskCrop]
-) -> tuple[PromptSet, ...]:
-    own_points: list[list[PointPrompt]] = [[] for _ in boxes]
-    own_masks: list[list[MaskCrop]] = [[] for _ in boxes]
-    for point in points:
-        owner = _smallest_box(boxes, point.row, point.column)
-        if owner is not None:
-            own_points[owner].append(point)
-        elif not point.positive:
-            for group in own_points:
-                group.append(point)
-    for outline in outlines:
-        r = outline.region
-        owner = _smallest_box(boxes, (r.row0 + r.row1) / 2, (r.col0 + r.col1) / 2)
-        if owner is not None:
-            own_masks[owner].append(outline)
-    return tuple(
-        PromptSet(tuple(pts), box, _union(masks) if masks else None)
-        for box, pts, masks in zip(boxes, own_points, own_masks, strict=True)
-    )
+def _is_box(shape: ShapeItem) -> bool:
+    return shape.kind == "rectangle" and shape.positive
 
 
-def _smallest_box(boxes: list[Box], row: float, column: float) -> int | None:
+def _owners(boxes: list[Box], centre: tuple[float, float], positive: bool) -> list[int]:
+    """Return which boxes a prompt belongs to."""
+    row, column = centre
     inside = [
         ((b[2] - b[0]) * (b[3] - b[1]), i)
         for i, b in enumerate(boxes)
         if b[0] <= row <= b[2] and b[1] <= column <= b[3]
     ]
-    return min(inside)[1] if inside else None
+    if inside:
+        return [min(inside)[1]]
+    return [] if positive else list(range(len(boxes)))
 
 
 def _box_of(vertices: npt.NDArray[np.float64]) -> Box:

@@ -9,6 +9,7 @@ from napari_sam.types import Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import Commit, ObjectMask
 from napari_sam.viewer.objects import ObjectRecord
+from napari_sam.viewer.prompts import split_by_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,7 +78,7 @@ class ObjectWriter:
             worst[obj.label] = min(score, worst.get(obj.label, score))
         model = planes.engine.model.name
         records = tuple(
-            ObjectRecord(label, draft.items, model, score)
+            ObjectRecord(label, self._items_of(draft, label), model, score)
             for label, score in worst.items()
         )
         payload = Accepted(
@@ -99,8 +100,9 @@ class ObjectWriter:
         and a second one is made.
         """
         target = self._context.target
-        if self.live is not None and target is not None:
-            target.take_back(self.live)
+        if self.live is not None and target is not None and target.take_back(self.live):
+            self.restore_book(self.live.payload)
+            self.live = None
         self.live = self.write(draft) or self.live
 
     def retract_live(self) -> None:
@@ -109,6 +111,10 @@ class ObjectWriter:
         target = self._context.target
         if commit is not None and target is not None and target.take_back(commit):
             self.restore_book(commit.payload)
+
+    def has_pixels(self, draft: Draft) -> bool:
+        """Whether an object of the draft is in the labels already."""
+        return any(obj.previous is not None for obj, _ in self._objects(draft))
 
     def restore_book(self, accepted: Accepted) -> None:
         """Let the book say what it said before an accept."""
@@ -129,6 +135,13 @@ class ObjectWriter:
         whole = Region.whole(plane.shape(layer_shape(target.layer)))
         mask = target.object_mask(plane, label, whole)
         return mask if mask.area else None
+
+    @staticmethod
+    def _items_of(draft: Draft, label: int) -> PromptItems:
+        """Return one object's share of the prompts, so that it can be refined alone."""
+        groups = split_by_object(draft.items)
+        number = label - draft.label
+        return groups[number] if number < len(groups) else draft.items
 
     def _objects(self, draft: Draft) -> Iterable[tuple[ObjectMask, float]]:
         """Yield masks and scores; labels count up over several boxes."""

@@ -18,6 +18,7 @@ from napari_sam.viewer.prompts import (
     plane_prompts,
     rasterise,
     sample_path,
+    split_by_object,
 )
 
 FLAT = Plane((0, 1), (None, None))
@@ -275,3 +276,29 @@ def test_prompt_between_two_planes_belongs_to_the_one_napari_shows(z, plane):
     here = Plane((1, 2), (plane, None, None))
     assert items.planes() == (here,)
     assert len(plane_prompts(items, here, SHAPE)) == 1
+
+
+def test_items_are_split_by_object_as_they_are_predicted():
+    items = PromptItems(
+        (point(15, 15), point(40, 40), point(58, 5, positive=False)),
+        (box(30, 30, 58, 58), box(10, 10, 20, 20)),
+    )
+    first, second = split_by_object(items)
+    assert [p.position for p in first.points] == [(40, 40), (58, 5)]
+    assert [p.position for p in second.points] == [(15, 15), (58, 5)]
+    assert plane_prompts(first, FLAT, SHAPE) + plane_prompts(
+        second, FLAT, SHAPE
+    ) == plane_prompts(items, FLAT, SHAPE)
+
+
+def test_splitting_counts_objects_over_planes_and_no_prompt_twice():
+    items = PromptItems(
+        (
+            PointItem((5, 1, 2), True, (1, 2)),
+            PointItem((5, 3, 4), True, (2, 1)),
+            PointItem((6, 5, 6), True, (1, 2)),
+        )
+    )
+    (only,) = split_by_object(items)
+    assert len(only.points) == 3
+    assert split_by_object(PromptItems()) == ()
