@@ -13,9 +13,8 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +26,9 @@ from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Watchdog:
@@ -94,9 +96,11 @@ class Window:
         self.drawn_at = time.perf_counter()
 
     def ready(self) -> bool:
+        """Whether the plane on screen is encoded."""
         return bool(self.controller.prefetcher.is_shown_ready)
 
     def click(self, row: float, column: float) -> None:
+        """Press and release the left button over a pixel."""
         height, width = self.canvas.size
         camera = self.viewer.camera
         x = width / 2 + (column - camera.center[-1]) * camera.zoom
@@ -123,6 +127,7 @@ class Window:
         return (time.perf_counter() - start) * 1e3
 
     def close(self) -> None:
+        """Close the window."""
         self.viewer.close()
         pump(0.3)
 
