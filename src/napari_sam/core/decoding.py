@@ -39,8 +39,9 @@ def measure(
     """Return the mask of low-resolution logits and its stability.
 
     The stability score is the IoU of the masks cut at ``+offset`` and
-    ``-offset``, at image resolution or, if that is finer, at the resolution of
-    the model's input, where the same smooth surface is sampled well enough.
+    ``-offset``, at image resolution or, if that is more than twice as fine as
+    the model's input, at the resolution of the latter, where the same smooth
+    surface is sampled well enough.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ def measure(
     MeasuredMask or None
         None if the mask is empty or not stable enough.
     """
-    is_larger = max(frame.image_size) > max(frame.input_size)
-    sampled = replace(frame, image_size=frame.input_size) if is_larger else frame
+    is_fine = max(frame.image_size) > 2 * max(frame.input_size)
+    sampled = replace(frame, image_size=frame.input_size) if is_fine else frame
     region = support(logits > -offset, sampled)
     values = upscale(logits, sampled, region)
     union = np.count_nonzero(values > -offset)
@@ -68,7 +69,7 @@ def measure(
     stability = float(np.count_nonzero(values > offset) / union)
     if stability < min_stability:
         return None
-    if is_larger:
+    if is_fine:
         mask = upscale_mask(logits, frame)
     else:
         mask = MaskCrop(values > 0, region).tight()
