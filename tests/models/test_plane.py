@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from skimage.transform import resize
+from torch.nn import functional
 
 from napari_sam.core.model import EncodedPlane, Model
+from napari_sam.core.results import upscale_mask
 from napari_sam.errors import ImageError, ModelError, PromptError
 from napari_sam.types import (
     Embedding,
@@ -245,6 +248,37 @@ def test_a_disc_is_found_where_it_is(model32: SamModel, size: tuple[int, int]) -
     # Half a pixel would be a systematic offset; the model itself is this good.
     np.testing.assert_allclose(found, centre, atol=0.25)
     assert mask.sum() == pytest.approx(np.pi * radius**2, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(303, 384), (1211, 1535), (151, 190)])
+def test_one_step_agrees_with_the_two_steps_of_sam(
+    plane32: SamPlane, size: tuple[int, int]
+) -> None:
+    """SAM goes to its input's resolution, cuts the padding off, then resizes."""
+    rows, cols = plane32.frame.input_size
+    frame = Frame(size, (rows, cols), plane32.frame.side)
+    for point in (COIN, OTHER, (44.0, 335.0)):
+        result = plane32.predict(points=[point])
+        agreement = []
+        for logits in result.logits:
+            big = functional.interpolate(
+                torch.from_numpy(logits)[None, None], (1024, 1024), mode="bilinear"
+            )
+            two = functional.interpolate(big[..., :rows, :cols], size, mode="bilinear")
+            one = upscale_mask(logits, frame).full(size)
+            agreement.append(iou(one, two[0, 0].numpy() > 0))
+        assert agreement[result.default] > 0.999
+        assert np.mean(agreement) > 0.99
+
+
+def test_a_large_image_is_as_its_small_version(
+    model32: SamModel, plane32: SamPlane, coins: np.ndarray
+) -> None:
+    large = np.kron(coins, np.ones((4, 4), np.uint8))
+    result = model32.encode(large).predict(box=[4 * v + 1.5 for v in BOX])
+    expected = np.kron(plane32.predict(box=BOX).best, np.ones((4, 4), bool))
+    assert result.best.shape == (1212, 1536)
+    assert iou(result.best, expected) > 0.95
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 3)])

