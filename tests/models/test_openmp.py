@@ -46,3 +46,20 @@ def test_listing_models_does_not_import_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("before", "expected"), [("", "2"), ("import torch; ", "1")])
+def test_one_thread_where_idle_threads_spin(before: str, expected: str) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    code = (
+        f"{before}from napari_sam.models.openmp import use_one_thread_if_spinning; "
+        "use_one_thread_if_spinning(); import torch; print(torch.get_num_threads())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == expected

@@ -10,7 +10,7 @@ cells, so nearly all the work is on the cells:
 * Afterwards no projection is applied to the cells at all.  In an attention
   between tokens and cells, ``(tokens Wq) · (cells Wk)`` is computed as
   ``(tokens Wq Wkᵀ) · cells``, and likewise for the values: the small side
-  carries both matrices (:class:`_Fold`).
+  carries both matrices (:class:`FoldedAttention`).
 * Only masks that are wanted are upscaled, with both transposed convolutions as
   matrix products on channels-last cells.
 
@@ -26,15 +26,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_sam.models.folded_attention import (
+    FoldedAttention,
+    batched,
+    heads_last,
+    matrix,
+    split_heads,
+)
 from napari_sam.models.layers import dense, gelu_
-from napari_sam.models.mask_decoder import DIM, HEADS, MASK_TOKENS
+from napari_sam.models.mask_decoder import DIM, MASK_TOKENS
 
 if TYPE_CHECKING:
     from torch.nn import ConvTranspose2d, Linear
 
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.layers import MLP, LayerNorm2d
-    from napari_sam.models.mask_decoder import Attention, TwoWayBlock
+    from napari_sam.models.mask_decoder import TwoWayBlock
 
 _FEATURES = DIM // 8  # channels of an upscaled pixel
 
@@ -58,87 +65,6 @@ class ImageState:
     keys: Tensor
     values: Tensor
     queries: Tensor
-
-
-class _Fold:
-    """One attention between tokens and cells, weights arranged per head.
-
-    Parameters
-    ----------
-    attention : Attention
-        The layer.
-    positions : float32 tensor (cells, 256)
-        Encoded positions of the cells.
-    tokens_ask : bool
-        Whether the tokens are the queries, or the cells.
-    dtype : torch.dtype
-        Type of what meets the cells.
-    """
-
-    def __init__(
-        self,
-        attention: Attention,
-        positions: Tensor,
-        *,
-        tokens_ask: bool,
-        dtype: torch.dtype,
-    ) -> None:
-        self.scale = (attention.q_proj.out_features // HEADS) ** -0.5
-        token, cell = (
-            (attention.q_proj, attention.k_proj)
-            if tokens_ask
-            else (attention.k_proj, attention.q_proj)
-        )
-        self.token = token
-        self.value = attention.v_proj
-        self.out = attention.out_proj
-        self.dtype = dtype
-        # (heads, 16, 256): from a head of the token side to the cells' channels.
-        self.cell_weight = _per_head(cell.weight)
-        self.value_weight = _per_head(attention.v_proj.weight)
-        self.out_weight = _per_head(attention.out_proj.weight.T)
-        # A bias on the cells shifts all scores of a token alike.  That cancels
-        # where the softmax runs over cells, not where it runs over tokens.
-        bias = None if tokens_ask else cell.bias
-        self.position_keys = (
-            _heads_last(F.linear(positions, cell.weight, bias)).to(dtype).contiguous()
-        )
-
-    def scores(self, tokens: Tensor, cells: Tensor) -> Tensor:
-        """Return scaled scores (B, heads, T, cells) of tokens (B, T, 256)."""
-        batch, count = tokens.shape[:2]
-        head = _split(self.token(tokens)) * self.scale
-        folded = (head @ self.cell_weight).to(self.dtype).flatten(1, 2)
-        scores = _batched(head.to(self.dtype), self.position_keys).flatten(1, 2)
-        scores.baddbmm_(folded, cells.transpose(1, 2))
-        return scores.view(batch, HEADS, count, -1)
-
-    def gather(self, scores: Tensor, cells: Tensor) -> Tensor:
-        """Return what the tokens read from the cells, (B, T, 256) float32."""
-        batch, _, count, _ = scores.shape
-        weights = scores.softmax(dim=-1)
-        read = (weights.flatten(1, 2) @ cells).float()
-        read = read.view(batch, HEADS, count, DIM) @ self.value_weight.transpose(1, 2)
-        return self._joined(read)
-
-    def gather_projected(self, scores: Tensor, values: Tensor) -> Tensor:
-        """Return the same from values (heads, cells, 16) projected beforehand."""
-        return self._joined(_batched(scores.softmax(dim=-1), values).float())
-
-    def scatter(self, scores: Tensor, tokens: Tensor, cells: Tensor) -> Tensor:
-        """Return the cells plus what they read from the tokens, (B, cells, 256)."""
-        weights = scores.softmax(dim=2).flatten(1, 2)
-        # The weights of a head sum to one, so an eighth of the bias in every
-        # row adds up to the bias.
-        values = _split(self.value(tokens)) @ self.out_weight + self.out.bias / HEADS
-        values = values.to(self.dtype).flatten(1, 2)
-        return torch.baddbmm(cells, weights.transpose(1, 2), values)
-
-    def _joined(self, heads: Tensor) -> Tensor:
-        """Join (B, heads, T, 16) and project to (B, T, 256)."""
-        joined = heads.transpose(1, 2).flatten(2) + self.value.bias
-        projected: Tensor = self.out(joined)
-        return projected
 
 
 class FastDecoder:
@@ -166,7 +92,7 @@ class FastDecoder:
         positions = self._encoder.image_positions()[0].flatten(1).T.contiguous()
         self._to_image, self._to_tokens = (
             [
-                _Fold(
+                FoldedAttention(
                     getattr(layer, f"cross_attn_{name}"),
                     positions,
                     tokens_ask=name == "token_to_image",
@@ -176,7 +102,7 @@ class FastDecoder:
             ]
             for name in ("token_to_image", "image_to_token")
         )
-        self._final = _Fold(
+        self._final = FoldedAttention(
             transformer.final_attn_token_to_image,
             positions,
             tokens_ask=True,
@@ -224,9 +150,9 @@ class FastDecoder:
         added = self._encoder.dense(dense_prompt)[0].flatten(1).T
         cells = features + added
         ask, answer = self._to_image[0], self._to_tokens[0]
-        keys = _heads_last(dense(cells, _matrix(ask.cell_weight)))
-        values = _heads_last(dense(cells, _matrix(ask.value_weight)))
-        queries = _heads_last(dense(cells, _matrix(answer.cell_weight)))
+        keys = heads_last(dense(cells, matrix(ask.cell_weight)))
+        values = heads_last(dense(cells, matrix(ask.value_weight)))
+        queries = heads_last(dense(cells, matrix(answer.cell_weight)))
         return ImageState(
             features,
             cells.to(self._dtype),
@@ -312,11 +238,11 @@ class FastDecoder:
         tokens = first.norm1(first.self_attn(pe, pe, pe))
 
         ask, answer = self._to_image[0], self._to_tokens[0]
-        head = _split(ask.token(tokens + pe)) * ask.scale
-        scores = _batched(head.to(self._dtype), image.keys)
+        head = split_heads(ask.token(tokens + pe)) * ask.scale
+        scores = batched(head.to(self._dtype), image.keys)
         tokens = self._feed(first, tokens, ask.gather_projected(scores, image.values))
-        head = _split(answer.token(tokens + pe)) * answer.scale
-        scores = _batched(head.to(self._dtype), image.queries)
+        head = split_heads(answer.token(tokens + pe)) * answer.scale
+        scores = batched(head.to(self._dtype), image.queries)
         cells = answer.scatter(scores, tokens, image.cells.expand(batch, -1, -1))
         cells = F.layer_norm(cells, (DIM,), *self._norms[0])
 
@@ -358,37 +284,6 @@ class FastDecoder:
         masks = masks.float().view(grid, grid, 2, 2, 2, 2, -1)
         masks = masks.permute(6, 0, 2, 4, 1, 3, 5)
         return masks.reshape(-1, 4 * grid, 4 * grid)
-
-
-def _per_head(weight: Tensor) -> Tensor:
-    """Split a projection's outputs, (128, 256) to (heads, 16, 256)."""
-    return weight.reshape(HEADS, -1, weight.shape[-1]).contiguous()
-
-
-def _matrix(per_head: Tensor) -> Tensor:
-    """Undo :func:`_per_head`."""
-    return per_head.flatten(0, 1)
-
-
-def _heads_last(x: Tensor) -> Tensor:
-    """Arrange (cells, 128) as (heads, 16, cells)."""
-    return x.T.reshape(HEADS, -1, len(x))
-
-
-def _split(x: Tensor) -> Tensor:
-    """Arrange (B, T, 128) as (B, heads, T, 16)."""
-    return x.view(*x.shape[:2], HEADS, -1).transpose(1, 2)
-
-
-def _batched(x: Tensor, shared: Tensor) -> Tensor:
-    """Multiply (B, heads, T, n) by the same (heads, n, m) for every B.
-
-    One product per head for the whole batch: broadcasting would copy what is
-    shared for every prompt.
-    """
-    batch, heads, count, _ = x.shape
-    y = x.transpose(0, 1).reshape(heads, batch * count, -1) @ shared
-    return y.view(heads, batch, count, -1).transpose(0, 1)
 
 
 def _stacked(mlps: list[MLP]) -> list[tuple[Tensor, Tensor]]:

@@ -31,3 +31,22 @@ def prefer_sleeping() -> bool:
     if "torch" not in sys.modules:
         os.environ.setdefault(VARIABLE, "PASSIVE")
     return os.environ.get(VARIABLE, "").upper() == "PASSIVE"
+
+
+def use_one_thread_if_spinning() -> bool:
+    """Compute with one thread where idle threads spin, for programs with a window.
+
+    Imports torch.  Affects the whole process, so it is the caller's to decide;
+    call it in the thread that computes.
+
+    Returns
+    -------
+    bool
+        Whether the number of threads was changed.
+    """
+    if prefer_sleeping():
+        return False
+    import torch
+
+    torch.set_num_threads(1)
+    return True
