@@ -136,6 +136,12 @@ def test_no_settings_no_change(mask: np.ndarray) -> None:
     np.testing.assert_array_equal(out.full(PLANE), mask)
 
 
+@pytest.mark.parametrize("shape", [(0, 0), (3, 4)])
+def test_nothing_stays_nothing(shape: tuple[int, int]) -> None:
+    crop = MaskCrop(np.zeros(shape, bool), Region(5, 6, 5 + shape[0], 6 + shape[1]))
+    assert clean(crop, PostProcessing(smooth=2, min_area=3)).region.is_empty
+
+
 @pytest.mark.parametrize("bad", [{"smooth": -1}, {"smooth": np.nan}, {"min_area": -1}])
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be 0 or more"):

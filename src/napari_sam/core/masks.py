@@ -82,6 +82,8 @@ def clean(
     """
     region = crop.region
     mask = np.asarray(crop.mask, dtype=bool)
+    if not mask.any():
+        return crop.tight()
     if settings.fill_holes:
         mask = fill_holes(mask)
     if settings.largest_piece:
