@@ -42,8 +42,9 @@ def search_planes(
     Yields
     ------
     Progress or (Plane, Proposals)
-        A plane's proposals as soon as it is finished; a plane that was stopped
-        half-way is delivered with what was found.
+        A plane's proposals as soon as it is finished.  A single plane that was
+        stopped half-way is delivered with what was found; in a stack it is left
+        out.
     """
     for number, plane in enumerate(wanted):
         prefix = f"plane {number + 1} of {len(wanted)}: " if len(wanted) > 1 else ""
@@ -63,6 +64,9 @@ def search_planes(
             try:
                 step = next(steps)
             except StopIteration as end:
+                if stop() and len(wanted) > 1:
+                    # Half a plane among whole ones would look like few objects.
+                    return
                 yield plane, end.value
                 break
             yield Progress(
