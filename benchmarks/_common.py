@@ -111,6 +111,11 @@ def transformers_sam(network: SamNetwork, vision: dict[str, Any]) -> torch.nn.Mo
     left = [k for k in missing if has_vit or not k.startswith("vision_encoder.")]
     if left or unexpected:
         raise RuntimeError(f"weights do not fit transformers: {left} {unexpected}")
+    # transformers sets 1e-6 throughout; SAM's decoder was trained with torch's
+    # 1e-5, and logits differ by 0.2 otherwise.
+    for module in model.mask_decoder.modules():
+        if type(module).__name__ == "LayerNorm":
+            module.eps = 1e-5
     return model.eval()
 
 
