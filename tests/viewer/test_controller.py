@@ -692,15 +692,15 @@ def test_damaged_or_foreign_metadata_is_left_out(stored):
 # -- planes of all kinds ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axes", [(0, 1), (1, 2), (0, 2)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_orthogonal_views_are_planes_too(open_desk, blob, axes, transposed):
+@pytest.mark.parametrize("shown", [(1, 2), (0, 2), (2, 0), (1, 0)])
+def test_orthogonal_views_are_planes_too(open_desk, blob, shown):
     volume, centre = blob
-    desk = open_desk(volume)
-    shown = axes[::-1] if transposed else axes
-    (hidden,) = set(range(3)) - set(axes)
-    desk.viewer.dims.order = (hidden, *shown)
-    desk.viewer.dims.point = centre
+    (hidden,) = set(range(3)) - set(shown)
+    viewer = ViewerModel()
+    image = viewer.add_image(volume)
+    viewer.dims.order = (hidden, *shown)
+    viewer.dims.point = centre
+    desk = open_desk(image, viewer=viewer)
     desk.click(centre[shown[0]], centre[shown[1]])
     desk.accept()
     written = np.argwhere(desk.labels.data)

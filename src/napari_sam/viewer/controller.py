@@ -286,6 +286,8 @@ class Controller:
         self._on_dims()
         self.annotator.source_changed()
         self.annotator.prepare_preview()
+        if context.image is not None and context.plane is None:
+            self._tell_why_no_plane()
         if context.image is None:
             self.set_status("Open an image, or File → Open Sample → Segment Anything.")
 
@@ -376,11 +378,7 @@ class Controller:
         self.annotator.plane_changed()
         self.everything.draw()
         if plane is None:
-            self.set_status(
-                "Switch the viewer to 2-D to place prompts."
-                if self.viewer.dims.ndisplay != 2
-                else "The sliders are outside the image."
-            )
+            self._tell_why_no_plane()
         elif context.planes is not None:
             self.set_status("Encoding this plane …")
         self.changed.emit()
@@ -395,6 +393,13 @@ class Controller:
             plane is not None
             and planes is not None
             and plane.ndim != len(planes.source.shape)
+        )
+
+    def _tell_why_no_plane(self) -> None:
+        self.set_status(
+            "Switch the viewer to 2-D to place prompts."
+            if self.viewer.dims.ndisplay != 2
+            else "The sliders are outside the image."
         )
 
     def _on_shown_ready(self) -> None:

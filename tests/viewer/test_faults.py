@@ -1,0 +1,373 @@
+"""What bad input gets: one clear sentence, labels as they were, and on it goes."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_sam.core.engine import Engine
+from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.store import EmbeddingStore
+from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.settings import Tool
+from napari_sam.viewer.worker import SyncRunner
+
+COIN = (28, 87)
+
+
+def is_one_sentence(text: str) -> bool:
+    """Whether a message is one sentence that ends like one, with no traceback."""
+    return (
+        "\n" not in text
+        and "Traceback" not in text
+        and not text.startswith("Unexpected")
+        and re.search(r"[.!?]\s+[A-Z]", text) is None
+        and text.endswith(".")
+    )
+
+
+def assert_works(desk) -> None:
+    """Check that the controller still annotates."""
+    before = desk.labels.data.copy() if desk.controller.labels.layer else None
+    coin = COIN
+    if before is not None and before[..., coin[0], coin[1]].any():
+        coin = (100, 139)
+    desk.click(*coin)
+    assert desk.masks[0][coin]
+    desk.accept()
+    if before is not None:
+        np.testing.assert_array_equal(desk.labels.data[before > 0], before[before > 0])
+
+
+def test_no_layer_at_all(engine, notes):
+    controller = Controller(ViewerModel(), SyncRunner())
+    controller.use_engine(engine)
+    for action in (
+        controller.accept,
+        controller.discard,
+        controller.cycle_level,
+        controller.flip_polarity,
+        controller.remove_last_prompt,
+        controller.pick_under_cursor,
+        controller.segment_plane,
+        controller.segment_stack,
+        controller.segment_box,
+        controller.encode_stack,
+        controller.cancel,
+        lambda: controller.go_to(3),
+        lambda: controller.hold_hover(True),
+        lambda: controller.hold_hover(False),
+        lambda: controller.choose_tool(Tool.BOX),
+        lambda: controller.choose_image(None),
+        lambda: controller.choose_labels(None),
+    ):
+        action()
+        assert is_one_sentence(controller.status) or "  " in controller.status
+    assert controller.plane_text == ""
+    assert controller.activity is None
+    assert all(is_one_sentence(n) for n in notes())
+    controller.close()
+    assert len(controller.viewer.layers) == 0
+
+
+def test_napari_itself_refuses_images_without_pixels_and_complex_ones():
+    # If this fails, such layers can exist and the controller must be tested on them.
+    with pytest.raises((ValueError, RuntimeWarning)):
+        Image(np.zeros((0, 20), np.uint8))
+    with pytest.raises((NotImplementedError, np.exceptions.ComplexWarning)):
+        Image(np.ones((20, 30), np.complex64))
+
+
+def test_prompt_outside_the_image(open_desk, coins, notes):
+    desk = open_desk(coins)
+    assert_works(desk)
+    before = desk.labels.data.copy()
+    desk.click(-40, 30)
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert "-40" in note
+    assert desk.controller.status == note
+    assert not desk.annotator.accept()
+    np.testing.assert_array_equal(desk.labels.data, before)
+    desk.controller.discard()
+    assert_works(desk)
+
+
+@pytest.mark.parametrize(
+    "corners", [(-60, -60, -20, -20), (300, 300, 400, 400)], ids=["before", "after"]
+)
+def test_box_outside_the_image(open_desk, coins, notes, corners):
+    desk = open_desk(coins)
+    desk.box(*corners)
+    assert not desk.annotator.accept()
+    assert len(notes()) == 1
+    assert is_one_sentence(notes()[0])
+    desk.controller.segment_box()
+    assert not desk.controller.everything.is_running
+    assert desk.controller.everything.count == 0
+    desk.controller.discard()
+    assert_works(desk)
+
+
+def test_box_partly_outside_the_image_is_cut(open_desk, coins, notes):
+    desk = open_desk(coins)
+    desk.box(-30, 66, 50, 108)
+    assert desk.masks[0][COIN]
+    assert notes() == []
+
+
+def test_prompt_on_another_plane_waits_there(open_desk, coin_stack, notes):
+    desk = open_desk(coin_stack)
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.points.add([[0, *COIN]])
+    assert desk.masks == []
+    assert not desk.annotator.accept()
+    assert notes() == []
+    # On no plane of the image at all
+    desk.points.add([[17, *COIN]])
+    assert desk.masks == []
+    desk.viewer.dims.set_current_step(0, 0)
+    assert desk.masks[0][COIN]
+    desk.accept()
+    assert desk.labels.data[(0, *COIN)] == 1
+    assert not desk.labels.data[1:].any()
+
+
+def test_box_of_no_area(open_desk, coins, notes):
+    desk = open_desk(coins)
+    desk.box(*COIN, *COIN)
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert not desk.annotator.accept()
+    assert desk.controller.labels.layer is None
+    desk.controller.discard()
+    assert_works(desk)
+
+
+def test_hundred_points(open_desk, coins, notes):
+    desk = open_desk(coins)
+    angle = np.linspace(0, 2 * np.pi, 100, endpoint=False)
+    ring = np.column_stack([28 + 8 * np.cos(angle), 87 + 8 * np.sin(angle)])
+    desk.points.data = ring
+    assert desk.masks[0][COIN]
+    assert notes() == []
+    desk.accept()
+
+
+def test_chunk_that_cannot_be_read(open_desk, coin_stack, notes):
+    def load(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 2:
+            raise OSError("disk on fire")
+        return block
+
+    lazy = da.from_array(coin_stack, chunks=(1, 124, 170)).map_blocks(
+        load, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
+    )
+    image = Image(lazy, contrast_limits=(0, 255), name="lazy")
+    desk = open_desk(image)
+    assert_works(desk)
+    before = desk.labels.data.copy()
+    # napari itself cannot show this plane either.
+    with pytest.raises(OSError, match="disk on fire"):
+        desk.viewer.dims.set_current_step(0, 2)
+    image.visible = False
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.viewer.dims.set_current_step(0, 2)
+    assert desk.controller.context.plane.index[0] == 2
+    desk.click(*COIN)
+    assert not desk.annotator.accept()
+    said = notes()
+    assert said
+    assert all("disk on fire" in n and is_one_sentence(n) for n in said)
+    np.testing.assert_array_equal(desk.labels.data, before)
+    desk.controller.discard()
+    desk.viewer.dims.set_current_step(0, 1)
+    image.visible = True
+    desk.click(100, 139)
+    assert desk.accept() == 2
+
+
+def test_background_encoding_of_an_unreadable_plane_is_not_said_aloud(
+    open_desk, coin_stack, notes
+):
+    def load(block, block_info=None):
+        if block_info[0]["chunk-location"][0] == 2:
+            raise OSError("disk on fire")
+        return block
+
+    lazy = da.from_array(coin_stack, chunks=(1, 124, 170)).map_blocks(
+        load, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
+    )
+    desk = open_desk(Image(lazy, contrast_limits=(0, 255)))
+    desk.controller.encode_stack()
+    assert notes() == []
+    assert desk.controller.prefetcher.strip.ready.tolist() == [True, True, False]
+
+
+@pytest.fixture
+def starving(model, tmp_path):
+    """Return an engine whose encoder finds no memory, and how to feed it."""
+    engine = Engine(model, EmbeddingStore(tmp_path / "store"))
+
+    def starve(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    hooks = [
+        module.register_forward_pre_hook(starve) for module in model._encoder.modules()
+    ]
+
+    def feed() -> None:
+        for hook in hooks:
+            hook.remove()
+
+    yield engine, feed
+    feed()
+
+
+def test_out_of_memory(open_desk, coins, notes, starving):
+    engine, feed = starving
+    desk = open_desk(coins, engine=engine)
+    desk.click(*COIN)
+    assert not desk.annotator.accept()
+    said = notes()
+    assert said
+    assert all(is_one_sentence(n) for n in said), said
+    assert all("no memory left" in n for n in said)
+    assert desk.controller.labels.layer is None
+    desk.controller.discard()
+    feed()
+    assert_works(desk)
+
+
+def test_bug_in_the_worker_is_logged_and_shown(
+    open_desk, coins, notes, monkeypatch, caplog
+):
+    desk = open_desk(coins)
+    planes = desk.controller.context.planes
+    monkeypatch.setattr(planes, "iter_get", lambda plane: 1 / 0)
+    desk.click(*COIN)
+    assert any("Unexpected ZeroDivisionError" in n and "log" in n for n in notes()), (
+        notes()
+    )
+    assert "Traceback" in caplog.text
+    monkeypatch.undo()
+    desk.controller.discard()
+    assert_works(desk)
+
+
+def test_labels_full(open_desk, coins, notes):
+    desk = open_desk(coins)
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint8), name="cells")
+    labels.data[0, 0] = 255
+    desk.controller.choose_labels(labels)
+    before = labels.data.copy()
+    desk.click(*COIN)
+    assert not desk.annotator.accept()
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert "'cells'" in note
+    assert "256" in note
+    np.testing.assert_array_equal(labels.data, before)
+    # The prompts are still there for another layer.
+    desk.controller.new_labels()
+    assert desk.accept() == 1
+    np.testing.assert_array_equal(labels.data, before)
+
+
+def test_everything_into_full_labels_writes_nothing(open_desk, coins, notes):
+    desk = open_desk(coins, everything=EverythingSettings(points_per_side=4))
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint8))
+    labels.data[0, 0] = 254
+    desk.controller.choose_labels(labels)
+    before = labels.data.copy()
+    desk.controller.segment_plane()
+    assert desk.controller.everything.count > 1
+    assert not desk.controller.everything.write()
+    assert len(notes()) == 1
+    assert is_one_sentence(notes()[0])
+    np.testing.assert_array_equal(labels.data, before)
+    assert desk.controller.everything.count > 1
+
+
+def test_labels_changed_to_another_transform_are_let_go(open_desk, coins):
+    desk = open_desk(coins)
+    assert_works(desk)
+    labels, before = desk.labels, desk.labels.data.copy()
+    desk.image.scale = (2, 2)
+    assert desk.controller.labels.layer is None
+    desk.click(100, 139)
+    desk.accept()
+    assert desk.labels is not labels
+    np.testing.assert_array_equal(labels.data, before)
+
+
+def test_three_dimensional_display_asks_for_two(open_desk, coin_stack):
+    desk = open_desk(coin_stack)
+    desk.click(*COIN)
+    desk.viewer.dims.ndisplay = 3
+    assert "2-D" in desk.controller.status
+    assert desk.masks == []
+    desk.controller.segment_plane()
+    desk.viewer.dims.ndisplay = 2
+    assert desk.masks[0][COIN]
+
+
+def test_sliders_outside_the_image(open_desk, coins, coin_stack):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((9, 124, 170), np.uint8))
+    desk = open_desk(coin_stack, viewer=viewer)
+    viewer.dims.set_current_step(0, 7)
+    assert "outside the image" in desk.controller.status
+    assert desk.controller.context.plane is None
+    desk.controller.accept()
+    viewer.dims.set_current_step(0, 1)
+    desk.click(*COIN)
+    desk.accept()
+    assert desk.labels.data.shape == coin_stack.shape
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file in the folder's place")
+def test_cache_folder_that_cannot_be_written(open_desk, model, coins, notes, tmp_path):
+    in_the_way = tmp_path / "cache"
+    in_the_way.write_text("a file where the folder should be")
+    store = EmbeddingStore(in_the_way / "embeddings")
+    desk = open_desk(coins, engine=Engine(model, store))
+    desk.click(*COIN)
+    desk.accept()
+    assert store.problem is not None
+    assert is_one_sentence(store.problem)
+    # From memory
+    desk.click(100, 139)
+    assert desk.accept() == 2
+    assert in_the_way.read_text() == "a file where the folder should be"
+
+
+def test_missing_model_file(open_desk, coins, notes, tmp_path):
+    desk = open_desk(coins)
+    assert_works(desk)
+    desk.controller.load_model(str(tmp_path / "absent.pth"), "cpu")
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert "absent.pth" in note
+    assert not desk.controller.is_loading
+    assert desk.controller.model_name == "mobile-sam"
+    desk.click(100, 139)
+    desk.accept()
+
+
+def test_weights_cut_short(open_desk, coins, notes, tmp_path):
+    desk = open_desk(coins)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
+    desk.controller.load_model(str(broken), "cpu")
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert "broken.safetensors" in note
+    assert_works(desk)
