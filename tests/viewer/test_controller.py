@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import dask.array as da
 import numpy as np
@@ -1039,6 +1040,29 @@ def test_new_search_is_not_ended_by_the_one_it_replaces(open_desk, coins, pumped
     pumped.pump(lambda: not mode.is_running)
     assert len(said) == 1
     assert mode.count > 0
+
+
+def test_clicks_while_the_plane_is_encoded_do_not_start_anew(
+    open_desk, coins, pumped, model, tmp_path, monkeypatch
+):
+    begun = threading.Event()
+    count = []
+    encode = type(model).iter_encode_rgb
+
+    def counted(self, *arguments):
+        count.append(1)
+        begun.set()
+        return encode(self, *arguments)
+
+    monkeypatch.setattr(type(model), "iter_encode_rgb", counted)
+    fresh = Engine(model, EmbeddingStore(tmp_path))
+    desk = open_desk(coins, runner=pumped, engine=fresh)
+    assert begun.wait(60)
+    for coin in COINS[:2]:
+        desk.click(*coin)
+    pumped.pump(lambda: bool(desk.masks))
+    pumped.pump(ready(desk))
+    assert len(count) == 1
 
 
 def test_closing_while_encoding(open_desk, coins, pumped, model, tmp_path):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _LIVE = 4
+_UNDER_WAY = 2
+"""Most encodings begun and not finished."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,7 @@ class PlaneEncoder:
         self.engine = engine
         self.source = source
         self._live: OrderedDict[Plane, EncodedPlane] = OrderedDict()
+        self._under_way: dict[Plane, Generator[None, None, None]] = {}
 
     def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
@@ -85,13 +88,44 @@ class PlaneEncoder:
             How long it took, without what was done between the steps.
         """
         watch = _Watch()
+        encoded = yield from watch.over(self._iter_join(plane))
+        return encoded, watch.seconds
+
+    def _iter_join(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
+        """Encode a plane, going on with what another job has begun.
+
+        A click while the plane is being encoded, or a second one, would
+        otherwise start from nothing.
+        """
+        while True:
+            steps = self._under_way.get(plane)
+            if steps is None:
+                # What was begun for planes left behind costs memory.
+                while len(self._under_way) >= _UNDER_WAY:
+                    self._under_way.pop(next(iter(self._under_way))).close()
+                steps = self._under_way[plane] = self._iter_encode(plane)
+            try:
+                # Not ``yield from``: a job that is cancelled must not close it.
+                for _ in steps:
+                    yield
+            except Exception:
+                self._forget(plane, steps)
+                raise
+            self._forget(plane, steps)
+            encoded = self._live.get(plane)
+            if encoded is not None:
+                return encoded
+
+    def _forget(self, plane: Plane, steps: Generator[None, None, None]) -> None:
+        if self._under_way.get(plane) is steps:
+            del self._under_way[plane]
+
+    def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
         rgb, size = self.source.read(plane)
-        encoded = yield from watch.over(self.engine.iter_encode(rgb, size))
-        self._live[plane] = encoded
+        self._live[plane] = yield from self.engine.iter_encode(rgb, size)
         self._live.move_to_end(plane)
         while len(self._live) > _LIVE:
             self._live.popitem(last=False)
-        return encoded, watch.seconds
 
     def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:
         """Encode a plane into the store; seconds it took, None if it was there."""
