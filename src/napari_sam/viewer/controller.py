@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from psygnal import Signal
 
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskLevel, Plane, Progress, Region
 from napari_sam.viewer.annotator import Annotator
@@ -23,14 +21,15 @@ from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
 from napari_sam.viewer.coords import data_to_world, displayed_plane, layer_shape
 from napari_sam.viewer.everything import EverythingMode
+from napari_sam.viewer.image_watch import ImageWatch
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
+from napari_sam.viewer.loader import ModelLoader
 from napari_sam.viewer.pointer import Pointer
 from napari_sam.viewer.predict import PlaneEncoder
 from napari_sam.viewer.prefetcher import SHOWN_SLOT, Prefetcher
 from napari_sam.viewer.settings import AnnotationSettings, Normalisation, Tool
 from napari_sam.viewer.source import snapshot
-from napari_sam.viewer.worker import Job, Priority, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,16 +38,10 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.utils.events import Event
 
-MODEL_SLOT = "model"
-_APPEARANCE = (
-    "visible",
-    "contrast_limits",
-    "gamma",
-    "colormap",
-    "opacity",
-    "blending",
-)
-"""Layer properties that the displayed composition depends on."""
+    from napari_sam.core.engine import Engine
+    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.viewer.worker import Runner
+
 _MODES = {
     Tool.POINT: ("points", "add"),
     Tool.BOX: ("shapes", "add_rectangle"),
@@ -101,17 +94,13 @@ class Controller:
         self.annotator = Annotator(self.context, self.labels.new)
         self.prefetcher = Prefetcher(self.context)
         self.everything = EverythingMode(self.context, self.labels.new)
+        self.loader = ModelLoader(self.context, store)
+        self._watch = ImageWatch(viewer)
         self.pointer = Pointer(self.context, self.annotator, self.prefetcher)
         self.status = "Loading the model."
-        self.model_name: str | None = None
         self.tool = Tool.POINT
-        self.is_loading = False
-        self._engine: Engine | None = None
-        self._store = store
         self._closed = False
         self._viewer_connections = ConnectionSet()
-        self._image_connections = ConnectionSet()
-        self._appearance_connections = ConnectionSet()
         self._keys = KeyBinder(self)
         self._connect()
 
@@ -124,6 +113,10 @@ class Controller:
         parts.connect(viewer.dims.events.order, self._on_dims)
         parts.connect(viewer.dims.events.ndisplay, self._on_dims)
         parts.connect(viewer.dims.events.ndim, self._on_dims)
+        parts.connect(self.loader.loaded, self._on_loaded)
+        parts.connect(self.loader.failed, self._on_load_failed)
+        parts.connect(self._watch.edited, self._on_image_edited)
+        parts.connect(self._watch.restyled, self._renew_source)
         parts.connect(self.labels.changed, self._on_labels_changed)
         parts.connect(self.labels.undone, self.annotator.on_undone)
         parts.connect(self.labels.redone, self.annotator.on_redone)
@@ -148,15 +141,14 @@ class Controller:
         self._closed = True
         self.context.runner.close()
         self._viewer_connections.clear()
-        self._image_connections.clear()
-        self._appearance_connections.clear()
+        self._watch.close()
         self.labels.release()
         self._keys.unbind()
         self.pointer.close()
         self.everything.close()
         self.annotator.close()
         self.context.planes = None
-        self._engine = None
+        self.loader.engine = None
 
     @property
     def is_closed(self) -> bool:
@@ -196,46 +188,34 @@ class Controller:
 
     def load_model(self, name: str = "mobile-sam", device: str = "auto") -> None:
         """Load a model in the background; labels and prompts stay."""
-        self.model_name = name
-        self.is_loading = True
+        self.loader.load(name, device)
         self.set_status(f"Loading model {name} …")
-        store = self._store
-
-        def work() -> Engine:
-            # Imports torch, which takes a second or two.
-            from napari_sam.models import load_model
-
-            return Engine(load_model(name, device=device), store or EmbeddingStore())
-
-        self.context.runner.submit(
-            Job(
-                work,
-                priority=Priority.PREDICT,
-                slot=MODEL_SLOT,
-                on_result=self.use_engine,
-                on_error=self._on_model_error,
-            )
-        )
         self.changed.emit()
 
     def use_engine(self, engine: Engine) -> None:
         """Answer with this engine from now on."""
-        self._engine = engine
-        self._store = engine.store
-        self.model_name = engine.model.name
-        self.is_loading = False
-        self._renew_source()
-        self.changed.emit()
+        self.loader.use(engine)
+
+    @property
+    def model_name(self) -> str | None:
+        """Name of the model that is loaded or on its way."""
+        return self.loader.name
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether a model is on its way."""
+        return self.loader.is_loading
 
     @property
     def device(self) -> str | None:
         """Device of the loaded model."""
-        return self._engine.model.device if self._engine is not None else None
+        return self.loader.device
 
-    def _on_model_error(self, error: Exception) -> None:
-        self.is_loading = False
-        if self._engine is not None:
-            self.model_name = self._engine.model.name
+    def _on_loaded(self) -> None:
+        self._renew_source()
+        self.changed.emit()
+
+    def _on_load_failed(self, error: Exception) -> None:
         self.set_status(self.context.report(error))
         self.changed.emit()
 
@@ -246,18 +226,11 @@ class Controller:
         context = self.context
         if layer is context.image or (layer is not None and layer == context.image):
             return
-        self._image_connections.clear()
         self.annotator.discard_silently()
         context.image = layer
         context.plane = None
+        self._watch.watch(layer)
         if layer is not None:
-            events = layer.events
-            for emitter in (events.data, events.scale, events.translate):
-                self._image_connections.connect(emitter, self._on_image_edited)
-            for name in ("rotate", "shear", "affine", "units"):
-                self._image_connections.connect(
-                    getattr(events, name), self._on_image_edited
-                )
             self._fit_layers(layer)
         self._renew_source()
 
@@ -272,14 +245,16 @@ class Controller:
         """Pixels or model are other ones: take a new snapshot and start over."""
         context = self.context
         context.planes = None
-        self._follow_appearance()
+        self._watch.watch_composition(
+            self.settings.normalisation is Normalisation.DISPLAYED
+        )
         self.prefetcher.reset()
         self.everything.source_changed()
-        if context.image is not None and self._engine is not None:
+        if context.image is not None and self.loader.engine is not None:
             others = [x for x in self.viewer.layers if isinstance(x, Image)]
             try:
                 source = snapshot(context.image, context.settings.normalisation, others)
-                context.planes = PlaneEncoder(self._engine, source)
+                context.planes = PlaneEncoder(self.loader.engine, source)
             except SamError as error:
                 self.set_status(context.report(error))
         context.plane = None
@@ -295,25 +270,6 @@ class Controller:
         image = self.context.image
         if image is not None:
             self._fit_layers(image)
-            self._renew_source()
-
-    def _follow_appearance(self) -> None:
-        """Listen to all that the displayed composition is made of."""
-        self._appearance_connections.clear()
-        if self.settings.normalisation is not Normalisation.DISPLAYED:
-            return
-        connect = self._appearance_connections.connect
-        for name in ("inserted", "removed", "reordered"):
-            connect(getattr(self.viewer.layers.events, name), self._on_composition)
-        for layer in self.viewer.layers:
-            if isinstance(layer, Image):
-                for name in _APPEARANCE:
-                    connect(getattr(layer.events, name), self._renew_source)
-
-    def _on_composition(self, event: Event) -> None:
-        # Our own layers come and go without changing the picture.
-        layer = getattr(event, "value", None)
-        if layer is None or isinstance(layer, Image):
             self._renew_source()
 
     def _ensure_layers(self) -> None:

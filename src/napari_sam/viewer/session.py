@@ -15,9 +15,10 @@ from napari.layers import Image
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.annotator import PREDICT_SLOT
-from napari_sam.viewer.controller import MODEL_SLOT, Controller
+from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.everything import EVERYTHING_SLOT
+from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.worker import SyncRunner
