@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,21 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model import Model
 
+NO_DISPLAY = (
+    sys.platform == "linux"
+    and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+) or os.environ.get("QT_QPA_PLATFORM") == "offscreen"
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of the window where none can be shown."""
+    if NO_DISPLAY:
+        skip = pytest.mark.skip(reason="needs a display: run scripts/test")
+        for item in items:
+            if item.get_closest_marker("gui") is not None:
+                item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

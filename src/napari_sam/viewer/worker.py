@@ -11,6 +11,7 @@ lower scheduling priority, so that the GUI gets a core whenever it wants one.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import heapq
 import inspect
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.005
 NICENESS = 10
 """Added to the worker thread's nice value where the system has one per thread."""
+EXIT_SECONDS = 60.0
+"""Longest that the end of the process waits for a running step."""
 
 
 class Priority(IntEnum):
@@ -241,6 +244,8 @@ class ThreadRunner:
             target=self._loop, name="napari-sam worker", daemon=True
         )
         self._thread.start()
+        # A thread that Python's exit stops inside torch aborts the process.
+        atexit.register(self.close, EXIT_SECONDS)
 
     def submit(self, job: Job) -> Job:
         """Queue a job; thread-safe."""
@@ -296,6 +301,8 @@ class ThreadRunner:
             self._lock.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+        if not self._thread.is_alive():
+            atexit.unregister(self.close)
 
     def _loop(self) -> None:
         _lower_priority()
@@ -317,7 +324,12 @@ class ThreadRunner:
                     callbacks.append(partial(self._release, job))
             for callback in callbacks:
                 if not self._closed:
-                    self._deliver(callback)
+                    self._deliver(partial(self._unless_closed, callback))
+
+    def _unless_closed(self, callback: Callable[[], None]) -> None:
+        # Asked again on arrival: the widgets it would reach for may be gone.
+        if not self._closed:
+            callback()
 
     def _take(self) -> Job | None:
         """Wait for the most urgent job that is due; None when closed."""

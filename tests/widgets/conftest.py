@@ -1,0 +1,60 @@
+"""A real window with the dock widget in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from driver import Driver
+from skimage import data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+    from driver import Pixels
+
+
+@pytest.fixture(scope="session")
+def coins() -> Pixels:
+    """A part of a photograph with coins; encoded once for all tests."""
+    return np.ascontiguousarray(data.coins()[:160, :200])
+
+
+@pytest.fixture(scope="session")
+def stack(coins: Pixels) -> Pixels:
+    """Three planes, the middle one upside down."""
+    return np.stack([coins, coins[::-1], coins])
+
+
+@pytest.fixture
+def make_viewer(
+    make_napari_viewer: Callable[..., napari.viewer.Viewer],
+) -> Callable[[], napari.viewer.Viewer]:
+    """Make a shown viewer of a size that leaves room for the dock."""
+
+    def make() -> napari.viewer.Viewer:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1300, 900)
+        return viewer
+
+    return make
+
+
+@pytest.fixture
+def open_sam(make_viewer: Callable[[], napari.viewer.Viewer]) -> Callable[..., Driver]:
+    """Open a viewer with an image and the dock widget, ready for a click."""
+
+    def open_with(image: Pixels, *, wait: bool = True, **options: Any) -> Driver:
+        viewer = make_viewer()
+        viewer.add_image(image, **{"name": "coins", **options})
+        _, widget = viewer.window.add_plugin_dock_widget(
+            "napari-sam", "Segment Anything"
+        )
+        sam = Driver(viewer, widget)
+        if wait:
+            sam.wait_ready()
+        return sam
+
+    return open_with
