@@ -9,7 +9,7 @@ from magicgui.widgets import ProgressBar, PushButton
 from napari.layers import Image
 from napari.settings import get_plugin_settings
 from napari.utils.notifications import show_warning
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
@@ -63,16 +63,19 @@ class SamWidget(QWidget):
         # The receiver must not be this widget: PyQt never calls a method of
         # the object that is being destroyed.
         self.destroyed.connect(self.controller.close)
-        self._build()
+        self._build(preferences)
         self._connect(viewer)
         self.controller.load_model(preferences["name"], preferences["device"])
         self._choose_first_image()
 
     # -- building -----------------------------------------------------------
 
-    def _build(self) -> None:
+    def _build(self, preferences: dict[str, Any]) -> None:
         controller = self.controller
-        self.layers = LayersPanel(controller, _model_names())
+        # A preferred path or a name that is gone is listed too, so that another
+        # choice is a change.
+        names = dict.fromkeys([*_model_names(), preferences["name"]])
+        self.layers = LayersPanel(controller, list(names), preferences["device"])
         self.objects = ObjectPanel(controller)
         self.options = OptionsPanel(controller)
         self.everything = EverythingPanel(controller)
@@ -131,6 +134,8 @@ class SamWidget(QWidget):
 
     def _choose_first_image(self) -> None:
         """Start with the selected image, or the top one."""
+        if self.controller.is_closed or self.controller.context.image is not None:
+            return
         viewer = self.controller.viewer
         active = viewer.layers.selection.active
         images = [x for x in viewer.layers if isinstance(x, Image) and not is_ours(x)]
@@ -184,7 +189,8 @@ class SamWidget(QWidget):
             return
         self.layers.reset_choices()
         if self.controller.context.image is None:
-            self._choose_first_image()
+            # napari selects a new layer only after it has told everybody.
+            QTimer.singleShot(0, self._choose_first_image)
 
     def reset_choices(self, event: object = None) -> None:
         """List the layers again; napari calls this when they change."""

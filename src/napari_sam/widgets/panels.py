@@ -89,7 +89,9 @@ class Panel:
 class LayersPanel(Panel):
     """Which image, labels, model and device."""
 
-    def __init__(self, controller: Controller, models: list[str]) -> None:
+    def __init__(
+        self, controller: Controller, models: list[str], device: str = "auto"
+    ) -> None:
         self.controller = controller
         self.image = ComboBox(
             label="Image",
@@ -113,6 +115,7 @@ class LayersPanel(Panel):
         self.device = ComboBox(
             label="Device",
             choices=["auto", "cpu", "cuda", "mps"],
+            value=device,
             tooltip="Where the model runs; auto takes a GPU if there is one.",
         )
         labels_row = row(self.labels, self.new)
