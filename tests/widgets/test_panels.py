@@ -1,0 +1,236 @@
+"""The panel: what it sends to the controller, and that it shows its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from driver import COINS, LEFT, spin, wait_until
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QPoint
+from qtpy.QtTest import QTest
+
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.types import MaskLevel
+from napari_sam.viewer.settings import Normalisation, Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from driver import Driver, Pixels
+
+    OpenSam = Callable[..., Driver]
+
+pytestmark = pytest.mark.gui
+
+MODES = {
+    Tool.POINT: ("SAM points", "add"),
+    Tool.BOX: ("SAM shapes", "add_rectangle"),
+    Tool.OUTLINE: ("SAM shapes", "add_polygon_lasso"),
+    Tool.ELLIPSE: ("SAM shapes", "add_ellipse"),
+    Tool.SCRIBBLE: ("SAM shapes", "add_path"),
+    Tool.EDIT: ("SAM points", "select"),
+}
+
+
+def test_tools_activate_a_layer_and_a_mode(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins, wait=False)
+    for tool, (name, mode) in MODES.items():
+        sam.choose_tool(tool)
+        active = sam.viewer.layers.selection.active
+        assert active is not None
+        assert active.name == name
+        assert str(active.mode) == mode
+        buttons = sam.widget.objects.tools
+        assert [t for t, b in buttons.items() if b.native.isChecked()] == [tool]
+
+
+def test_buttons_do_what_keys_do(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    panel = sam.widget.objects
+    assert not panel.accept.enabled
+    assert not panel.discard.enabled
+    sam.click(COINS[4])
+    sam.wait_preview()
+    assert f"score {sam.annotator.score:.2f}" in panel.info.value
+    panel.level.value = MaskLevel.WHOLE
+    assert sam.annotator.level is MaskLevel.WHOLE
+    sam.push(panel.polarity)
+    assert not sam.annotator.positive
+    assert panel.polarity.text == "Marks background"
+    sam.wait_idle()
+    sam.push(panel.accept)
+    assert sam.labelled == [1]
+    assert "Object 2" in panel.info.value
+    sam.click(COINS[1])
+    sam.push(panel.discard)
+    assert sam.annotator.is_empty
+
+
+def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    options, controller = sam.widget.options, sam.controller
+    options.hover.value = True
+    options.live.value = True
+    options.policy.value = OverlapPolicy.OVERWRITE
+    options.normalisation.value = Normalisation.DISPLAYED
+    options.fill.value = not controller.settings.cleaning.fill_holes
+    options.largest.value = not controller.settings.cleaning.largest_piece
+    options.smooth.value = 2.5
+    options.min_area.value = 7
+    settings = controller.settings
+    assert settings.hover
+    assert settings.live
+    assert settings.policy is OverlapPolicy.OVERWRITE
+    assert settings.normalisation is Normalisation.DISPLAYED
+    assert settings.cleaning.fill_holes == options.fill.value
+    assert settings.cleaning.largest_piece == options.largest.value
+    assert settings.cleaning.smooth == 2.5
+    assert settings.cleaning.min_area == 7
+    everything = sam.widget.everything
+    everything.side.value = 5
+    everything.crops.value = 1
+    everything.score.value = 0.7
+    everything.stability.value = 0.75
+    everything.area.value = 33
+    settings = controller.settings
+    assert settings.everything.points_per_side == 5
+    assert settings.everything.crop_n_layers == 1
+    assert settings.min_score == pytest.approx(0.7)
+    assert settings.min_stability == pytest.approx(0.75)
+    assert settings.min_area == 33
+
+
+def test_cleaning_changes_the_preview(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    sam.click(COINS[4])
+    sam.wait_preview()
+    sam.widget.options.min_area.value = 100_000
+    sam.wait_idle()
+    assert sam.preview_pixels == 0
+    sam.widget.options.min_area.value = 0
+    sam.wait_idle()
+    assert sam.preview_pixels > 300
+
+
+def test_combos_follow_renamed_and_removed_layers(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins, wait=False)
+    panel = sam.widget.layers
+    sam.push(panel.new)
+    assert panel.labels.value == sam.labels
+    sam.viewer.layers["coins"].name = "money"
+    sam.labels.name = "segmentation"
+    assert panel.image.native.findChild(object) is not None
+    shown = panel.image.native.currentText(), panel.labels.native.currentText()
+    assert shown == ("money", "segmentation")
+    assert sam.controller.context.image == sam.viewer.layers["money"]
+    other = sam.viewer.add_image(coins[::-1], name="second")
+    panel.image.value = other
+    assert sam.controller.context.image == other
+    sam.viewer.layers.remove("segmentation")
+    assert panel.labels.value is None
+    assert sam.controller.labels.layer is None
+
+
+def test_labels_that_do_not_fit_are_refused_in_one_sentence(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins, wait=False)
+    sam.push(sam.widget.layers.new)
+    kept = sam.labels
+    small = sam.viewer.add_labels(np.zeros((5, 5), np.uint8), name="small")
+    sam.widget.layers.labels.value = small
+    assert "'small' has shape (5, 5)" in sam.controller.status
+    assert sam.controller.labels.layer == kept
+    assert sam.widget.layers.labels.value == kept
+
+
+def test_a_device_that_is_not_there_is_one_sentence(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU")
+    sam = open_sam(coins)
+    sam.annotate(COINS[4])
+    said = len(notification_manager.records)
+    sam.widget.layers.device.value = "cuda"
+    wait_until(lambda: not sam.controller.is_loading, "the refusal")
+    assert "cuda" in sam.controller.status.lower()
+    assert len(notification_manager.records) == said + 1
+    assert sam.controller.device == "cpu"
+    sam.annotate(COINS[1])
+    assert sam.labelled == [1, 2]
+
+
+def test_switching_the_model_keeps_labels_and_prompts(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    sam.annotate(COINS[4])
+    sam.click(COINS[1])
+    sam.wait_preview()
+    shown = sam.preview_pixels
+    sam.widget.layers.device.value = "cpu"
+    assert sam.controller.is_loading
+    wait_until(lambda: not sam.controller.is_loading, "the model")
+    sam.wait_preview()
+    assert sam.preview_pixels == shown
+    assert sam.labelled == [1]
+
+
+def test_the_strip_shows_and_moves_the_plane(open_sam: OpenSam, stack: Pixels) -> None:
+    sam = open_sam(stack)
+    strip = sam.widget.strip
+    wait_until(lambda: sam.controller.prefetcher.strip.ready.all(), "all planes")
+    assert sam.widget.stack.info.value == "3 of 3 planes encoded"
+    assert not sam.widget.stack.whole.enabled
+    QTest.mouseClick(strip, LEFT, pos=QPoint(strip.width() - 3, strip.height() // 2))
+    assert sam.viewer.dims.current_step[0] == 2
+    QTest.mouseClick(strip, LEFT, pos=QPoint(2, strip.height() // 2))
+    assert sam.viewer.dims.current_step[0] == 0
+
+
+def test_pause_and_encode_the_whole_stack(open_sam: OpenSam, coins: Pixels) -> None:
+    planes = np.random.default_rng(1).integers(0, 255, (12, 40, 50), np.uint8)
+    sam = open_sam(planes, wait=False)
+    panel, prefetcher = sam.widget.stack, sam.controller.prefetcher
+    sam.wait_ready()
+    sam.push(panel.pause)
+    assert prefetcher.is_paused
+    assert panel.pause.text == "Go on"
+    sam.push(panel.whole)
+    assert prefetcher.is_whole_stack
+    assert not prefetcher.is_paused
+    assert panel.whole.text == "Stop encoding"
+    done = prefetcher.strip.ready.sum()
+    wait_until(lambda: prefetcher.strip.ready.sum() > done, "one more plane")
+    assert sam.widget.progress.visible
+    assert sam.widget.cancel.visible
+    sam.push(sam.widget.cancel)
+    assert not prefetcher.is_whole_stack
+    spin(30)
+    assert not sam.widget.cancel.visible
+
+
+def test_cancelling_everything_keeps_finished_planes(
+    open_sam: OpenSam, stack: Pixels
+) -> None:
+    sam = open_sam(stack)
+    everything = sam.controller.everything
+    sam.widget.everything.side.value = 5
+    sam.push(sam.widget.everything.stack)
+    wait_until(lambda: everything.count > 0, "the first plane")
+    assert sam.widget.cancel.visible
+    assert not sam.widget.everything.plane.enabled
+    sam.push(sam.widget.cancel)
+    wait_until(lambda: not everything.is_running, "the end")
+    assert everything.count > 0
+    assert sam.controller.status.startswith("Stopped")
+    sam.push(sam.widget.everything.drop)
+    assert everything.count == 0
+    assert everything.overlay.layer is None
