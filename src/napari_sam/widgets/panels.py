@@ -123,7 +123,7 @@ class LayersPanel(Panel):
         model_row = row(self.model, self.device)
         model_row.label = "Model"
         super().__init__(controller, [self.image, labels_row, model_row])
-        self.image.changed.connect(controller.choose_image)
+        self.image.changed.connect(self._choose_image)
         self.labels.changed.connect(self._choose_labels)
         self.new.changed.connect(self._new_labels)
         self.model.changed.connect(self._load)
@@ -153,6 +153,11 @@ class LayersPanel(Panel):
             name = self.controller.model_name
             if name is not None and name in self.model.choices:
                 self.model.value = name
+
+    def _choose_image(self, layer: Image | None) -> None:
+        self.controller.choose_image(layer)
+        # The next click is for this image, whatever layer was active.
+        self.controller.choose_tool(self.controller.tool)
 
     def _choose_labels(self, layer: Labels | None) -> None:
         try:
