@@ -173,6 +173,7 @@ class Annotator:
             usable,
             self.level,
             context.settings.cleaning,
+            self.pending.get(plane),
         )
         context.runner.submit(
             Job(
@@ -273,7 +274,7 @@ class Annotator:
             return
         here = self.prompts_here()
         base = here[0] if len(here) == 1 else PromptSet()
-        self.hover.at(row, column, base, self.positive, self.level)
+        self.hover.at(row, column, base, self.positive, self.level, self.prediction)
 
     def _on_hover(self) -> None:
         self.changed.emit()
@@ -470,7 +471,11 @@ class Annotator:
         self.level = accepted.level
         self._show_label()
         self.mirror.write(accepted.items)
-        self.request()
+        self.pending = {p.plane: p for p in accepted.predictions}
+        if self.prediction is None:
+            self.request()
+        else:
+            self._draw()
         self.status.emit(f"Object {accepted.label} taken back; its prompts are here.")
 
     def on_redone(self, commit: Commit) -> None:

@@ -44,8 +44,12 @@ class Hover:
         base: PromptSet,
         positive: bool,
         level: MaskLevel,
+        last: Prediction | None = None,
     ) -> None:
-        """Predict the prompts so far plus one at the cursor; the latest wins."""
+        """Predict the prompts so far plus one at the cursor; the latest wins.
+
+        ``last`` is the answer to the prompts so far.
+        """
         context = self._context
         if context.plane is None or context.planes is None:
             return
@@ -62,6 +66,7 @@ class Hover:
                     [prompts],
                     level,
                     context.settings.cleaning,
+                    last,
                 ),
                 priority=Priority.HOVER,
                 slot=HOVER_SLOT,

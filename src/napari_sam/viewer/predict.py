@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from napari_sam.core.masks import PostProcessing, clean
+from napari_sam.core.refine import refine
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -162,11 +163,21 @@ def predict(
     prompts: Sequence[PromptSet],
     level: MaskLevel,
     cleaning: PostProcessing,
+    last: Prediction | None = None,
 ) -> Generator[None, None, Prediction]:
-    """Answer all prompts of a plane, encoding it first if needed."""
+    """Answer all prompts of a plane, encoding it first if needed.
+
+    Each click refines the answer to those before it, which ``last`` may hold.
+    """
     encoded = yield from planes.iter_get(plane)
-    results = tuple(encoded.predict_prompts(p) for p in prompts)
-    blank = Prediction(plane, tuple(prompts), results, level, ())
+    known = {}
+    if last is not None and last.level == level:
+        known = dict(zip(last.prompts, last.results, strict=True))
+    results = []
+    for prompt_set in prompts:
+        results.append(refine(encoded, prompt_set, level, known))
+        yield
+    blank = Prediction(plane, tuple(prompts), tuple(results), level, ())
     return relevel(blank, level, cleaning)
 
 

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """What an undo brings back: the prompts and what the book said before."""
+    """What an undo brings back: prompts, preview, and what the book said before."""
 
     items: PromptItems
     label: int
     level: MaskLevel
+    predictions: tuple[Prediction, ...]
     records: tuple[ObjectRecord, ...]
     before: tuple[ObjectRecord | None, ...]
 
@@ -85,6 +86,7 @@ class ObjectWriter:
             draft.items,
             draft.label,
             draft.level,
+            draft.predictions,
             records,
             tuple(book.get(label) for label in worst),
         )
