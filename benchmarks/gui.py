@@ -9,6 +9,7 @@ OpenGL on a small machine has gaps of its own.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import tempfile
 import time
@@ -26,6 +27,11 @@ from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data
+
+from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.mirror import PromptMirror
+from napari_sam.viewer.pointer import Pointer
+from napari_sam.widgets.runner import _Courier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,29 +81,15 @@ def cells(side: int, planes: int = 1) -> np.ndarray:
     return np.stack(stack) if planes > 1 else stack[0]
 
 
-class Window:
-    """A napari window with the plugin, driven by real events."""
+class Bare:
+    """A napari window without the plugin, driven by real events."""
 
     def __init__(self, image: np.ndarray) -> None:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(1400, 900)
         self.layer = self.viewer.add_image(image)
-        pump(1.0)
-        self.opened = time.perf_counter()
-        _, self.widget = self.viewer.window.add_plugin_dock_widget(
-            "napari-sam", "Segment Anything"
-        )
-        self.controller = self.widget.controller
         self.canvas = self.viewer.window._qt_viewer.canvas
-        self.drawn_at = 0.0
-        self.canvas._scene_canvas.events.draw.connect(self._drawn, position="last")
-
-    def _drawn(self, event: Any) -> None:
-        self.drawn_at = time.perf_counter()
-
-    def ready(self) -> bool:
-        """Whether the plane on screen is encoded."""
-        return bool(self.controller.prefetcher.is_shown_ready)
+        pump(1.0)
 
     def click(self, row: float, column: float) -> None:
         """Press and release the left button over a pixel."""
@@ -114,6 +106,32 @@ class Window:
             at,
         )
 
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+        pump(0.3)
+
+
+class Window(Bare):
+    """The same with the plugin."""
+
+    def __init__(self, image: np.ndarray) -> None:
+        super().__init__(image)
+        self.opened = time.perf_counter()
+        _, self.widget = self.viewer.window.add_plugin_dock_widget(
+            "napari-sam", "Segment Anything"
+        )
+        self.controller = self.widget.controller
+        self.drawn_at = 0.0
+        self.canvas._scene_canvas.events.draw.connect(self._drawn, position="last")
+
+    def _drawn(self, event: Any) -> None:
+        self.drawn_at = time.perf_counter()
+
+    def ready(self) -> bool:
+        """Whether the plane on screen is encoded."""
+        return bool(self.controller.prefetcher.is_shown_ready)
+
     def click_to_preview(self, row: float, column: float) -> float:
         """Milliseconds from the click to the preview drawn on the canvas."""
         annotator = self.controller.annotator
@@ -125,11 +143,6 @@ class Window:
         answered = time.perf_counter()
         pump(2.0, lambda: self.drawn_at > answered)
         return (time.perf_counter() - start) * 1e3
-
-    def close(self) -> None:
-        """Close the window."""
-        self.viewer.close()
-        pump(0.3)
 
 
 def first_mask() -> None:
@@ -168,51 +181,86 @@ def latency(clicks: int) -> None:
         window.close()
 
 
+class OwnCalls:
+    """Times what the plugin itself does in the GUI thread, call by call."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        for owner, names in (
+            (_Courier, ("_run",)),
+            (Controller, ("_on_dims", "segment_plane", "_on_layer_removed")),
+            (PromptMirror, ("_on_data",)),
+            (Pointer, ("_on_move",)),
+        ):
+            for name in names:
+                setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def call(owner: Any, *arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return method(owner, *arguments)
+            finally:
+                spent = 1e3 * (time.perf_counter() - start)
+                self.longest = max(self.longest, spent)
+
+        return call
+
+
 def stalls() -> None:
     """Longest gaps of the GUI thread, beside napari's own."""
-    window = Window(cells(1024, 60))
-    window.controller.change_settings(prefetch=False)
-    pump(60.0, window.ready)
-    pump(1.0)
-    dims, controller = window.viewer.dims, window.controller
-    watchdog = Watchdog()
-    print("\ngaps of the event loop, ms               p99    longest")
+    watchdog, own = Watchdog(), OwnCalls()
+    print(
+        "\nms                                    gaps: p99  longest   our longest call"
+    )
 
     def show(name: str, act: Callable[[], None]) -> None:
+        own.longest = 0.0
         p99, longest = watchdog.measure(act)
-        print(f"  {name:36s} {p99:6.1f}  {longest:7.1f}")
+        print(f"  {name:36s} {p99:6.1f} {longest:8.1f} {own.longest:18.1f}")
 
-    def scroll() -> None:
+    def scroll(viewer: napari.Viewer) -> None:
         for step in range(12):
-            dims.set_point(0, 2 + step)
+            viewer.dims.set_point(0, 2 + step)
             pump(0.25)
 
-    show("nothing happens", lambda: pump(3.0))
-    controller.choose_image(None)
-    show("scrolling, plugin unbound", scroll)
-    controller.choose_image(window.layer)
-    pump(30.0, window.ready)
+    def click(window: Bare) -> None:
+        for i in range(12):
+            window.click(100 + 40 * i, 120 + 30 * i)
+            pump(0.4)
+
+    bare = Bare(cells(1024, 60))
+    points = bare.viewer.add_points(np.empty((0, 3)), ndim=3, size=15)
+    points.mode = "add"
+    click(bare)
+    show("napari alone: nothing happens", lambda: pump(3.0))
+    show("napari alone: scrolling", lambda: scroll(bare.viewer))
+    show("napari alone: clicking points", lambda: click(bare))
+    bare.close()
+
+    window = Window(cells(1024, 60))
+    controller, dims = window.controller, window.viewer.dims
+    controller.change_settings(prefetch=False)
+    pump(60.0, window.ready)
+    click(window)
+    controller.discard()
     pump(1.0)
+    show("scrolling, planes being encoded", lambda: scroll(window.viewer))
+    pump(30.0, window.ready)
+    show("clicking, masks being predicted", lambda: click(window))
+    controller.discard()
 
     def encode() -> None:
-        for step in range(5):
-            dims.set_point(0, 20 + step)
-            pump(20.0, window.ready)
+        dims.set_point(0, 30)
+        pump(20.0, window.ready)
 
-    show("encoding the shown plane", encode)
-
-    def predict() -> None:
-        for i in range(12):
-            window.click_to_preview(100 + 40 * i, 120 + 30 * i)
-
-    show("clicking", predict)
-
-    def prefetch() -> None:
-        controller.encode_stack()
-        pump(8.0)
-
-    show("encoding the stack, idle user", prefetch)
-    show("encoding the stack, scrolling", scroll)
+    show("encoding one plane", encode)
+    controller.encode_stack()
+    show("encoding the stack, idle user", lambda: pump(6.0))
+    show("encoding the stack, clicking", lambda: click(window))
+    controller.discard()
+    show("encoding the stack, scrolling", lambda: scroll(window.viewer))
     controller.prefetcher.request_whole_stack(False)
     pump(2.0)
     controller.change_settings(

@@ -32,7 +32,7 @@ def test_loading_the_manifest() -> None:
     code = """
 from npe2 import PluginManifest
 manifest = PluginManifest.from_distribution("napari-sam")
-assert manifest.display_name == "Segment Anything", manifest
+assert manifest.display_name == "napari-sam", manifest
 """
     assert loaded_by(code) == set()
 

@@ -86,7 +86,7 @@ def manifest_of(folder: Path) -> dict[str, object]:
 
 def check_manifest(manifest: dict[str, object]) -> None:
     assert manifest["name"] == "napari-sam"
-    assert manifest["display_name"] == "Segment Anything"
+    assert manifest["display_name"] == "napari-sam"
     contributions = manifest["contributions"]
     assert isinstance(contributions, dict)
     assert contributions["sample_data"]

@@ -264,7 +264,7 @@ class Controller:
         if context.image is not None and context.plane is None:
             self._tell_why_no_plane()
         if context.image is None:
-            self.set_status("Open an image, or File → Open Sample → Segment Anything.")
+            self.set_status("Open an image, or File → Open Sample → napari-sam.")
 
     def _on_image_edited(self) -> None:
         image = self.context.image

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 from napari.utils.transforms import Affine
 
 from napari_sam.types import MaskCrop, Plane, Region
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 PREVIEW_COLOUR = "#ffdc00"
 _CYCLE = [PREVIEW_COLOUR, "#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70"]
+
+
+def _colormap() -> CyclicLabelColormap:
+    # A direct colormap would say the same, but napari compiles code for it: a
+    # second or more, in the GUI thread, when the first one is made.
+    return CyclicLabelColormap(colors=["transparent", *_CYCLE], name="SAM masks")
 
 
 class PlaneOverlay:
@@ -103,16 +109,11 @@ class PlaneOverlay:
             self._plane = plane
             return self.layer
         self.remove()
-        colours: dict[int | None, Any] = {
-            n: _CYCLE[(n - 1) % len(_CYCLE)] for n in range(1, 256)
-        }
         layer = Labels(
             np.zeros(shape, np.uint8),
             name=self._name,
             opacity=self._opacity,
-            colormap=DirectLabelColormap(
-                color_dict={None: PREVIEW_COLOUR, 0: "transparent", **colours}
-            ),
+            colormap=_colormap(),
             metadata={ROLE: self._role},
             **transform_of(image),
         )

@@ -243,6 +243,9 @@ def _section(title: str, panel: Panel, *, expanded: bool) -> QCollapsible:
     section = QCollapsible(title)
     section.addWidget(panel.container.native)
     section.setDuration(0)
+    # The panel is as wide as the others; sliders need the room.
+    for layout in (section.layout(), section.content().layout()):
+        layout.setContentsMargins(0, 2, 0, 2)
     if expanded:
         section.expand(animate=False)
     else:
