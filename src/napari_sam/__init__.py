@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         PromptError,
         SamError,
         SettingsError,
-        StoreError,
     )
     from napari_sam.io import ImageFile, read_image, write_labels
     from napari_sam.models import ModelSpec, list_models, load_model
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
         PointPrompt,
         Progress,
         PromptSet,
-        Provenance,
         Region,
     )
     from napari_sam.viewer.session import annotate
@@ -70,11 +68,9 @@ __all__ = [
     "PromptSet",
     "Proposal",
     "Proposals",
-    "Provenance",
     "Region",
     "SamError",
     "SettingsError",
-    "StoreError",
     "__version__",
     "annotate",
     "iter_everything",
@@ -106,7 +102,6 @@ _HOMES = {
         "PromptError",
         "SamError",
         "SettingsError",
-        "StoreError",
     ),
     "napari_sam.io": ("ImageFile", "read_image", "write_labels"),
     "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
@@ -118,7 +113,6 @@ _HOMES = {
         "PointPrompt",
         "Progress",
         "PromptSet",
-        "Provenance",
         "Region",
     ),
     "napari_sam.viewer.session": ("annotate",),

@@ -33,10 +33,6 @@ class DeviceMemoryError(ModelError):
     """The device has no memory left for this model or image."""
 
 
-class StoreError(SamError):
-    """The embedding store cannot be used at all (not raised for a full disk)."""
-
-
 class FileFormatError(SamError):
     """A file cannot be read or written."""
 

@@ -10,9 +10,8 @@ pixel at ``(0, 0)``, so an image of height ``H`` spans ``-0.5 .. H - 0.5``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -368,15 +367,3 @@ class MaskLevel(StrEnum):
         """Return the level that the cycle key shows next."""
         order = list(MaskLevel)
         return order[(order.index(self) + 1) % len(order)]
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """How an object came to be: kept beside the labels and saved with them."""
-
-    label: int
-    source: str
-    model: str
-    score: float
-    prompts: tuple[tuple[Plane, PromptSet], ...] = field(default=())
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)

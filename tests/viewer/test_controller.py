@@ -1005,6 +1005,61 @@ def test_only_the_last_of_quick_clicks_is_shown(open_desk, coins, pumped):
     assert not pumped.is_busy("predict")
 
 
+def test_accept_waits_for_an_answer_that_is_on_its_way(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    desk.controller.accept()
+    assert desk.controller.labels.layer is None
+    pumped.pump(lambda: desk.controller.labels.layer is not None)
+    assert desk.controller.labels.layer.data[COINS[0]] == 1
+    assert desk.annotator.is_empty
+
+
+def test_a_click_right_after_accept_begins_the_next_object(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    desk.controller.accept()
+    desk.click(*COINS[1])
+    desk.click(*COINS[4], "Control")
+    pumped.pump(lambda: bool(desk.masks) and desk.controller.labels.layer is not None)
+    labels = desk.controller.labels.layer.data
+    assert labels[COINS[0]] == 1
+    assert labels[COINS[1]] == 0
+    assert desk.annotator.label == 2
+    assert [p.positive for p in desk.annotator.items.points] == [True, False]
+    assert desk.masks[0][COINS[1]]
+
+
+def test_discard_also_drops_an_accept_that_waits(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    desk.controller.accept()
+    desk.controller.discard()
+    pumped.drain()
+    desk.click(*COINS[1])
+    pumped.pump(lambda: bool(desk.masks))
+    assert desk.controller.labels.layer is None
+
+
+def test_another_size_does_not_replace_an_answer_on_its_way(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    pumped.pump(lambda: bool(desk.masks))
+    desk.click(*COINS[1])
+    desk.controller.set_level(MaskLevel.WHOLE)
+    pumped.pump(
+        lambda: (
+            desk.annotator.prediction is not None
+            and len(desk.annotator.prediction.prompts[0].points) == 2
+        )
+    )
+    assert desk.annotator.prediction.level == MaskLevel.WHOLE
+
+
 def test_everything_lets_a_click_through_and_survives_an_image_switch(
     open_desk, coins, coin_stack, pumped
 ):

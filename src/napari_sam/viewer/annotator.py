@@ -7,7 +7,7 @@ layers), its predictions on every plane they are on, and its label number.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -19,7 +19,7 @@ from napari_sam.viewer.hover import Hover
 from napari_sam.viewer.mirror import PromptMirror
 from napari_sam.viewer.overlay import PlaneOverlay
 from napari_sam.viewer.predict import Prediction, predict, relevel
-from napari_sam.viewer.prompts import PromptItems, plane_prompts
+from napari_sam.viewer.prompts import PromptItems, added_since, plane_prompts
 from napari_sam.viewer.worker import Job, Priority
 from napari_sam.viewer.writer import Accepted, Draft, ObjectWriter
 
@@ -74,6 +74,9 @@ class Annotator:
         self._live_held = False
         # Whether the label has been taken for an object that is not written yet.
         self._is_new = True
+        self._is_awaiting = False
+        # The prompts that N was pressed for before their answer was there.
+        self._to_accept: PromptItems | None = None
 
     # -- state for panels ---------------------------------------------------
 
@@ -122,6 +125,17 @@ class Annotator:
         self.mirror.layer_removed(layer)
 
     def _on_prompts(self) -> None:
+        if self._to_accept is not None and self._is_awaiting:
+            added = added_since(self.items, self._to_accept)
+            if added is not None:
+                # The user is ahead of us: these belong to the next object.
+                ahead = self._stash or PromptItems()
+                self._stash = PromptItems(
+                    ahead.points + added.points, ahead.shapes + added.shapes
+                )
+                self.mirror.write(self._to_accept)
+                return
+            self._to_accept = None
         self._live_held = False
         self._drop_orphans()
         self.request()
@@ -154,10 +168,11 @@ class Annotator:
         prompts = self.prompts_here()
         plane = context.plane
         if plane is None or context.planes is None:
+            self._stop_waiting()
             self._draw()
             return
         if not prompts or all(p.is_empty for p in prompts):
-            context.runner.cancel(PREDICT_SLOT)
+            self._stop_waiting()
             self.pending.pop(plane, None)
             self._draw()
             if prompts:
@@ -175,18 +190,40 @@ class Annotator:
             context.settings.cleaning,
             self.pending.get(plane),
         )
-        context.runner.submit(
+        self._submit(work, self._on_prediction)
+
+    def _submit(
+        self, work: Callable[[], Any], on_result: Callable[[Any], None]
+    ) -> None:
+        def done(result: Any) -> None:
+            self._is_awaiting = False
+            on_result(result)
+            if self._to_accept is not None:
+                self._to_accept = None
+                self.accept()
+
+        self._is_awaiting = True
+        self._context.runner.submit(
             Job(
                 work,
                 priority=Priority.PREDICT,
                 slot=PREDICT_SLOT,
-                on_result=self._on_prediction,
+                on_result=done,
                 on_error=self._on_error,
             )
         )
 
+    def _stop_waiting(self) -> None:
+        """Drop the answer on its way, and the accept that waits for it."""
+        self._context.runner.cancel(PREDICT_SLOT)
+        self._is_awaiting, self._to_accept = False, None
+
     def recompute(self) -> None:
         """Redo the previews for another level or other cleaning, without decoding."""
+        if self._is_awaiting:
+            # It would take the place of the answer on its way.
+            self.request()
+            return
         if not self.pending:
             return
         pending = tuple(self.pending.values())
@@ -199,15 +236,7 @@ class Annotator:
             for prediction in predictions:
                 self._on_prediction(prediction)
 
-        self._context.runner.submit(
-            Job(
-                work,
-                priority=Priority.PREDICT,
-                slot=PREDICT_SLOT,
-                on_result=done,
-                on_error=self._on_error,
-            )
-        )
+        self._submit(work, done)
 
     def _on_prediction(self, prediction: Prediction) -> None:
         # The transposed view of a plane has the same pixels: one answer for both.
@@ -226,6 +255,7 @@ class Annotator:
         )
 
     def _on_error(self, error: Exception) -> None:
+        self._is_awaiting, self._to_accept = False, None
         text = self._context.report(error)
         self.status.emit(text)
         plane = self._context.plane
@@ -270,7 +300,7 @@ class Annotator:
 
     def hover_at(self, row: float, column: float) -> None:
         """Preview the mask that a click at this place of the plane would give."""
-        if self._context.runner.is_busy(PREDICT_SLOT):
+        if self._is_awaiting:
             return
         here = self.prompts_here()
         base = here[0] if len(here) == 1 else PromptSet()
@@ -319,9 +349,14 @@ class Annotator:
         Returns
         -------
         bool
-            Whether an object was written (or had been, in live mode).
+            Whether an object was written (or had been, in live mode).  False if
+            its answer is still on its way; it is written as soon as that is there.
         """
         context = self._context
+        if self._is_awaiting:
+            self._to_accept = self.items
+            self.status.emit("Writing the object as soon as its mask is there …")
+            return False
         if context.settings.live and self._writer.live is not None:
             self.status.emit(f"Object {self.label} done.  Click the next one.")
             self.start_next()
@@ -355,14 +390,14 @@ class Annotator:
 
     def discard(self) -> None:
         """Drop the current object's prompts and preview."""
-        self._context.runner.cancel(PREDICT_SLOT)
+        self._stop_waiting()
         self._writer.retract_live()
         self.start_next()
         self.status.emit("Discarded.  Click the next object.")
 
     def discard_silently(self) -> None:
         """Drop the current object because its image goes away."""
-        self._context.runner.cancel(PREDICT_SLOT)
+        self._stop_waiting()
         self._writer.live = None
         self._stash = None
         self.start_next()

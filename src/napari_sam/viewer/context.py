@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error, show_info, show_warning
+from napari.utils.notifications import show_error, show_warning
 
 from napari_sam.errors import SamError
 from napari_sam.viewer.settings import AnnotationSettings
@@ -82,7 +82,3 @@ class Context:
     def log_error(self, error: Exception) -> None:
         """Note an error of work the user did not ask for and will not miss."""
         logger.warning("background work failed", exc_info=error)
-
-    def inform(self, text: str) -> None:
-        """Show a short note that needs no answer."""
-        show_info(text)

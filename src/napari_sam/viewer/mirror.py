@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
@@ -14,7 +13,7 @@ from napari_sam.viewer.layers import (
     colour_shapes,
     sync_recoloured,
 )
-from napari_sam.viewer.prompts import PromptItems
+from napari_sam.viewer.prompts import PromptItems, same_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,27 +133,3 @@ class PromptMirror:
                 newest = len(self._order) - 1 - self._order[::-1].index(name)
                 del self._order[newest]
         self.items = items
-
-
-def same_items(a: PromptItems, b: PromptItems) -> bool:
-    """Whether two readings of the layers say the same.
-
-    Selecting a prompt or changing a colour also fires events; predicting again
-    for those would make the preview flicker.
-    """
-    return (
-        len(a.points) == len(b.points)
-        and len(a.shapes) == len(b.shapes)
-        and all(
-            p.position == q.position and p.positive == q.positive and p.axes == q.axes
-            for p, q in zip(a.points, b.points, strict=True)
-        )
-        and all(
-            s.kind == t.kind
-            and s.positive == t.positive
-            and s.axes == t.axes
-            # napari keeps vertices as float32
-            and np.array_equal(np.float32(s.vertices), np.float32(t.vertices))
-            for s, t in zip(a.shapes, b.shapes, strict=True)
-        )
-    )

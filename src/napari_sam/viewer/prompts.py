@@ -301,3 +301,35 @@ def rasterise(
     )
     mask[rows, columns] = True
     return MaskCrop(mask, region).tight()
+
+
+def same_items(a: PromptItems, b: PromptItems) -> bool:
+    """Whether two readings of the layers say the same.
+
+    Selecting a prompt or changing a colour also fires events; predicting again
+    for those would make the preview flicker.
+    """
+    return (
+        len(a.points) == len(b.points)
+        and len(a.shapes) == len(b.shapes)
+        and all(
+            p.position == q.position and p.positive == q.positive and p.axes == q.axes
+            for p, q in zip(a.points, b.points, strict=True)
+        )
+        and all(
+            s.kind == t.kind
+            and s.positive == t.positive
+            and s.axes == t.axes
+            # napari keeps vertices as float32
+            and np.array_equal(np.float32(s.vertices), np.float32(t.vertices))
+            for s, t in zip(a.shapes, b.shapes, strict=True)
+        )
+    )
+
+
+def added_since(items: PromptItems, before: PromptItems) -> PromptItems | None:
+    """Return the prompts that came after ``before``; None if others changed."""
+    n_points, n_shapes = len(before.points), len(before.shapes)
+    start = PromptItems(items.points[:n_points], items.shapes[:n_shapes])
+    added = PromptItems(items.points[n_points:], items.shapes[n_shapes:])
+    return added if same_items(start, before) and not added.is_empty else None
