@@ -1044,6 +1044,41 @@ def test_discard_also_drops_an_accept_that_waits(open_desk, coins, pumped):
     assert desk.controller.labels.layer is None
 
 
+def test_undo_beats_an_answer_that_is_on_its_way(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    pumped.pump(lambda: bool(desk.masks))
+    desk.controller.accept()
+    desk.click(*COINS[1])
+    # Answered, but not yet delivered to the GUI thread.
+    pumped.wait(["predict"])
+    desk.controller.labels.layer.undo()
+    pumped.drain()
+    assert desk.annotator.label == 1
+    assert len(desk.masks) == 1
+    assert desk.masks[0][COINS[0]]
+    assert not desk.masks[0][COINS[1]]
+
+
+def test_picking_an_object_drops_an_accept_that_waits(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    pumped.pump(ready(desk))
+    desk.click(*COINS[0])
+    pumped.pump(lambda: bool(desk.masks))
+    desk.controller.accept()
+    desk.click(*COINS[1])
+    desk.controller.accept()
+    desk.annotator.select_object(1)
+    pumped.pump(lambda: bool(desk.masks))
+    pumped.drain()
+    labels = desk.controller.labels.layer.data
+    assert labels[COINS[0]] == 1
+    assert labels[COINS[1]] == 0
+    assert desk.annotator.label == 1
+    assert desk.masks[0][COINS[0]]
+
+
 def test_another_size_does_not_replace_an_answer_on_its_way(open_desk, coins, pumped):
     desk = open_desk(coins, runner=pumped)
     pumped.pump(ready(desk))

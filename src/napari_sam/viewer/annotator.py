@@ -390,23 +390,25 @@ class Annotator:
 
     def discard(self) -> None:
         """Drop the current object's prompts and preview."""
-        self._stop_waiting()
         self._writer.retract_live()
         self.start_next()
         self.status.emit("Discarded.  Click the next object.")
 
     def discard_silently(self) -> None:
         """Drop the current object because its image goes away."""
-        self._stop_waiting()
-        self._writer.live = None
         self._stash = None
         self.start_next()
 
-    def start_next(self) -> None:
-        """Begin a new object with the next free label."""
+    def _leave_object(self) -> None:
+        """Let go of the current object: its answers, also the one on its way."""
+        self._stop_waiting()
         self._writer.live = None
         self.pending.clear()
         self._seeds.clear()
+
+    def start_next(self) -> None:
+        """Begin a new object with the next free label."""
+        self._leave_object()
         stash, self._stash = self._stash, None
         self.mirror.write(stash or PromptItems())
         self.level = MaskLevel.AUTO
@@ -422,9 +424,7 @@ class Annotator:
             return
         if not self.is_empty and self._stash is None and self._writer.live is None:
             self._stash = self.items
-        self._writer.live = None
-        self.pending.clear()
-        self._seeds.clear()
+        self._leave_object()
         self.label, self._is_new = label, False
         self._show_label()
         record = context.book.get(label) if context.book is not None else None
@@ -497,11 +497,10 @@ class Annotator:
             return
         self._writer.restore_book(accepted)
         self._live_held = True
-        if commit is self._writer.live:
-            self._writer.live = None
-        elif not self.is_empty and self._stash is None:
+        is_current = commit is self._writer.live
+        if not is_current and not self.is_empty and self._stash is None:
             self._stash = self.items
-        self.pending.clear()
+        self._leave_object()
         self.label, self._is_new = accepted.label, False
         self.level = accepted.level
         self._show_label()
