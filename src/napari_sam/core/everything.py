@@ -20,6 +20,7 @@ from napari_sam.core.decoding import decode_candidates
 from napari_sam.core.grid import is_whole, plan_searches
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates, Thresholds
+from napari_sam.core.steps import finish
 from napari_sam.errors import SettingsError
 from napari_sam.types import Plane, Progress, ProgressCallback, Region
 
@@ -327,11 +328,4 @@ def run(
     progress : callable, optional
         Called with each `Progress`.  An exception it raises ends the run.
     """
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        if progress is not None:
-            progress(step)
+    return finish(steps, progress)

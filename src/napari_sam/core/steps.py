@@ -5,16 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 T = TypeVar("T")
 
 
-def finish(steps: Generator[Any, None, T]) -> T:
-    """Run a generator to its end and return its value."""
+def finish(
+    steps: Generator[Any, None, T], on_step: Callable[[Any], None] | None = None
+) -> T:
+    """Run a generator to its end and return its value.
+
+    Parameters
+    ----------
+    steps : generator
+        Any; its yielded values are progress.
+    on_step : callable, optional
+        Called with each yielded value.  An exception it raises ends the run.
+    """
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as end:
             value: T = end.value
             return value
+        if on_step is not None:
+            on_step(step)
