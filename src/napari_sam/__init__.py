@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.errors import (
         Cancelled,
+        DataError,
         DeviceMemoryError,
         FileFormatError,
         ImageError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cancelled",
+    "DataError",
     "DeviceMemoryError",
     "Embedding",
     "EmbeddingStore",
@@ -94,6 +96,7 @@ _HOMES = {
     "napari_sam.core.store": ("EmbeddingStore",),
     "napari_sam.errors": (
         "Cancelled",
+        "DataError",
         "DeviceMemoryError",
         "FileFormatError",
         "ImageError",

@@ -25,6 +25,10 @@ class LabelsError(SamError):
     """The labels cannot take the result: wrong shape, type or not writable."""
 
 
+class DataError(SamError):
+    """Images or their ground truth cannot be used to train or to evaluate."""
+
+
 class ModelError(SamError):
     """The model cannot be found, loaded or run."""
 

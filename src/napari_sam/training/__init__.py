@@ -3,4 +3,44 @@
 The recipe is that of Kirillov et al., "Segment Anything", ICCV 2023, and
 Archit et al., "Segment Anything for Microscopy", Nature Methods 2025:
 simulated users click, see the answer, and click again where it is wrong.
+
+Names are imported on first use; importing this module loads no torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_sam.training.data import SampleSet, read_samples, samples_from_arrays
+    from napari_sam.training.samples import Sample
+    from napari_sam.training.sources import Problem, Source
+
+__all__ = [
+    "Problem",
+    "Sample",
+    "SampleSet",
+    "Source",
+    "read_samples",
+    "samples_from_arrays",
+]
+
+_HOMES = {
+    "data": ("SampleSet", "read_samples", "samples_from_arrays"),
+    "samples": ("Sample",),
+    "sources": ("Problem", "Source"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

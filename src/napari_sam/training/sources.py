@@ -1,0 +1,268 @@
+"""Find which image belongs to which ground truth."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam.core.evaluation import split_of
+from napari_sam.errors import DataError
+from napari_sam.training.coco import CocoImage, read_annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Literal
+
+LABEL_SUFFIXES = ("cp_masks", "masks", "mask", "labels", "label", "seg", "gt")
+"""What may follow the image's name in that of its label image, after ``_`` or ``-``."""
+
+_LABEL_FOLDERS = ("masks", "labels")
+_NOT_IMAGES = (".txt", ".csv", ".md", ".json", ".xml", ".yaml", ".yml", ".db", ".ini")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where images with ground truth are.
+
+    Parameters
+    ----------
+    path : Path
+        With ``labels``, the folder of the images.  Without, one of:
+
+        * a folder with the folders ``images`` and ``masks`` (or ``labels``);
+        * a COCO or SA-1B JSON file, with the images beside it or in ``images``;
+        * a folder with such files, for example SA-1B's ``sa_1.jpg``, ``sa_1.json``.
+    labels : Path, optional
+        A folder of label images, paired by name with the images, or a COCO file.
+    name : str
+        For tables; that of the folder or file by default.
+    is_whole : bool
+        Never divided into a training and a validation part: all of it is in
+        whichever split is asked for.
+    """
+
+    path: Path
+    labels: Path | None = None
+    name: str = ""
+    is_whole: bool = False
+
+
+SourceLike = str | os.PathLike[str] | Source
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that cannot be used, and why.
+
+    Parameters
+    ----------
+    name : str
+        The file's name, ``stem/3`` for the fourth plane of a stack.
+    reason : str
+        A clause without a final stop.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image file and its ground truth.
+
+    Parameters
+    ----------
+    source : str
+        Name of the source.
+    name : str
+        The image's file name without suffix.
+    image : Path
+        The image; may be a stack.
+    truth : Path or CocoImage
+        A label image, or outlines to be filled.
+    """
+
+    source: str
+    name: str
+    image: Path
+    truth: Path | CocoImage
+
+
+def as_sources(sources: SourceLike | Iterable[SourceLike]) -> list[Source]:
+    """Return sources with names of their own.
+
+    Raises
+    ------
+    DataError
+        If one is not there.
+    """
+    if isinstance(sources, str | os.PathLike | Source):
+        sources = [sources]
+    found = [s if isinstance(s, Source) else Source(Path(s)) for s in sources]
+    named: list[Source] = []
+    for source in found:
+        for path in (source.path, source.labels):
+            if path is not None and not path.exists():
+                raise DataError(f"There is no file or folder {path}; check the path.")
+        # "." and ".." have no name before they are resolved.
+        name = source.name or source.path.resolve().stem
+        if name in {s.name for s in named}:
+            name = str(source.path)
+        named.append(Source(source.path, source.labels, name, source.is_whole))
+    return named
+
+
+def find_pairs(
+    source: Source, split: Literal["train", "val"] | None = None
+) -> tuple[list[Pair], list[Problem]]:
+    """Return the images of a source with their ground truth, and what has none.
+
+    Parameters
+    ----------
+    source : Source
+        From :func:`as_sources`.
+    split : {"train", "val"}, optional
+        Only images whose name belongs to that part
+        (:func:`napari_sam.core.evaluation.split_of`); all by default, and of a
+        source that is whole.
+
+    Returns
+    -------
+    pairs : list of Pair
+        In the order of their names.
+    problems : list of Problem
+        Images without labels, labels without image, names that are not unique,
+        unreadable annotation files.
+
+    Raises
+    ------
+    DataError
+        If the source is not of any kind that can be read.
+    """
+    images, labels = _places(source)
+    if isinstance(labels, list):
+        pairs, problems = _from_annotations(source, images, labels)
+    else:
+        pairs, problems = _from_folders(source, images, labels)
+    if split is not None and not source.is_whole:
+        pairs = [p for p in pairs if split_of(p.name) == split]
+        problems = [p for p in problems if split_of(p.name) == split]
+    return pairs, problems
+
+
+def _places(source: Source) -> tuple[Path, Path | list[Path]]:
+    """Return the images' folder, and the labels' folder or annotation files."""
+    path, labels = source.path, source.labels
+    if labels is not None:
+        if not path.is_dir():
+            raise DataError(f"{path} is a file; give the folder of the images.")
+        if labels.is_dir():
+            return path, labels
+        if labels.suffix.lower() == ".json":
+            return path, [labels]
+        raise DataError(
+            f"{labels} is neither a folder of label images nor a JSON file with"
+            " annotations; give one of these."
+        )
+    if not path.is_dir():
+        if path.suffix.lower() == ".json":
+            return path.parent, [path]
+        raise DataError(
+            f"{path} is a file; give a folder with the folders images and masks, or"
+            " an annotation file in COCO's JSON format."
+        )
+    for name in _LABEL_FOLDERS:
+        if (path / "images").is_dir() and (path / name).is_dir():
+            return path / "images", path / name
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() == ".json")
+    if files:
+        return path, files
+    raise DataError(
+        f"{path} has no folders images and masks and no annotation file (.json);"
+        " arrange it so, or give the two folders."
+    )
+
+
+def _from_folders(
+    source: Source, images: Path, labels: Path
+) -> tuple[list[Pair], list[Problem]]:
+    problems: list[Problem] = []
+    found = _by_name(images, problems)
+    stripped: dict[str, Path] = {}
+    for name, file in _by_name(labels, problems).items():
+        key = name if name in found else _without_suffix(name)
+        if key in stripped:
+            reason = f"has two label images, {stripped[key].name} and {file.name}"
+            problems.append(Problem(key, f"{reason}; the first is used"))
+        else:
+            stripped[key] = file
+    pairs = [
+        Pair(source.name, name, file, stripped[name])
+        for name, file in found.items()
+        if name in stripped
+    ]
+    problems += [
+        Problem(n, f"no label image of this name in {labels.name}")
+        for n in found.keys() - stripped.keys()
+    ]
+    problems += [
+        Problem(n, f"no image of this name in {images.name}")
+        for n in stripped.keys() - found.keys()
+    ]
+    return pairs, sorted(problems, key=lambda p: p.name)
+
+
+def _by_name(folder: Path, problems: list[Problem]) -> dict[str, Path]:
+    """Return the files of a folder by their names without suffix."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith(".") or file.suffix.lower() in _NOT_IMAGES:
+            continue
+        name = file.stem.removesuffix(".ome")
+        if file.is_dir():
+            problems.append(Problem(file.name, f"is a folder inside {folder.name}"))
+        elif name in files:
+            reason = f"two files in {folder.name}, {files[name].name} and {file.name}"
+            problems.append(Problem(name, f"{reason}; the first is used"))
+        else:
+            files[name] = file
+    return files
+
+
+def _without_suffix(name: str) -> str:
+    for suffix in LABEL_SUFFIXES:
+        for sign in "_-":
+            if name.lower().endswith(sign + suffix):
+                return name[: -len(suffix) - 1]
+    return name
+
+
+def _from_annotations(
+    source: Source, folder: Path, files: Sequence[Path]
+) -> tuple[list[Pair], list[Problem]]:
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            annotated = read_annotations(file)
+        except DataError as error:
+            problems.append(Problem(file.stem, str(error)))
+            continue
+        for file_name, truth in annotated:
+            # File names from other systems, and paths from other computers.
+            name = file_name.replace("\\", "/")
+            relative = Path(name).name if Path(name).is_absolute() else name
+            places = [folder / relative, folder / "images" / relative]
+            places += [p.parent / Path(relative).name for p in places]
+            image = next((p for p in places if p.is_file()), None)
+            if image is None:
+                problems.append(Problem(Path(name).stem, f"no image {name}"))
+            else:
+                pairs.append(Pair(source.name, image.stem, image, truth))
+    pairs.sort(key=lambda p: p.name)
+    return pairs, problems
