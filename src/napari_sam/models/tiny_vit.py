@@ -76,6 +76,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, H, W) to (B, out, H / stride, W / stride)."""
+        if torch.is_grad_enabled():
+            # What backward needs is kept anyway, so strips would save nothing.
+            return cast(Tensor, self.conv3(gelu_(self.conv2(gelu_(self.conv1(x))))))
         return torch.cat(list(self._strips(x)), dim=2)
 
     def _strips(self, x: Tensor) -> Iterator[Tensor]:
@@ -170,7 +173,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, H, W, dim) to the same."""
-        parts = self.norm(x).split(MLP_ROWS, dim=1)
+        rows = x.shape[1] if torch.is_grad_enabled() else MLP_ROWS
+        parts = self.norm(x).split(rows, dim=1)
         return torch.cat([self.fc2(gelu_(self.fc1(part))) for part in parts], dim=1)
 
 

@@ -1,0 +1,222 @@
+"""One training step: encode, then several rounds of prompts and corrections."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.training import clicks
+from napari_sam.training.losses import maps_loss, round_loss
+from napari_sam.training.recipe import ROUNDS
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.training.batches import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a step measured on its own crops.
+
+    Parameters
+    ----------
+    loss : float
+        Mean over the rounds.
+    first, last : float
+        Mean IoU of the shown mask after the first prompt and after the last
+        correction.
+    maps : float
+        Loss of the head that finds objects; 0 without one.
+    """
+
+    loss: float
+    first: float
+    last: float
+    maps: float
+
+
+def backward(
+    network: SamNetwork,
+    batch: Batch,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    train_encoder: bool,
+    share: float = 1.0,
+) -> Figures:
+    """Add the gradients of one batch.
+
+    Each round is differentiated as soon as it is done, up to the embedding; the
+    encoder follows once, with the sum.  That keeps one round in memory.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        In training mode as far as it is to be trained.
+    batch : Batch
+        Crops and first prompts.
+    device : torch.device
+        Where the network is.
+    precision : torch.dtype
+        Of the arithmetic: bfloat16 or float32; weights stay float32.
+    train_encoder : bool
+        Whether any part of the encoder wants a gradient.
+    share : float
+        Factor of the loss, one over the number of batches of a step.
+    """
+    images = batch.images.to(device, memory_format=torch.channels_last)
+    with (
+        nullcontext() if train_encoder else torch.no_grad(),
+        _autocast(device, precision),
+    ):
+        embedding = network.image_encoder(images).float()
+    figures, gradient = backward_from(
+        network, embedding, batch, device=device, precision=precision, share=share
+    )
+    if train_encoder:
+        torch.autograd.backward(embedding, gradient)
+    return figures
+
+
+def backward_from(
+    network: SamNetwork,
+    embedding: Tensor,
+    batch: Batch,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    share: float = 1.0,
+) -> tuple[Figures, Tensor]:
+    """Add the gradients of all that follows the encoder.
+
+    Returns
+    -------
+    figures : Figures
+        What was measured.
+    gradient : float32 tensor (B, 256, g, g)
+        Of the loss by the embedding.
+    """
+    leaf = embedding.detach().requires_grad_()
+    maps_value = 0.0
+    if network.prompt_head is not None:
+        with _autocast(device, precision):
+            maps = network.prompt_head(leaf)
+        loss = maps_loss(maps.float(), batch.maps.to(device))
+        maps_value = float(loss.detach())
+        torch.autograd.backward(share * loss)
+    rng = np.random.default_rng(batch.seed)
+    rounds = 1 + int(rng.choice(len(ROUNDS), p=ROUNDS))
+    targets = _Targets(batch.masks.to(device))
+    xy, kinds = batch.xy.to(device), batch.kinds.to(device)
+    fed: Tensor | None = None
+    losses, shown = [], []
+    for number in range(rounds):
+        single = (kinds == TokenLabel.POSITIVE).sum(1) == 1
+        single &= (kinds >= 0).sum(1) == 1
+        with _autocast(device, precision):
+            logits, predicted = decode(network, leaf, batch.offset, xy, kinds, fed)
+        logits, predicted = logits.float(), predicted.float()
+        result = round_loss(logits, predicted, targets.soft, targets.fine, single)
+        torch.autograd.backward(share / rounds * result.total)
+        losses.append(float(result.total.detach()))
+        shown.append(float(result.shown.mean()))
+        if number + 1 == rounds:
+            break
+        fed = _shown_logits(logits.detach(), predicted.detach(), single)
+        xy, kinds = _corrected(rng, xy, kinds, fed, targets)
+    gradient = leaf.grad
+    if gradient is None:  # nothing of the loss depended on the image
+        gradient = torch.zeros_like(leaf)
+    figures = Figures(float(np.mean(losses)), shown[0], shown[-1], maps_value)
+    return figures, gradient
+
+
+def decode(
+    network: SamNetwork,
+    embedding: Tensor,
+    offset: tuple[int, int],
+    xy: Tensor,
+    kinds: Tensor,
+    fed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Decode prompts on crops that lie somewhere in the model's frame.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        The model.
+    embedding : float tensor (B, 256, g, g)
+        Of the crops; g may be smaller than that of the whole frame.
+    offset : tuple of int
+        Column and row of the crops in the frame, multiples of 16.
+    xy, kinds : tensors (B · P, T, 2) and (B · P, T)
+        Prompts in pixels of the crop, P for each crop in order.
+    fed : float tensor (B · P, 1, 4 g, 4 g), optional
+        Logits of the answer that is being corrected.
+
+    Returns
+    -------
+    logits : float tensor (B · P, 4, 4 g, 4 g)
+    iou : float tensor (B · P, 4)
+    """
+    prompts = network.prompt_encoder
+    cols, rows = (slice(n // 16, n // 16 + embedding.shape[-1]) for n in offset)
+    positions = prompts.image_positions()[:, :, rows, cols]
+    moved = xy + torch.tensor(offset, dtype=xy.dtype, device=xy.device)
+    tokens = prompts.tokens(moved, kinds)
+    per_crop = len(xy) // len(embedding)
+    cells = embedding.repeat_interleave(per_crop, dim=0)
+    logits, iou = network.mask_decoder(cells, positions, tokens, prompts.dense(fed))
+    return logits, iou
+
+
+class _Targets:
+    """The true masks at the resolutions at which they are compared."""
+
+    def __init__(self, masks: Tensor) -> None:
+        full = masks[:, None].float()
+        self.soft = F.avg_pool2d(full, clicks.CELL)[:, 0]
+        self.fine = F.avg_pool2d(full, clicks.CELL // 2)[:, 0] >= 0.5
+        self.coarse = (self.soft >= 0.5).cpu().numpy()
+
+
+def _shown_logits(logits: Tensor, predicted: Tensor, single: Tensor) -> Tensor:
+    """Return the logits of the mask that a user would see, (N, 1, h, w)."""
+    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), 0)
+    return logits[torch.arange(len(logits), device=logits.device), picked][:, None]
+
+
+def _corrected(
+    rng: np.random.Generator,
+    xy: Tensor,
+    kinds: Tensor,
+    shown: Tensor,
+    targets: _Targets,
+) -> tuple[Tensor, Tensor]:
+    """Add one click to every object's prompts."""
+    masks = (shown[:, 0] > 0).cpu().numpy()
+    added = [
+        clicks.correction(rng, mask, truth)
+        for mask, truth in zip(masks, targets.coarse, strict=True)
+    ]
+    places = torch.tensor([[a[:2]] for a in added], dtype=xy.dtype, device=xy.device)
+    labels = torch.tensor([[int(a[2])] for a in added], device=kinds.device)
+    # The newest first, so that the padding or the box stays last.
+    return torch.cat([places, xy], dim=1), torch.cat([labels, kinds], dim=1)
+
+
+def _autocast(
+    device: torch.device, precision: torch.dtype
+) -> AbstractContextManager[object]:
+    return torch.autocast(
+        device.type, precision, enabled=precision is not torch.float32
+    )

@@ -1,0 +1,140 @@
+"""What training makes small.
+
+Focal and dice loss on masks, squared error of the predicted IoU, as in
+Kirillov et al., "Segment Anything", ICCV 2023 (after Lin et al., "Focal Loss
+for Dense Object Detection", 2017, and Milletari et al., "V-Net", 2016).  Targets
+are soft: the share of each logit's cell that the object covers, so that the
+outline is learnt finer than the cells are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_SINGLE = 0
+_OTHERS = 0.1
+"""Weight of the outputs that are not the best of the three; without it, an
+output that never wins never learns."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundLoss:
+    """Loss of one round of prompts.
+
+    Parameters
+    ----------
+    total : scalar tensor
+        What to differentiate.
+    shown : float tensor (N,)
+        True IoU of the mask that the user would see.
+    """
+
+    total: Tensor
+    shown: Tensor
+
+
+def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Return focal plus dice loss of every mask.
+
+    The focal loss is summed over the plane and divided by the area of object
+    and answer together, so that small objects count as much as large ones and
+    an answer that floods the plane does not outweigh all the others.
+
+    Parameters
+    ----------
+    logits : float tensor (N, M, h, w)
+        Mask logits.
+    target : float tensor (N, h, w)
+        Coverage, 0 … 1.
+
+    Returns
+    -------
+    float tensor (N, M)
+    """
+    wanted = target[:, None].expand_as(logits)
+    p = logits.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    area = wanted.sum((2, 3)) + p.detach().sum((2, 3))
+    focal = ((p - wanted) ** 2 * cross).sum((2, 3)) / (area + 16)
+    both = (p * wanted).sum((2, 3))
+    squares = (p * p).sum((2, 3)) + (wanted * wanted).sum((2, 3))
+    dice = 1 - (2 * both + 1) / (squares + 1)
+    return 4 * focal + dice
+
+
+@torch.no_grad()
+def true_iou(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the IoU of masks that are twice as fine as the logits.
+
+    Parameters
+    ----------
+    logits : float tensor (N, M, h, w)
+        Mask logits.
+    masks : bool tensor (N, 2 h, 2 w)
+        The truth.
+
+    Returns
+    -------
+    float tensor (N, M)
+    """
+    fine = F.interpolate(logits, scale_factor=2, mode="bilinear") > 0
+    truth = masks[:, None]
+    both = (fine & truth).sum((2, 3))
+    either = (fine | truth).sum((2, 3))
+    return both / either.clamp(min=1)
+
+
+def round_loss(
+    logits: Tensor, predicted: Tensor, target: Tensor, masks: Tensor, single: Tensor
+) -> RoundLoss:
+    """Return the loss of the decoder's four outputs for one round.
+
+    Output 0 answers boxes and several clicks; the best of outputs 1 to 3
+    answers a single click, chosen by the model's own predicted IoU.
+
+    Parameters
+    ----------
+    logits : float tensor (N, 4, h, w)
+        Mask logits.
+    predicted : float tensor (N, 4)
+        Predicted IoU.
+    target : float tensor (N, h, w)
+        Coverage of the cells.
+    masks : bool tensor (N, 2 h, 2 w)
+        The truth, finer.
+    single : bool tensor (N,)
+        Whether the prompt is one click and nothing else.
+    """
+    losses = mask_loss(logits, target)
+    ious = true_iou(logits, masks)
+    one, three = losses[:, _SINGLE], losses[:, 1:]
+    best = three.min(dim=1).values
+    three_loss = best + _OTHERS * (three.mean(dim=1) - best)
+    weight_one = torch.where(single, 0.25, 1.0)
+    weight_three = torch.where(single, 1.0, 0.5)
+    mask = (weight_one * one + weight_three * three_loss).mean()
+    score = F.mse_loss(predicted, ious)
+    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), _SINGLE)
+    shown = ious.gather(1, picked[:, None])[:, 0]
+    return RoundLoss(mask + score, shown)
+
+
+def maps_loss(logits: Tensor, maps: Tensor) -> Tensor:
+    """Return the loss of the head that finds objects.
+
+    Parameters
+    ----------
+    logits : float tensor (B, 2, h, w)
+        Foreground and centres.
+    maps : float tensor (B, 2, h, w)
+        Their targets, 0 … 1.
+    """
+    cross = F.binary_cross_entropy_with_logits(logits, maps, reduction="none")
+    # Cells near a centre are few; they count ten times.
+    weight = torch.ones_like(maps)
+    weight[:, 1] += 9 * maps[:, 1]
+    return (cross * weight).mean()
