@@ -146,6 +146,10 @@ def test_clicks_and_box_find_a_coin(model: Model) -> None:
     assert score.clicks.shape == score.clicks_best.shape == (3,)
     assert score.clicks_best[0] >= score.clicks[0] > 0.8
     assert score.box > 0.8
+    first = plane.predict(points=[deepest_point(truth)[:2]])
+    assert score.clicks_predicted[0] == first.score
+    assert score.clicks_predicted.shape == (3,)
+    assert score.box_predicted == plane.predict(box=tight_box(truth)).score
     # The first click and the box do not depend on how clicks are combined.
     again = interactive_score(plane, truth, n_clicks=2, feed_logits=True)
     assert again.clicks[0] == score.clicks[0]

@@ -160,12 +160,18 @@ class InteractiveScore:
         The same for the best of the three masks.
     box, box_best : float
         For the tight box.
+    clicks_predicted : float32 array (K,)
+        What the model believed about the mask the user gets.
+    box_predicted : float
+        The same for the tight box.
     """
 
     clicks: FloatArray
     clicks_best: FloatArray
     box: float
     box_best: float
+    clicks_predicted: FloatArray
+    box_predicted: float
 
 
 def interactive_score(
@@ -193,12 +199,14 @@ def interactive_score(
     points = [PointPrompt(row, col)]
     mine: list[float] = []
     best: list[float] = []
+    predicted: list[float] = []
     previous: FloatArray | None = None
     while len(mine) < n_clicks:
         result = plane.predict_prompts(PromptSet(points=tuple(points)), previous)
         shown = result.crop()
         mine.append(crop_iou(shown, truth))
         best.append(_best_of_three(result, truth))
+        predicted.append(result.score)
         if feed_logits:
             previous = result.logits[result.default]
         click = next_click(shown, truth)
@@ -207,12 +215,15 @@ def interactive_score(
         points.append(click)
     mine += mine[-1:] * (n_clicks - len(mine))
     best += best[-1:] * (n_clicks - len(best))
+    predicted += predicted[-1:] * (n_clicks - len(predicted))
     boxed = plane.predict(box=tight_box(truth))
     return InteractiveScore(
         np.array(mine, np.float32),
         np.array(best, np.float32),
         crop_iou(boxed.crop(), truth),
         _best_of_three(boxed, truth),
+        np.array(predicted, np.float32),
+        boxed.score,
     )
 
 

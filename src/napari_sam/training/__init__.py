@@ -14,20 +14,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.training.data import SampleSet, read_samples, samples_from_arrays
+    from napari_sam.training.evaluation import evaluate, iter_evaluate
+    from napari_sam.training.report import EvaluationSettings, Report
     from napari_sam.training.samples import Sample
     from napari_sam.training.sources import Problem, Source
 
 __all__ = [
+    "EvaluationSettings",
     "Problem",
+    "Report",
     "Sample",
     "SampleSet",
     "Source",
+    "evaluate",
+    "iter_evaluate",
     "read_samples",
     "samples_from_arrays",
 ]
 
 _HOMES = {
     "data": ("SampleSet", "read_samples", "samples_from_arrays"),
+    "evaluation": ("evaluate", "iter_evaluate"),
+    "report": ("EvaluationSettings", "Report"),
     "samples": ("Sample",),
     "sources": ("Problem", "Source"),
 }
