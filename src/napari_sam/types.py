@@ -337,7 +337,7 @@ class Embedding:
     frame : Frame
         How the plane sat in the model's input.
     model : str
-        Fingerprint of the model that computed it.
+        Fingerprint of the image encoder that computed it.
     """
 
     features: npt.NDArray[np.float16]

@@ -189,7 +189,7 @@ def test_models_do_not_share_entries(model, folder, coins):
     key = engine.key(coins)
 
     class Other(Counting):
-        fingerprint = "another"
+        encoder_fingerprint = "another"
 
     other = Engine(Other(model), EmbeddingStore(folder))
     assert other.key(coins) != key

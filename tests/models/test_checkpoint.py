@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_sam.errors import ModelError
-from napari_sam.models import ModelSpec, list_models, load_model
-from napari_sam.models.checkpoint import SamNetwork, fingerprint, load_network
-from napari_sam.models.registry import MODELS_FOLDER_VARIABLE
+from napari_sam.errors import FileFormatError, ModelError
+from napari_sam.models import find_model, load_model
+from napari_sam.models.checkpoint import (
+    SamNetwork,
+    encoder_fingerprint,
+    fingerprint,
+    load_network,
+    network_fingerprint,
+    save_network,
+)
+from napari_sam.models.metadata import read_metadata
+from napari_sam.models.prompt_head import PromptHead
+from napari_sam.models.sam import SamModel
 from napari_sam.models.vit import SamViT, ViTShape
 
-BUNDLED = list_models()[0].path
+BUNDLED = find_model("mobile-sam").path
 SMALL = ViTShape(dim=48, depth=3, heads=3, grid=8, window=6, global_blocks=(2,), mlp=96)
 
 
@@ -168,23 +181,6 @@ def test_unknown_devices_and_precisions() -> None:
         load_model(dtype="float12")
 
 
-def test_models_of_ones_own(
-    tmp_path: Path,
-    small_vit: dict[str, torch.Tensor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    save_file(small_vit, tmp_path / "cells.safetensors")
-    torch.save(small_vit, tmp_path / "cells.pt")
-    (tmp_path / "notes.txt").write_text("nothing")
-    monkeypatch.setenv(MODELS_FOLDER_VARIABLE, str(tmp_path))
-    specs = list_models()
-    assert all(isinstance(spec, ModelSpec) for spec in specs)
-    assert [s.name for s in specs] == ["mobile-sam", "cells", "cells.safetensors"]
-    assert [s.bundled for s in specs] == [True, False, False]
-    model = load_model("cells.safetensors", device="cpu")
-    assert model.name == "cells.safetensors"
-
-
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     a, b = tmp_path / "a.bin", tmp_path / "b.bin"
     a.write_bytes(b"one")
@@ -194,3 +190,218 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     before = fingerprint(a, "vit_t")
     a.write_bytes(b"another")
     assert fingerprint(a, "vit_t") != before
+
+
+# --- the prompt head and writing ----------------------------------------------
+
+
+@pytest.fixture
+def network(small_vit: dict[str, torch.Tensor]) -> SamNetwork:
+    """Return a small network with a prompt head."""
+    made = SamNetwork(SamViT(SMALL), "vit_48x3", SMALL.grid * 16)
+    made.load_state_dict(small_vit)
+    made.prompt_head = PromptHead()
+    made.prompt_head.reset_parameters(seed=1)
+    return made
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def test_a_network_comes_back_as_it_was_written(
+    tmp_path: Path, network: SamNetwork
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_network(network, path, {"name": "Mine", "base": "mobile-sam"}, torch.float32)
+    again = load_network(path)
+    assert same(network, again)
+    assert read_metadata(path) == {
+        "format": "pt",
+        "name": "Mine",
+        "base": "mobile-sam",
+        "architecture": "vit_48x3",
+        "encoder": encoder_fingerprint(network),
+    }
+    assert encoder_fingerprint(again) == encoder_fingerprint(network)
+    assert network_fingerprint(again) == network_fingerprint(network)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_float16_is_written_unless_told(tmp_path: Path, network: SamNetwork) -> None:
+    path = tmp_path / "small.safetensors"
+    save_network(network, path)
+    assert {v.dtype for v in load_file(path).values()} == {torch.float16}
+    again = load_network(path)
+    for key, value in network.state_dict().items():
+        expected = value.half().float()
+        torch.testing.assert_close(again.state_dict()[key], expected, atol=0, rtol=0)
+    # The stated fingerprint is that of the numbers in the file.
+    assert read_metadata(path)["encoder"] == encoder_fingerprint(again)
+    assert encoder_fingerprint(again) != encoder_fingerprint(network)
+
+
+def test_the_bundled_model_survives_float16(tmp_path: Path) -> None:
+    network = load_network(BUNDLED)
+    path = tmp_path / "again.safetensors"
+    save_network(network, path)
+    assert same(load_network(path), network)
+
+
+def test_training_forms_are_written_alike(tmp_path: Path, network: SamNetwork) -> None:
+    path = tmp_path / "trained.safetensors"
+    save_network(network, path, dtype=torch.float32)
+    trained = copy.deepcopy(network).train().requires_grad_(True)
+    for parameter in trained.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    other = tmp_path / "other.safetensors"
+    save_network(trained, other, dtype=torch.float32)
+    assert same(load_network(path), load_network(other))
+    assert trained.training
+    assert all(p.requires_grad for p in trained.parameters())
+
+
+def test_a_head_is_built_only_for_its_weights(
+    tmp_path: Path, network: SamNetwork, small_vit: dict[str, torch.Tensor]
+) -> None:
+    path = tmp_path / "head.safetensors"
+    save_network(network, path)
+    assert load_network(path).prompt_head is not None
+    assert load_model(path, device="cpu").has_prompt_head
+    assert not load_model("mobile-sam", device="cpu").has_prompt_head
+    whole = load_file(path)
+    part = {k: v for k, v in whole.items() if k != "prompt_head.out.bias"}
+    more = whole | {"prompt_head.extra": torch.zeros(1)}
+    for i, (state, says) in enumerate([(part, "out.bias"), (more, "extra")]):
+        save_file(state, tmp_path / f"{i}.safetensors")
+        with pytest.raises(ModelError, match=says):
+            load_network(tmp_path / f"{i}.safetensors")
+
+
+def test_models_with_one_encoder_share_embeddings(
+    tmp_path: Path, network: SamNetwork
+) -> None:
+    """An encoder that was not trained keeps its embeddings, in any precision."""
+    base = tmp_path / "base.safetensors"
+    save_network(network, base, dtype=torch.float32)
+    adapted = load_network(base)
+    with torch.no_grad():
+        adapted.mask_decoder.iou_token.weight += 1 / 3
+        adapted.mask_decoder.mask_tokens.weight.mul_(2)
+    child = tmp_path / "child.safetensors"
+    save_network(adapted, child, dtype=None)
+    a, b = load_model(base, device="cpu"), load_model(child, device="cpu")
+    assert a.fingerprint != b.fingerprint
+    assert a.encoder_fingerprint == b.encoder_fingerprint
+    assert read_metadata(child)["encoder"] == a.encoder_fingerprint
+    plane = a.encode(np.arange(40 * 30).reshape(40, 30) % 255)
+    restored = b.restore(plane.embedding)
+    assert not np.array_equal(
+        plane.predict(points=[(3, 4)]).logits, restored.predict(points=[(3, 4)]).logits
+    )
+    with torch.no_grad():
+        adapted.image_encoder.pos_embed[0, 0, 0, 0] += 1e-3
+    other = SamModel.from_network(adapted, name="other", device="cpu")
+    with pytest.raises(ModelError, match="not computed by other"):
+        other.restore(plane.embedding)
+
+
+def test_entries_are_as_small_as_they_can_be_exactly(
+    tmp_path: Path, network: SamNetwork
+) -> None:
+    with torch.no_grad():
+        for parameter in network.image_encoder.parameters():
+            parameter.copy_(parameter.half().float())
+    path = tmp_path / "exact.safetensors"
+    save_network(network, path, dtype=None)
+    assert same(load_network(path), network)
+    kinds = {k: v.dtype for k, v in load_file(path).items()}
+    encoder = {t for k, t in kinds.items() if k.startswith("image_encoder.")}
+    assert encoder == {torch.float16}
+    assert kinds["mask_decoder.iou_token.weight"] == torch.float32
+
+
+def test_a_network_in_no_file_answers_like_its_file(
+    tmp_path: Path, network: SamNetwork
+) -> None:
+    path = tmp_path / "n.safetensors"
+    save_network(network, path, dtype=torch.float32)
+    filed = load_model(path, device="cpu", dtype="float32")
+    live = SamModel.from_network(network, name="n", device="cpu", dtype="float32")
+    assert live.encoder_fingerprint == filed.encoder_fingerprint
+    image = np.arange(40 * 30).reshape(40, 30) % 255
+    answers = [m.encode(image).predict(points=[(9, 9)]).logits for m in (live, filed)]
+    np.testing.assert_array_equal(*answers)
+    before = answers[0]
+    with torch.no_grad():
+        network.mask_decoder.mask_tokens.weight.zero_()
+    after = live.encode(image).predict(points=[(9, 9)]).logits
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_are_no_numbers_are_not_written(
+    tmp_path: Path, network: SamNetwork, value: float
+) -> None:
+    path = tmp_path / "good.safetensors"
+    save_network(network, path)
+    before = path.read_bytes()
+    with torch.no_grad():
+        network.mask_decoder.iou_token.weight[0, 3] = value
+    with pytest.raises(ModelError, match=r"iou_token.*finite"):
+        save_network(network, path)
+    assert path.read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, network: SamNetwork) -> None:
+    with pytest.raises(FileFormatError, match=r"mine\.pt is not"):
+        save_network(network, tmp_path / "mine.pt")
+    with pytest.raises(FileFormatError, match="cannot be written"):
+        save_network(network, tmp_path / "no folder" / "mine.safetensors")
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from napari_sam.errors import FileFormatError
+from napari_sam.models.checkpoint import load_network, save_network
+path = Path(sys.argv[1])
+network = load_network(path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_network(network, path)
+except FileFormatError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, network: SamNetwork) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_network(network, path, {"name": "old"})
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "mine.safetensors cannot be written" in done.stdout
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_metadata_of_files_that_have_none(
+    tmp_path: Path, small_vit: dict[str, torch.Tensor]
+) -> None:
+    plain, torn = tmp_path / "plain.safetensors", tmp_path / "torn.safetensors"
+    save_file(small_vit, plain)
+    torn.write_bytes(plain.read_bytes()[:100])
+    with safe_open(plain, "pt") as file:
+        assert file.metadata() is None
+    missing = tmp_path / "missing.safetensors"
+    for path in (plain, torn, missing, tmp_path / "other.pt"):
+        assert read_metadata(path) == {}

@@ -16,11 +16,13 @@ from napari_sam.errors import FileFormatError, ImageError, PromptError, SamError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
     from napari_sam.core.engine import Engine
     from napari_sam.io import ImageFile
+    from napari_sam.models import ModelSpec
     from napari_sam.types import Box, Plane, PointPrompt, RGBArray
 
 
@@ -188,9 +190,17 @@ def models(options: argparse.Namespace) -> int:
     from napari_sam.models import list_models, models_folder
 
     for spec in list_models():
-        print(f"{spec.name:20} {spec.description} Licence: {spec.licence}.")
+        print(f"{spec.name:22} {' '.join(_about(spec))}")
     print(f"Weights of your own go into {models_folder()}.")
     return 0
+
+
+def _about(spec: ModelSpec) -> Iterator[str]:
+    """Yield sentences on a model."""
+    yield spec.description.rstrip(".") + "."
+    if spec.use_for:
+        yield f"For {spec.use_for}."
+    yield f"Licence: {spec.licence}."
 
 
 def cache(options: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.cli import commands as run
+from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
 
@@ -96,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
     cache.set_defaults(run=run.cache)
 
     doctor = commands.add_parser("doctor", help="versions, device, speed, cache")
-    doctor.add_argument("--model", default="mobile-sam")
+    doctor.add_argument("--model", default=DEFAULT_MODEL)
     doctor.add_argument("--device", default="auto")
     doctor.set_defaults(run=run.doctor)
     return parser
@@ -111,7 +112,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview", type=Path, metavar="PNG", help="also a picture of the result"
     )
-    parser.add_argument("--model", default="mobile-sam", help="name or weights file")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     parser.add_argument(

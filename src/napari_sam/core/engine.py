@@ -44,11 +44,12 @@ class Engine:
         self._live_lock = threading.Lock()
 
     def key(self, rgb: RGBArray) -> str:
-        """Return the key of a plane's embedding by this model.
+        """Return the key of a plane's embedding by this model's image encoder.
 
+        Models that share the encoder share the embeddings.
         Takes about a millisecond per megapixel and releases the GIL.
         """
-        return embedding_key(rgb, self.model.fingerprint)
+        return embedding_key(rgb, self.model.encoder_fingerprint)
 
     def is_ready(self, key: str) -> bool:
         """Whether the plane of this key needs no encoding.  Thread-safe."""

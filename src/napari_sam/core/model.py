@@ -96,7 +96,11 @@ class Model(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of architecture and weights; part of every embedding's key."""
+        """Hash of architecture and weights."""
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Hash of architecture and image encoder; part of every embedding's key."""
 
     @property
     def device(self) -> str:
@@ -120,4 +124,4 @@ class Model(Protocol):
         """Encode in short steps, between which other planes may be used."""
 
     def restore(self, embedding: Embedding) -> EncodedPlane:
-        """Return the plane of an embedding computed earlier by this model."""
+        """Return the plane of an embedding by this model's image encoder."""

@@ -80,7 +80,7 @@ def embedding_key(rgb: RGBArray, model: str) -> str:
     rgb : uint8 array (H, W, 3)
         The plane as the model sees it.
     model : str
-        The model's fingerprint.
+        Fingerprint of the model's image encoder.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from napari_sam.models.openmp import prefer_sleeping
 from napari_sam.models.registry import (
     DEFAULT_MODEL,
     ModelSpec,
+    find_model,
     list_models,
     load_model,
     models_folder,
@@ -23,6 +24,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "THREADS_SLEEP",
     "ModelSpec",
+    "find_model",
     "list_models",
     "load_model",
     "models_folder",

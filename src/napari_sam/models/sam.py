@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,13 @@ import torch
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.steps import finish
 from napari_sam.errors import ImageError, ModelError
-from napari_sam.models.checkpoint import SamNetwork, fingerprint, load_network
+from napari_sam.models.checkpoint import (
+    SamNetwork,
+    encoder_fingerprint,
+    fingerprint,
+    load_network,
+    network_fingerprint,
+)
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.guard import translated_errors
@@ -40,6 +47,8 @@ class SamModel:
         Registered name or file name.
     fingerprint : str
         Hash of architecture and weights.
+    encoder_fingerprint : str
+        Hash of architecture and image encoder.
     device : torch.device
         Where to run.
     dtype : torch.dtype
@@ -52,6 +61,7 @@ class SamModel:
         *,
         name: str,
         fingerprint: str,
+        encoder_fingerprint: str,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -63,6 +73,7 @@ class SamModel:
                 parameter.data = parameter.to(memory_format=torch.channels_last)
         self._name = name
         self._fingerprint = fingerprint
+        self._encoder_fingerprint = encoder_fingerprint
         self._device = device
         self._dtype = dtype
         self._decoder = FastDecoder(self._network, dtype)
@@ -85,6 +96,40 @@ class SamModel:
                 network,
                 name=name or path.stem,
                 fingerprint=fingerprint(path, network.architecture),
+                encoder_fingerprint=encoder_fingerprint(network),
+                device=place,
+                dtype=precision,
+            )
+
+    @classmethod
+    def from_network(
+        cls,
+        network: SamNetwork,
+        *,
+        name: str,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> SamModel:
+        """Use a network that is in no file, for instance one just trained.
+
+        Parameters
+        ----------
+        network : SamNetwork
+            In float32.  It is copied, so training may go on with it.
+        name : str
+            What the model is called.
+        device, dtype : str
+            As for :func:`napari_sam.models.load_model`.
+        """
+        place = resolve_device(device)
+        precision = resolve_dtype(dtype, place)
+        with translated_errors("load the model", str(place)):
+            own = copy.deepcopy(network).float().eval().requires_grad_(False)
+            return cls(
+                own,
+                name=name,
+                fingerprint=network_fingerprint(own),
+                encoder_fingerprint=encoder_fingerprint(own),
                 device=place,
                 dtype=precision,
             )
@@ -96,8 +141,21 @@ class SamModel:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of architecture and weights; part of every embedding's key."""
+        """Hash of architecture and weights."""
         return self._fingerprint
+
+    @property
+    def encoder_fingerprint(self) -> str:
+        """Hash of architecture and image encoder; part of every embedding's key.
+
+        Models with the same one can restore each other's embeddings.
+        """
+        return self._encoder_fingerprint
+
+    @property
+    def has_prompt_head(self) -> bool:
+        """Whether it finds objects without a prompt."""
+        return self._network.prompt_head is not None
 
     @property
     def device(self) -> str:
@@ -199,7 +257,7 @@ class SamModel:
             frame = Frame(
                 (int(image_size[0]), int(image_size[1])), frame.input_size, frame.side
             )
-        return self.restore(Embedding(features, frame, self._fingerprint))
+        return self.restore(Embedding(features, frame, self._encoder_fingerprint))
 
     def restore(self, embedding: Embedding) -> SamPlane:
         """Return the plane of an embedding computed earlier by this model.
@@ -207,11 +265,11 @@ class SamModel:
         Raises
         ------
         ModelError
-            If another model computed it.
+            If another image encoder computed it.
         """
         grid = self.side // 16
         if (
-            embedding.model != self._fingerprint
+            embedding.model != self._encoder_fingerprint
             or embedding.frame.side != self.side
             or embedding.features.shape != (256, grid, grid)
         ):
