@@ -13,7 +13,7 @@ from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskCrop, Plane, Progress, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import ObjectMask
-from napari_sam.viewer.objects import ObjectRecord
+from napari_sam.viewer.objects import ObjectRecord, Source
 from napari_sam.viewer.overlay import PlaneOverlay
 from napari_sam.viewer.prompts import PromptItems
 from napari_sam.viewer.worker import Job, Priority
@@ -296,11 +296,20 @@ class EverythingMode:
         model = planes.engine.model.name
         for plane, proposals in self._found.items():
             masks: list[MaskCrop] = list(proposals.iter_masks())
-            for mask, score in zip(masks, proposals.score, strict=True):
+            for mask, score, stability in zip(
+                masks, proposals.score, proposals.stability, strict=True
+            ):
                 objects.append(ObjectMask(label, plane, mask))
                 records.append(
                     ObjectRecord(
-                        label, PromptItems(), model, float(score), "everything"
+                        label,
+                        PromptItems(),
+                        model,
+                        float(score),
+                        Source.EVERYTHING,
+                        confirmed=False,
+                        planes=(plane,),
+                        stability=float(stability),
                     )
                 )
                 label += 1

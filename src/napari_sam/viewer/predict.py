@@ -10,8 +10,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from napari_sam.core.masks import PostProcessing, clean
 from napari_sam.core.refine import refine
+from napari_sam.core.results import upscale_mask
+from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -19,13 +23,15 @@ if TYPE_CHECKING:
     from napari_sam.core.engine import Engine
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.results import MaskResult
-    from napari_sam.types import MaskCrop, MaskLevel, Plane, PromptSet
+    from napari_sam.types import MaskCrop, Plane, PromptSet
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
 _LIVE = 4
 _UNDER_WAY = 2
 """Most encodings begun and not finished."""
+_ALIKE = 0.8
+"""IoU from which an answer is taken for the one that a proposal came from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,14 +43,76 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """A mask that was there before the model was asked: a proposal's.
+
+    Parameters
+    ----------
+    prompts : PromptSet
+        The prompt that stands for it.
+    mask : MaskCrop
+        The mask.
+    score : float
+        Its predicted IoU.
+    result : MaskResult, optional
+        The model's answer that comes closest to it, once it was asked; as such
+        the ``default`` of the result.  Corrections go on from there.
+    """
+
+    prompts: PromptSet
+    mask: MaskCrop
+    score: float
+    result: MaskResult | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """The model's answers to all prompts of one plane, one per object."""
+    """The model's answers to all prompts of one plane, one per object.
+
+    Parameters
+    ----------
+    plane : Plane
+        Which plane.
+    prompts : tuple of PromptSet
+        One per object.
+    results : tuple of MaskResult
+        One per object; none of a proposal that the model was not asked about.
+    level : MaskLevel
+        Which of the nested answers the candidates are.
+    candidates : tuple of Candidate
+        The masks as they would be written, one per object.
+    corrections : tuple of int
+        One per object: how many of its answers on this plane were replaced by
+        the answer to other prompts.
+    start : Start, optional
+        The proposal that this object began with.
+    """
 
     plane: Plane
     prompts: tuple[PromptSet, ...]
     results: tuple[MaskResult, ...]
     level: MaskLevel
     candidates: tuple[Candidate, ...]
+    corrections: tuple[int, ...] = ()
+    start: Start | None = None
+
+    @staticmethod
+    def of_start(plane: Plane, start: Start) -> Prediction:
+        """Return a proposal as it is, before the model is asked."""
+        return Prediction(
+            plane,
+            (start.prompts,),
+            (),
+            MaskLevel.AUTO,
+            (Candidate(start.mask, start.score),),
+            (0,),
+            start,
+        )
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the model gave these masks, rather than a proposal."""
+        return bool(self.results)
 
 
 class PlaneEncoder:
@@ -171,14 +239,99 @@ def predict(
     """
     encoded = yield from planes.iter_get(plane)
     known = {}
-    if last is not None and last.level == level:
+    if last is not None and last.level == level and last.is_asked:
         known = dict(zip(last.prompts, last.results, strict=True))
+    start = last.start if last is not None else None
+    if start is not None:
+        result = start.result
+        if result is None:
+            result = answer_like(encoded, start.prompts, start.mask)
+            yield
+        start = replace(start, result=result)
+        known[start.prompts] = result
     results = []
     for prompt_set in prompts:
         results.append(refine(encoded, prompt_set, level, known))
         yield
-    blank = Prediction(plane, tuple(prompts), tuple(results), level, ())
+    blank = Prediction(
+        plane,
+        tuple(prompts),
+        tuple(results),
+        level,
+        (),
+        count_corrections(prompts, last),
+        start,
+    )
     return relevel(blank, level, cleaning)
+
+
+def answer_like(
+    encoded: EncodedPlane, prompts: PromptSet, mask: MaskCrop
+) -> MaskResult:
+    """Return the model's answer that comes closest to a mask, as the default.
+
+    Which of its nested answers a proposal was is not kept with it, and a
+    proposal may come from an enlarged crop.  Where no answer to the prompts is
+    like the mask, the mask itself is given to the model as well.
+    """
+    best, overlap = _closest(encoded.predict_prompts(prompts), mask)
+    if overlap < _ALIKE:
+        other = _closest(encoded.predict_prompts(replace(prompts, mask=mask)), mask)
+        best = other[0] if other[1] > overlap else best
+    return best
+
+
+def _closest(result: MaskResult, mask: MaskCrop) -> tuple[MaskResult, float]:
+    """Return the result with the answer most like a mask as default, and its IoU."""
+    overlaps = [
+        _iou(upscale_mask(logits, result.frame), mask) for logits in result.logits
+    ]
+    index = int(np.argmax(overlaps))
+    return replace(result, default=index), overlaps[index]
+
+
+def _iou(a: MaskCrop, b: MaskCrop) -> float:
+    common = a.region.intersection(b.region)
+    if common.is_empty:
+        return 0.0
+    views = [
+        m.mask[common.shifted(-m.region.row0, -m.region.col0).slices] for m in (a, b)
+    ]
+    both = int(np.count_nonzero(views[0] & views[1]))
+    return both / (a.area + b.area - both)
+
+
+def count_corrections(
+    prompts: Sequence[PromptSet], last: Prediction | None
+) -> tuple[int, ...]:
+    """Return, per object, how often its answer was replaced; see `Prediction`.
+
+    An object is known by its prompts, or else by its box; two boxes on a plane
+    are two objects.
+    """
+    if last is None:
+        return (0,) * len(prompts)
+    before = list(zip(last.prompts, last.corrections, strict=True))
+    return tuple(_corrections_of(p, before, len(prompts) == 1) for p in prompts)
+
+
+def _corrections_of(
+    prompts: PromptSet, before: Sequence[tuple[PromptSet, int]], is_alone: bool
+) -> int:
+    for other, count in before:
+        if _say_the_same(prompts, other):
+            return count
+    for other, count in before:
+        if prompts.box == other.box or (is_alone and len(before) == 1):
+            return count + 1
+    return 0
+
+
+def _say_the_same(a: PromptSet, b: PromptSet) -> bool:
+    if a.mask is None or b.mask is None or a.points != b.points or a.box != b.box:
+        return a == b
+    # An outline is filled anew for each request.
+    return a.mask.region == b.mask.region and np.array_equal(a.mask.mask, b.mask.mask)
 
 
 def relevel(

@@ -5,19 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import Commit, ObjectMask
-from napari_sam.viewer.objects import ObjectRecord
-from napari_sam.viewer.prompts import split_by_object
+from napari_sam.viewer.objects import ObjectRecord, Source
+from napari_sam.viewer.prompts import PromptItems, split_by_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
     from napari_sam.types import MaskCrop, MaskLevel, Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import Prediction
-    from napari_sam.viewer.prompts import PromptItems
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adopted:
+    """A proposal that became the current object.
+
+    Parameters
+    ----------
+    key : hashable
+        What the giver knows it by.
+    source : Source
+        Where it came from.
+    stability : float
+        Stability score of its mask.
+    """
+
+    key: Hashable
+    source: Source
+    stability: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,16 +49,48 @@ class Accepted:
     predictions: tuple[Prediction, ...]
     records: tuple[ObjectRecord, ...]
     before: tuple[ObjectRecord | None, ...]
+    adopted: Adopted | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """The current object, ready to be written."""
+    """The current object, ready to be written.
+
+    Parameters
+    ----------
+    label : int
+        Its number; with several boxes, that of the first object.
+    level : MaskLevel
+        Which of the model's answers is shown.
+    items : PromptItems
+        Its prompts on all planes.
+    predictions : tuple of Prediction
+        One per plane.
+    adopted : Adopted, optional
+        The proposal that it began as.
+    """
 
     label: int
     level: MaskLevel
     items: PromptItems
     predictions: tuple[Prediction, ...]
+    adopted: Adopted | None = None
+
+    @property
+    def is_proposal(self) -> bool:
+        """Whether it is a proposal that the user has not changed."""
+        return self.adopted is not None and not any(
+            p.is_asked for p in self.predictions
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """One object of a draft on one plane: mask, score, corrections there."""
+
+    object: ObjectMask
+    score: float
+    corrections: int
 
 
 class ObjectWriter:
@@ -73,14 +124,14 @@ class ObjectWriter:
         target, book, planes = context.target, context.book, context.planes
         if target is None or book is None or planes is None:
             return None
-        scored = list(self._objects(draft))
-        worst: dict[int, float] = {}
-        for obj, score in scored:
-            worst[obj.label] = min(score, worst.get(obj.label, score))
-        model = planes.engine.model.name
+        drawn = list(self._objects(draft))
+        groups: dict[int, list[Drawn]] = {}
+        for one in drawn:
+            groups.setdefault(one.object.label, []).append(one)
+        before = tuple(book.get(label) for label in groups)
         records = tuple(
-            ObjectRecord(label, self._items_of(draft, label), model, score)
-            for label, score in worst.items()
+            self._record(draft, group, old, planes.engine.model.name)
+            for group, old in zip(groups.values(), before, strict=True)
         )
         payload = Accepted(
             draft.items,
@@ -88,9 +139,12 @@ class ObjectWriter:
             draft.level,
             draft.predictions,
             records,
-            tuple(book.get(label) for label in worst),
+            before,
+            draft.adopted,
         )
-        commit = target.write([o for o, _ in scored], context.settings.policy, payload)
+        # What the user did not look at closely does not take others' pixels.
+        policy = OverlapPolicy.KEEP if draft.is_proposal else context.settings.policy
+        commit = target.write([d.object for d in drawn], policy, payload)
         if commit is not None:
             book.put(*records)
         return commit
@@ -116,18 +170,12 @@ class ObjectWriter:
 
     def has_pixels(self, draft: Draft) -> bool:
         """Whether an object of the draft is in the labels already."""
-        return any(obj.previous is not None for obj, _ in self._objects(draft))
+        return any(d.object.previous is not None for d in self._objects(draft))
 
     def restore_book(self, accepted: Accepted) -> None:
         """Let the book say what it said before an accept."""
-        book = self._context.book
-        if book is None:
-            return
-        for record, before in zip(accepted.records, accepted.before, strict=True):
-            if before is None:
-                book.drop(record.label)
-            else:
-                book.put(before)
+        if self._context.book is not None:
+            self._context.book.restore(accepted.records, accepted.before)
 
     def mask_of(self, label: int, plane: Plane) -> MaskCrop | None:
         """Return an object's pixels on a plane, None if it has none there."""
@@ -145,12 +193,47 @@ class ObjectWriter:
         number = label - draft.label
         return groups[number] if number < len(groups) else draft.items
 
-    def _objects(self, draft: Draft) -> Iterable[tuple[ObjectMask, float]]:
-        """Yield masks and scores; labels count up over several boxes."""
+    def _record(
+        self, draft: Draft, group: list[Drawn], old: ObjectRecord | None, model: str
+    ) -> ObjectRecord:
+        """Return what the book is to say about one object of the draft."""
+        label = group[0].object.label
+        planes = dict.fromkeys(d.object.plane for d in group)
+        corrections = sum(d.corrections for d in group)
+        adopted = draft.adopted
+        source = adopted.source if adopted is not None else Source.PROMPTS
+        if old is not None:
+            source = old.source
+            planes = dict.fromkeys(old.planes) | planes
+            corrections += old.corrections
+        if any(d.object.previous is not None for d in group) and (
+            old is None or old.items.is_empty
+        ):
+            # It was there without prompts, so that its first one corrects it.
+            corrections += 1
+        return ObjectRecord(
+            label,
+            # The prompt that stands for a proposal is not the user's.
+            PromptItems() if draft.is_proposal else self._items_of(draft, label),
+            model,
+            min(d.score for d in group),
+            source,
+            corrections,
+            corrected=source is not Source.PROMPTS and not draft.is_proposal,
+            planes=tuple(planes),
+            stability=adopted.stability
+            if adopted is not None and draft.is_proposal
+            else float("nan"),
+        )
+
+    def _objects(self, draft: Draft) -> Iterable[Drawn]:
+        """Yield what is to be written; labels count up over several boxes."""
         target = self._context.target
         known_max = (target.known_max or 0) if target is not None else 0
         for prediction in draft.predictions:
-            for offset, candidate in enumerate(prediction.candidates):
+            for offset, (candidate, corrections) in enumerate(
+                zip(prediction.candidates, prediction.corrections, strict=True)
+            ):
                 if candidate.mask.area == 0:
                     continue
                 label = draft.label + offset
@@ -160,7 +243,8 @@ class ObjectWriter:
                     if label <= known_max
                     else None
                 )
-                yield (
+                yield Drawn(
                     ObjectMask(label, prediction.plane, candidate.mask, previous),
                     candidate.score,
+                    corrections,
                 )
