@@ -61,7 +61,7 @@ def _illumination(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArra
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     a, b, c, d = rng.normal(0, 0.2, 4)
     field = 1 + a * y + b * x + c * (y * y + x * x) + d * x * y
-    return np.clip(field, 0.3, 2)[..., None].astype(np.float32)
+    return np.asarray(np.clip(field, 0.3, 2)[..., None], np.float32)
 
 
 def _contrast(rng: np.random.Generator, image: FloatArray) -> FloatArray:
@@ -85,7 +85,7 @@ def _noise(rng: np.random.Generator, image: FloatArray, is_grey: bool) -> FloatA
     strength = np.exp(rng.uniform(np.log(0.008), np.log(0.1)))
     if rng.random() < 0.5:
         level = image.mean(axis=2, keepdims=True)
-        return noise * np.float32(strength) * np.sqrt(np.clip(level, 0.02, 1) * 2)
+        noise = noise * np.sqrt(np.clip(level, 0.02, 1) * 2)
     return np.asarray(noise * strength, np.float32)
 
 

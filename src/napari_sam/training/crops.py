@@ -27,7 +27,7 @@ _ROTATED = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class SampleGroup:
     """Samples of one origin, with the share of crops that come from it.
 
     Parameters
@@ -91,13 +91,13 @@ class Cropper:
 
     Parameters
     ----------
-    sources : sequence of Source
+    sources : sequence of SampleGroup
         At least one usable sample among them.
     recipe : Recipe
         Sizes and scales.
     """
 
-    def __init__(self, sources: tuple[Source, ...], recipe: Recipe) -> None:
+    def __init__(self, sources: tuple[SampleGroup, ...], recipe: Recipe) -> None:
         self._recipe = recipe
         self._tables: list[list[tuple[Sample, _Objects]]] = []
         self._chances: list[npt.NDArray[np.float64]] = []

@@ -17,7 +17,7 @@ from napari_sam.training.interactive import Figures, backward
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_sam.training.crops import Source
+    from napari_sam.training.crops import SampleGroup
     from napari_sam.training.state import TrainingState
 
 
@@ -52,7 +52,7 @@ class StepReport:
 
 def iter_training(
     state: TrainingState,
-    sources: tuple[Source, ...],
+    sources: tuple[SampleGroup, ...],
     *,
     precision: torch.dtype = torch.bfloat16,
     workers: int = 1,
@@ -67,7 +67,7 @@ def iter_training(
     ----------
     state : TrainingState
         Trained in place.
-    sources : tuple of Source
+    sources : tuple of SampleGroup
         Where crops come from.
     precision : torch.dtype
         Of the arithmetic; weights and their average stay float32.

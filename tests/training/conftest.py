@@ -1,0 +1,46 @@
+"""A real network, and drawn images with exact labels, for training tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from napari_sam.models.checkpoint import SamNetwork, load_network
+from napari_sam.models.prompt_head import PromptHead
+from napari_sam.models.registry import list_models
+from napari_sam.training.crops import SampleGroup
+from napari_sam.training.state import TrainingState
+from napari_sam.training.synthetic import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam.training.recipe import Recipe
+
+
+@pytest.fixture(scope="session")
+def rods() -> tuple[SampleGroup, ...]:
+    """Two drawn images of bacteria."""
+    samples = tuple(generate("rods", seed, 320) for seed in (1, 2))
+    return (SampleGroup("rods", samples),)
+
+
+def fresh_network() -> SamNetwork:
+    """Return the bundled model with an untrained head."""
+    path = next(s.path for s in list_models() if s.name == "mobile-sam")
+    network = load_network(path)
+    network.prompt_head = PromptHead()
+    network.prompt_head.reset_parameters()
+    return network
+
+
+@pytest.fixture
+def start() -> Callable[[Recipe], TrainingState]:
+    """Begin a run with a recipe."""
+
+    def begin(recipe: Recipe) -> TrainingState:
+        return TrainingState(fresh_network(), recipe, torch.device("cpu"))
+
+    return begin

@@ -1,0 +1,80 @@
+"""Simulated users click where a user could."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.training import clicks
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def blob(rng: np.random.Generator, side: int = 64) -> np.ndarray:
+    """Return a mask of one to three overlapping rectangles."""
+    mask = np.zeros((side, side), bool)
+    for _ in range(rng.integers(1, 4)):
+        row, col = rng.integers(0, side - 2, 2)
+        height, width = rng.integers(1, side // 2, 2)
+        mask[row : row + height, col : col + width] = True
+    return mask
+
+
+@given(seeds)
+def test_the_first_click_is_on_the_object(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = blob(rng)
+    x, y = clicks.first_click(rng, mask)
+    assert mask[round(y), round(x)]
+
+
+@given(seeds)
+def test_a_noisy_box_keeps_its_order_and_touches_the_object(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    mask = blob(rng)
+    (x0, y0), (x1, y1) = clicks.noisy_box(rng, mask)
+    assert -0.5 <= x0 < x1 <= mask.shape[1] - 0.5
+    assert -0.5 <= y0 < y1 <= mask.shape[0] - 0.5
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    assert x0 <= cols[-1] + 0.5
+    assert x1 >= cols[0] - 0.5
+    assert y0 <= rows[-1] + 0.5
+    assert y1 >= rows[0] - 0.5
+
+
+@given(seeds)
+def test_a_correction_is_where_the_answer_is_wrong(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = blob(rng), blob(rng)
+    x, y, label = clicks.correction(rng, predicted, truth)
+    row, col = int((y + 0.5) // clicks.CELL), int((x + 0.5) // clicks.CELL)
+    if (truth != predicted).any():
+        assert truth[row, col] != predicted[row, col]
+    assert label == (TokenLabel.POSITIVE if truth[row, col] else TokenLabel.NEGATIVE)
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_a_correction_of_nothing_and_of_everything(fill: bool) -> None:
+    truth = np.full((8, 8), fill)
+    *_, label = clicks.correction(np.random.default_rng(0), truth.copy(), truth)
+    assert label == (TokenLabel.POSITIVE if fill else TokenLabel.NEGATIVE)
+
+
+@given(seeds, st.integers(1, 12))
+def test_every_object_that_is_large_enough_gets_its_turn(seed: int, count: int) -> None:
+    labels = np.zeros((64, 64), np.int32)
+    labels[:20, :20] = 3
+    labels[30:50, 30:50] = 9
+    labels[60:62, 60:62] = 11
+    chosen = clicks.choose(np.random.default_rng(seed), labels, count)
+    assert len(chosen) == count
+    assert set(chosen) <= {3, 9}
+    assert abs(int((chosen == 3).sum()) - int((chosen == 9).sum())) <= 1
+
+
+def test_a_crop_without_objects_gives_no_choice() -> None:
+    empty = np.zeros((64, 64), np.int32)
+    assert clicks.choose(np.random.default_rng(0), empty, 4).size == 0

@@ -1,0 +1,217 @@
+"""Training with the real model: the loss falls, and a run can be resumed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.errors import FileFormatError, SettingsError
+from napari_sam.training.batches import make_batch
+from napari_sam.training.crops import Cropper, SampleGroup
+from napari_sam.training.interactive import decode
+from napari_sam.training.recipe import Recipe
+from napari_sam.training.state import TrainingState
+from napari_sam.training.trainer import iter_training
+
+Start = Callable[[Recipe], TrainingState]
+SMALL = Recipe(steps=4, side=112, images=1, prompts=3, warmup=1)
+
+
+def test_the_loss_falls(start: Start, rods: tuple[SampleGroup, ...]) -> None:
+    recipe = replace(SMALL, steps=24, warmup=4, cooldown=0.0, boxes=1.0, images=2)
+    reports = list(iter_training(start(recipe), rods, precision=torch.float32))
+    losses = [r.loss for r in reports]
+    maps = [r.maps for r in reports]
+    assert np.mean(losses[-8:]) < 0.85 * np.mean(losses[:8])
+    assert np.mean(maps[-8:]) < 0.9 * np.mean(maps[:8])
+    assert [r.step for r in reports] == list(range(1, 25))
+
+
+@pytest.mark.parametrize("parts", ["all", "decoder", "decoder+neck"])
+def test_resuming_gives_the_weights_of_not_stopping(
+    start: Start, rods: tuple[SampleGroup, ...], tmp_path: Path, parts: str
+) -> None:
+    recipe = replace(SMALL, parts=parts)
+    whole = start(recipe)
+    for report in iter_training(whole, rods, precision=torch.float32):
+        if report.step == 2:
+            whole.save(tmp_path / "state.safetensors")
+    again = start(recipe)
+    again.load(tmp_path / "state.safetensors")
+    assert again.step == 2
+    for _ in iter_training(again, rods, precision=torch.float32):
+        pass
+    for name, value in whole.averaged().items():
+        assert torch.equal(value, again.averaged()[name]), name
+    for name, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_only_the_chosen_parts_change(
+    start: Start, rods: tuple[SampleGroup, ...]
+) -> None:
+    for parts, prefixes in {
+        "decoder": ("mask_decoder.", "prompt_encoder.", "prompt_head."),
+        "decoder+neck": (
+            "mask_decoder.",
+            "prompt_encoder.",
+            "prompt_head.",
+            "image_encoder.neck.",
+        ),
+    }.items():
+        state = start(replace(SMALL, steps=1, parts=parts, warmup=0))
+        before = {k: v.clone() for k, v in state.network.state_dict().items()}
+        list(iter_training(state, rods, precision=torch.float32))
+        changed = {
+            k for k, v in state.network.state_dict().items() if (v != before[k]).any()
+        }
+        assert changed
+        assert all(k.startswith(prefixes) for k in changed)
+
+
+def test_a_longer_run_goes_on_from_the_plateau(
+    start: Start, rods: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
+    recipe = replace(SMALL, steps=4, cooldown=0.5)
+    state = start(recipe)
+    for report in iter_training(state, rods, precision=torch.float32):
+        state.save(tmp_path / f"{report.step}.safetensors")
+        if report.step == 3:
+            break
+    longer = start(replace(recipe, steps=8))
+    longer.load(tmp_path / "2.safetensors")
+    assert longer.step == 2
+    with pytest.raises(FileFormatError, match="steps = 4, not 8"):
+        longer.load(tmp_path / "3.safetensors")
+    with pytest.raises(FileFormatError, match="seed = 0, not 7"):
+        start(replace(recipe, seed=7)).load(tmp_path / "2.safetensors")
+
+
+def test_a_damaged_state_is_refused(start: Start, tmp_path: Path) -> None:
+    state = start(SMALL)
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FileFormatError, match="not a training state that can be resumed"):
+        state.load(path)
+    path.write_bytes(b"not a state")
+    with pytest.raises(FileFormatError, match="not a training state that can be resumed"):
+        state.load(path)
+
+
+def test_a_full_disk_leaves_the_old_state(start: Start, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    state = start(SMALL)
+    path = tmp_path / "state.safetensors"
+    state.save(path)
+    content = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python ignores the signal, so that writing fails as on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(FileFormatError, match="cannot be written"):
+            state.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == content
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_crop_is_decoded_as_its_place_in_the_frame(
+    start: Start, rods: tuple[SampleGroup, ...]
+) -> None:
+    """The same prompt on the same embedding, whole and as its own crop."""
+    state = start(SMALL)
+    batch = make_batch(Cropper(rods, SMALL), SMALL, 0, 0)
+    with torch.no_grad():
+        embedding = state.network.image_encoder(batch.images)
+        at_start = decode(state.network, embedding, (0, 0), batch.xy, batch.kinds)
+        moved = decode(state.network, embedding, (512, 256), batch.xy, batch.kinds)
+        again = decode(state.network, embedding, (0, 0), batch.xy, batch.kinds)
+    assert torch.equal(at_start[0], again[0])
+    # Positions enter the arithmetic, but the answer is about the same.
+    first, second = at_start[0] > 0, moved[0] > 0
+    overlap = (first & second).sum() / (first | second).sum()
+    assert overlap > 0.5
+    assert not torch.equal(at_start[0], moved[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"side": 100}, "side is 100; choose a multiple of 16"),
+        ({"parts": "encoder"}, "parts is 'encoder'"),
+        ({"boxes": 1.5}, "boxes is 1.5"),
+        ({"fine_steps": 9, "steps": 5}, "fine_steps is 9"),
+        ({"min_size": 50.0, "max_size": 20.0}, "50.0 to 20.0"),
+    ],
+)
+def test_a_recipe_says_what_is_wrong_with_it(
+    change: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Recipe(**change)  # type: ignore[arg-type]
+
+
+def test_the_plateau_does_not_depend_on_the_length() -> None:
+    short, long = Recipe(steps=1000, cooldown=0.3), Recipe(steps=9000, cooldown=0.1)
+    assert [short.rate(s) for s in range(700)] == [long.rate(s) for s in range(700)]
+    assert short.rate(999) < 0.01
+    assert Recipe.from_json(short.to_json()) == short
+
+
+TWO_PROCESSES = """
+import sys
+import torch, torch.distributed as dist
+sys.path.insert(0, {here!r})
+from conftest import fresh_network
+from napari_sam.training.crops import SampleGroup
+from napari_sam.training.recipe import Recipe
+from napari_sam.training.state import TrainingState
+from napari_sam.training.synthetic import generate
+from napari_sam.training.trainer import iter_training
+torch.set_num_threads(1)
+dist.init_process_group("gloo")
+recipe = Recipe(steps=2, side=112, images=1, prompts=2, warmup=1)
+state = TrainingState(fresh_network(), recipe, torch.device("cpu"))
+group = SampleGroup("rods", (generate("rods", 1, 320),))
+list(iter_training(state, (group,), precision=torch.float32))
+flat = torch.cat([p.detach().reshape(-1) for p in state.trained().values()])
+both = [torch.zeros_like(flat) for _ in range(2)]
+dist.all_gather(both, flat)
+assert torch.equal(both[0], both[1])
+dist.destroy_process_group()
+print("the same weights")
+"""
+
+
+def test_several_processes_agree(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO_PROCESSES.format(here=str(Path(__file__).parent)))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            str(script),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("the same weights") == 2
