@@ -145,7 +145,7 @@ class Desk:
         """Add a shape to the shown plane, as drawing it does."""
         plane = self.controller.context.plane
         assert plane is not None
-        self.annotator.arm()
+        self.annotator.prompting.arm()
         self.shapes.add(
             [np.array([plane.to_array_point(*c) for c in corners])], shape_type=[kind]
         )

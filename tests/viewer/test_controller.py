@@ -138,7 +138,7 @@ def test_background_clicks_by_key_and_by_modifier(open_desk, coins):
     ]
     red, green = desk.points.face_color[:, 0], desk.points.face_color[:, 1]
     np.testing.assert_array_equal(green > red, [True, False, False, True, True])
-    (prompts,) = desk.annotator.prompts_here()
+    (prompts,) = desk.annotator.prompting.here()
     assert [p.positive for p in prompts.points] == [True, False, False, True, True]
     assert desk.masks[0][COINS[0]]
     assert not desk.masks[0][60, 60]
@@ -275,7 +275,7 @@ def test_object_without_known_prompts_is_refined_from_its_pixels(open_desk, coin
     desk.annotator.select_object(5)
     assert desk.annotator.items.is_empty
     desk.click(*COINS[0])
-    assert desk.annotator.prompts_here()[0].mask is not None
+    assert desk.annotator.prompting.here()[0].mask is not None
     desk.accept()
     assert values(labels) == {0, 5}
     assert labels.data[COINS[0]] == 5

@@ -93,7 +93,7 @@ def test_an_outline_that_stays_is_no_correction(open_desk, coins):
     row, col = COINS[0]
     corners = [(row - 20, col - 20), (row - 20, col + 20), (row + 20, col)]
     desk.shape("polygon", corners)
-    desk.annotator.request()
+    desk.annotator.prompting.request()
     desk.accept()
     assert record(desk).corrections == 0
 

@@ -160,10 +160,12 @@ def test_holding_h_shows_the_mask_under_the_cursor(
     sam.hover((COINS[4][0] + 2, COINS[4][1]))
     preview = sam.annotator.preview.layer
     assert preview is not None
-    wait_until(lambda: sam.annotator.hover.score is not None, "a hover score")
+    wait_until(lambda: sam.annotator.prompting.hover.score is not None, "a hover score")
     assert preview.data[COINS[4]]
     sam.release("H")
-    wait_until(lambda: sam.annotator.hover.score is None, "the end of hovering")
+    wait_until(
+        lambda: sam.annotator.prompting.hover.score is None, "the end of hovering"
+    )
     assert sam.preview_pixels == clicked
     assert not preview.data[COINS[4]]
     assert len(sam.annotator.items.points) == 1
@@ -173,7 +175,7 @@ def test_hover_switch_needs_no_key(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     sam.controller.change_settings(hover=True)
     sam.hover(COINS[4])
-    wait_until(lambda: sam.annotator.hover.score is not None, "a hover score")
+    wait_until(lambda: sam.annotator.prompting.hover.score is not None, "a hover score")
     assert sam.preview_pixels > 300
     sam.controller.change_settings(hover=False)
     assert sam.preview_pixels == 0

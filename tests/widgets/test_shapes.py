@@ -30,7 +30,7 @@ def test_a_dragged_box_is_a_box_prompt(open_sam: OpenSam, coins: Pixels) -> None
     sam.choose_tool(Tool.BOX)
     corners = around(COINS[4])
     sam.drag(corners)
-    (prompts,) = sam.annotator.prompts_here()
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.box == pytest.approx((*corners[0], *corners[1]), abs=1.0)
     sam.wait_preview()
     sam.key("N")
@@ -44,7 +44,7 @@ def test_two_boxes_are_two_objects(open_sam: OpenSam, coins: Pixels) -> None:
     sam.choose_tool(Tool.BOX)
     sam.drag(around(COINS[4]))
     sam.drag(around(COINS[5]))
-    assert len(sam.annotator.prompts_here()) == 2
+    assert len(sam.annotator.prompting.here()) == 2
     sam.wait_idle()
     sam.key("N")
     assert sam.labelled == [1, 2]
@@ -61,7 +61,7 @@ def test_moving_a_box_moves_the_preview(open_sam: OpenSam, coins: Pixels) -> Non
     sam.wait_preview()
     sam.shapes.mode = "select"
     sam.drag([COINS[4], COINS[5]])
-    (prompts,) = sam.annotator.prompts_here()
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.box is not None
     preview = sam.annotator.preview.layer
     assert preview is not None
@@ -74,7 +74,7 @@ def test_a_lasso_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
     r, c = COINS[4]
     sam.drag([(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)])
     assert list(sam.shapes.shape_type) == ["polygon"]
-    (prompts,) = sam.annotator.prompts_here()
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.mask is not None
     sam.wait_preview()
     sam.key("N")
@@ -85,7 +85,7 @@ def test_an_ellipse_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     sam.choose_tool(Tool.ELLIPSE)
     sam.drag(around(COINS[4], 14))
-    (prompts,) = sam.annotator.prompts_here()
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.mask is not None
     assert 400 < prompts.mask.area < 900
     sam.wait_preview()
@@ -96,8 +96,8 @@ def test_a_scribble_is_sampled_to_points(open_sam: OpenSam, coins: Pixels) -> No
     sam.choose_tool(Tool.SCRIBBLE)
     r, c = COINS[4]
     sam.drag([(r, c - 12), (r + 3, c), (r, c + 12)])
-    wait_until(lambda: sam.annotator.prompts_here(), "the scribble to be a prompt")
-    (prompts,) = sam.annotator.prompts_here()
+    wait_until(lambda: sam.annotator.prompting.here(), "the scribble to be a prompt")
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.box is None
     assert all(p.positive for p in prompts.points)
     assert len(prompts.points) >= 2
@@ -119,7 +119,7 @@ def test_escape_finishes_a_shape_before_it_discards(
         spin(600)
     sam.key("Escape")
     assert sam.shapes.nshapes == 1
-    (prompts,) = sam.annotator.prompts_here()
+    (prompts,) = sam.annotator.prompting.here()
     assert prompts.mask is not None
     sam.key("Escape")
     assert sam.annotator.is_empty

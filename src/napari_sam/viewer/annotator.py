@@ -1,38 +1,29 @@
-"""Prompts in, preview out, accept into the labels: the main job.
+"""The object under way: accept it, drop it, pick another, take it back.
 
-The annotator owns the current object: its prompts (mirrored in the prompt
-layers), its predictions on every plane they are on, and its label number.
+What the prompts say and what the model answers is `Prompting`'s; the annotator
+decides what becomes of it, and knows the object's number in the labels.
 """
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from psygnal import Signal
 
-from napari_sam.errors import LabelsError, SamError
-from napari_sam.types import MaskLevel, PromptSet
-from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.hover import Hover
-from napari_sam.viewer.mirror import PromptMirror
-from napari_sam.viewer.overlay import PlaneOverlay
-from napari_sam.viewer.predict import Prediction, predict, relevel
-from napari_sam.viewer.prompts import PromptItems, added_since, plane_prompts
-from napari_sam.viewer.worker import Job, Priority
-from napari_sam.viewer.writer import Accepted, Draft, ObjectWriter
+from napari_sam.errors import SamError
+from napari_sam.types import MaskLevel
+from napari_sam.viewer.numbering import Numbering
+from napari_sam.viewer.predict import Prediction, Start
+from napari_sam.viewer.prompting import Prompting
+from napari_sam.viewer.prompts import PointItem, PromptItems, added_since
+from napari_sam.viewer.writer import Accepted, Adopted, Draft, ObjectWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Layer
-
-    from napari_sam.types import MaskCrop, Plane
+    from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels import Commit
-
-PREDICT_SLOT = "predict"
 
 
 class Annotator:
@@ -51,48 +42,72 @@ class Annotator:
         Anything a panel shows has changed.
     status : Signal(str)
         What just happened and what to press next.
+    adoption_changed : Signal()
+        Another proposal, or none, is the current object.
+    written : Signal(Accepted)
+        The user has finished an object and it is in the labels.
     """
 
     changed = Signal()
     status = Signal(str)
+    adoption_changed = Signal()
+    written = Signal(object)
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
-        self.mirror = PromptMirror(context.viewer)
-        self.mirror.changed.connect(self._on_prompts)
-        self.preview = PlaneOverlay(context.viewer, "SAM preview", "preview", 0.55)
-        self.positive = True
-        self.level = MaskLevel.AUTO
-        self.label = 1
-        self.pending: dict[Plane, Prediction] = {}
-        self.hover = Hover(context, self.preview)
-        self.hover.changed.connect(self._on_hover)
-        self._seeds: dict[Plane, MaskCrop] = {}
+        self.prompting = Prompting(
+            context, self._on_answer, self._on_settled, self._on_error
+        )
+        self.prompting.edited.connect(self._on_prompts)
+        self.prompting.unprompted.connect(self._on_unprompted)
+        self.prompting.changed.connect(self._on_changed)
+        self.mirror = self.prompting.mirror
+        self.preview = self.prompting.overlay
+        self.adopted: Adopted | None = None
+        self._numbering = Numbering(context)
         self._stash: PromptItems | None = None
         self._writer = ObjectWriter(context, make_target)
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
-        # Whether the label has been taken for an object that is not written yet.
-        self._is_new = True
-        self._is_awaiting = False
         # The prompts that N was pressed for before their answer was there.
         self._to_accept: PromptItems | None = None
 
     # -- state for panels ---------------------------------------------------
 
     @property
+    def label(self) -> int:
+        """The current object's number."""
+        return self._numbering.label
+
+    @property
+    def items(self) -> PromptItems:
+        """Prompts of the current object on all its planes."""
+        return self.prompting.items
+
+    @property
+    def pending(self) -> dict[Plane, Prediction]:
+        """What an accept would write, by plane."""
+        return self.prompting.answers.pending
+
+    @property
     def prediction(self) -> Prediction | None:
         """What is previewed on the plane on screen."""
-        plane = self._context.plane
-        return self.pending.get(plane) if plane is not None else None
+        return self.prompting.prediction
 
     @property
     def score(self) -> float | None:
-        """Score of the mask under the cursor, or the lowest of the previewed ones."""
-        prediction = self.prediction
-        if prediction is None or self.hover.score is not None:
-            return self.hover.score
-        return min(c.score for c in prediction.candidates)
+        """Score of what is previewed; see `Prompting.score`."""
+        return self.prompting.score
+
+    @property
+    def level(self) -> MaskLevel:
+        """Which of the model's nested answers is shown."""
+        return self.prompting.level
+
+    @property
+    def positive(self) -> bool:
+        """Whether the next prompts mark the object."""
+        return self.prompting.positive
 
     @property
     def object_count(self) -> int:
@@ -103,29 +118,12 @@ class Annotator:
     @property
     def is_empty(self) -> bool:
         """Whether the current object has neither prompts nor preview."""
-        return self.items.is_empty and not self.pending
+        return self.prompting.is_empty
 
-    # -- prompts ------------------------------------------------------------
-
-    @property
-    def items(self) -> PromptItems:
-        """Prompts of the current object on all its planes."""
-        return self.mirror.items
-
-    def arm(self, negative: bool = False) -> None:
-        """Set what the next press in the canvas will make."""
-        plane = self._context.plane
-        if plane is not None:
-            self.mirror.arm(self.positive != negative, plane.displayed)
-
-    def layer_removed(self, layer: Layer) -> None:
-        """Adapt to a removed layer of ours."""
-        if self.preview.layer is not None and layer == self.preview.layer:
-            self.preview.forget()
-        self.mirror.layer_removed(layer)
+    # -- prompts and answers ------------------------------------------------
 
     def _on_prompts(self) -> None:
-        if self._to_accept is not None and self._is_awaiting:
+        if self._to_accept is not None and self.prompting.answers.is_awaited:
             added = added_since(self.items, self._to_accept)
             if added is not None:
                 # The user is ahead of us: these belong to the next object.
@@ -137,113 +135,34 @@ class Annotator:
                 return
             self._to_accept = None
         self._live_held = False
-        self._drop_orphans()
-        self.request()
+        # Planes that lost their last prompt lose their preview.
+        self.prompting.answers.keep({plane.index for plane in self.items.planes()})
+        if self.items.is_empty:
+            self._set_adopted(None)
+        self.prompting.request()
 
-    def _drop_orphans(self) -> None:
-        """Planes that lost their last prompt lose their preview."""
-        kept = {plane.index for plane in self.items.planes()}
-        self.pending = {p: v for p, v in self.pending.items() if p.index in kept}
-
-    # -- predicting ---------------------------------------------------------
-
-    def prompts_here(self) -> tuple[PromptSet, ...]:
-        """Prompt sets of the plane on screen, one per object."""
+    def _on_unprompted(self, reason: str) -> None:
+        # An accept that waits for an answer waits in vain.
+        self._to_accept = None
+        if reason:
+            self.status.emit(reason)
         context = self._context
-        if context.image is None or context.plane is None:
-            return ()
-        plane = context.plane
-        prompts = plane_prompts(
-            self.items, plane, plane.shape(layer_shape(context.image))
-        )
-        seed = self._seeds.get(plane)
-        if seed is not None and len(prompts) == 1 and prompts[0].mask is None:
-            return (PromptSet(prompts[0].points, prompts[0].box, seed),)
-        return prompts
+        if (
+            not self.pending
+            and context.plane is not None
+            and context.planes is not None
+        ):
+            self._writer.retract_live()
 
-    def request(self) -> None:
-        """Predict the plane on screen anew; the latest request wins."""
-        context = self._context
-        self.hover.stop()
-        prompts = self.prompts_here()
-        plane = context.plane
-        if plane is None or context.planes is None:
-            self._stop_waiting()
-            self._draw()
-            return
-        if not prompts or all(p.is_empty for p in prompts):
-            self._stop_waiting()
-            self.pending.pop(plane, None)
-            self._draw()
-            if prompts:
-                self.status.emit("Only background is marked: click the object too.")
-            if not self.pending:
-                self._writer.retract_live()
-            return
-        usable = [p for p in prompts if not p.is_empty]
-        work = partial(
-            predict,
-            context.planes,
-            plane,
-            usable,
-            self.level,
-            context.settings.cleaning,
-            self.pending.get(plane),
-        )
-        self._submit(work, self._on_prediction)
+    def _on_changed(self) -> None:
+        self.changed.emit()
 
-    def _submit(
-        self, work: Callable[[], Any], on_result: Callable[[Any], None]
-    ) -> None:
-        def done(result: Any) -> None:
-            self._is_awaiting = False
-            on_result(result)
-            if self._to_accept is not None:
-                self._to_accept = None
-                self.accept()
+    def _on_settled(self) -> None:
+        if self._to_accept is not None:
+            self._to_accept = None
+            self.accept()
 
-        self._is_awaiting = True
-        self._context.runner.submit(
-            Job(
-                work,
-                priority=Priority.PREDICT,
-                slot=PREDICT_SLOT,
-                on_result=done,
-                on_error=self._on_error,
-            )
-        )
-
-    def _stop_waiting(self) -> None:
-        """Drop the answer on its way, and the accept that waits for it."""
-        self._context.runner.cancel(PREDICT_SLOT)
-        self._is_awaiting, self._to_accept = False, None
-
-    def recompute(self) -> None:
-        """Redo the previews for another level or other cleaning, without decoding."""
-        if self._is_awaiting:
-            # It would take the place of the answer on its way.
-            self.request()
-            return
-        if not self.pending:
-            return
-        pending = tuple(self.pending.values())
-        level, cleaning = self.level, self._context.settings.cleaning
-
-        def work() -> list[Prediction]:
-            return [relevel(p, level, cleaning) for p in pending]
-
-        def done(predictions: list[Prediction]) -> None:
-            for prediction in predictions:
-                self._on_prediction(prediction)
-
-        self._submit(work, done)
-
-    def _on_prediction(self, prediction: Prediction) -> None:
-        # The transposed view of a plane has the same pixels: one answer for both.
-        index = prediction.plane.index
-        self.pending = {p: v for p, v in self.pending.items() if p.index != index}
-        self.pending[prediction.plane] = prediction
-        self._draw()
+    def _on_answer(self, prediction: Prediction) -> None:
         if all(c.mask.area == 0 for c in prediction.candidates):
             self.status.emit("Nothing found there: add a point or draw a box.")
             return
@@ -255,83 +174,17 @@ class Annotator:
         )
 
     def _on_error(self, error: Exception) -> None:
-        self._is_awaiting, self._to_accept = False, None
-        text = self._context.report(error)
-        self.status.emit(text)
-        plane = self._context.plane
-        if plane is not None:
-            self.pending.pop(plane, None)
-        self._draw()
-
-    def _draw(self) -> None:
-        context = self._context
-        prediction = self.prediction
-        if prediction is None or context.image is None:
-            self.preview.clear()
-        else:
-            masks = [(1 + i % 255, c.mask) for i, c in enumerate(prediction.candidates)]
-            self.preview.show(context.image, prediction.plane, masks)
-        self.changed.emit()
-
-    def prepare_preview(self) -> None:
-        """Make the preview layer now: napari needs a moment for a new layer."""
-        context = self._context
-        if context.image is not None and context.plane is not None:
-            self.preview.show(context.image, context.plane, [])
-            self._draw()
-
-    def plane_changed(self) -> None:
-        """Show what belongs to the new plane; predict it if it has prompts."""
-        self.arm()
-        self.hover.stop()
-        if self.prediction is None and self.prompts_here():
-            self.preview.clear()
-            self.request()
-        else:
-            self._draw()
+        self._to_accept = None
+        self.status.emit(self._context.report(error))
 
     def source_changed(self) -> None:
         """Forget answers that another image or model gave."""
         self.pending.clear()
-        self._seeds.clear()
-        self.request()
-
-    # -- hover --------------------------------------------------------------
-
-    def hover_at(self, row: float, column: float) -> None:
-        """Preview the mask that a click at this place of the plane would give."""
-        if self._is_awaiting:
-            return
-        here = self.prompts_here()
-        base = here[0] if len(here) == 1 else PromptSet()
-        self.hover.at(row, column, base, self.positive, self.level, self.prediction)
-
-    def _on_hover(self) -> None:
-        self.changed.emit()
-
-    def end_hover(self) -> None:
-        """Show the preview of what was clicked again."""
-        if self.hover.stop():
-            self._draw()
+        self.prompting.seeds.clear()
+        self._set_adopted(None)
+        self.prompting.request()
 
     # -- intents ------------------------------------------------------------
-
-    def cycle_level(self) -> None:
-        """Show the next of: the model's choice, subpart, part, whole."""
-        self.set_level(self.level.next())
-
-    def set_level(self, level: MaskLevel) -> None:
-        """Show one of the model's nested answers."""
-        if level != self.level:
-            self.level = level
-            self.recompute()
-            self.changed.emit()
-
-    def flip_polarity(self) -> None:
-        """Let the next prompts mark background instead of object, or back."""
-        self.positive = not self.positive
-        self.arm()
-        self.changed.emit()
 
     def set_items(self, items: PromptItems) -> None:
         """Replace the prompts of the current object and predict."""
@@ -353,13 +206,13 @@ class Annotator:
             its answer is still on its way; it is written as soon as that is there.
         """
         context = self._context
-        if self._is_awaiting:
+        if self.prompting.answers.is_awaited:
             self._to_accept = self.items
             self.status.emit("Writing the object as soon as its mask is there …")
             return False
         if context.settings.live and self._writer.live is not None:
             self.status.emit(f"Object {self.label} done.  Click the next one.")
-            self.start_next()
+            self._finish(self._writer.live.payload)
             return True
         if not self.pending:
             self.status.emit("Nothing to accept yet: click an object first.")
@@ -385,8 +238,12 @@ class Annotator:
         count = len(commit.labels)
         what = f"Object {commit.labels[0]}" if count == 1 else f"{count} objects"
         self.status.emit(f"{what} written.  Click the next one · Ctrl+Z takes it back")
-        self.start_next()
+        self._finish(commit.payload)
         return True
+
+    def _finish(self, accepted: Accepted) -> None:
+        self.start_next()
+        self.written.emit(accepted)
 
     def discard(self) -> None:
         """Drop the current object's prompts and preview."""
@@ -401,32 +258,35 @@ class Annotator:
 
     def _leave_object(self) -> None:
         """Let go of the current object: its answers, also the one on its way."""
-        self._stop_waiting()
+        self.prompting.forget()
+        self._to_accept = None
         self._writer.live = None
-        self.pending.clear()
-        self._seeds.clear()
+        self._set_adopted(None)
+
+    def _set_adopted(self, adopted: Adopted | None) -> None:
+        if adopted is not self.adopted:
+            self.adopted = adopted
+            self.adoption_changed.emit()
 
     def start_next(self) -> None:
         """Begin a new object with the next free label."""
         self._leave_object()
         stash, self._stash = self._stash, None
         self.mirror.write(stash or PromptItems())
-        self.level = MaskLevel.AUTO
+        self.prompting.level = MaskLevel.AUTO
         self._take_next_label()
-        self._draw()
+        self.prompting.draw()
         if stash is not None:
-            self.request()
+            self.prompting.request()
 
     def select_object(self, label: int) -> None:
         """Make an object current again, with the prompts it was made from."""
         context = self._context
         if context.target is None or label <= 0 or label == self.label:
             return
-        if not self.is_empty and self._stash is None and self._writer.live is None:
-            self._stash = self.items
+        self._put_aside()
         self._leave_object()
-        self.label, self._is_new = label, False
-        self._show_label()
+        self._numbering.pick(label)
         record = context.book.get(label) if context.book is not None else None
         if record is not None and not record.items.is_empty:
             self.mirror.write(record.items)
@@ -437,9 +297,48 @@ class Annotator:
                 # Its pixels serve as a rough mask for refinement.
                 mask = self._writer.mask_of(label, context.plane)
                 if mask is not None:
-                    self._seeds[context.plane] = mask
+                    self.prompting.seeds[context.plane] = mask
             self.status.emit(f"Object {label}: add points to change it, then N.")
-        self.request()
+        self.prompting.request()
+
+    def adopt(self, plane: Plane, start: Start, adopted: Adopted) -> None:
+        """Make a proposal the current object, so that prompts correct it.
+
+        Parameters
+        ----------
+        plane : Plane
+            The plane it is on.
+        start : Start
+            Its mask and the prompt that stands for it, one positive point.
+        adopted : Adopted
+            What becomes of it is known by this.
+        """
+        self._put_aside()
+        self._leave_object()
+        self._take_next_label()
+        self.prompting.level = MaskLevel.AUTO
+        (point,) = start.prompts.points
+        position = plane.to_array_point(point.row, point.column)
+        self.mirror.write(PromptItems((PointItem(position, True, plane.displayed),)))
+        self.pending[plane] = Prediction.of_start(plane, start)
+        self._set_adopted(adopted)
+        self.prompting.draw()
+        self.status.emit(
+            "Proposal: N accepts it · click or Ctrl-click corrects it · Esc leaves it"
+        )
+
+    def _put_aside(self) -> None:
+        """Keep prompts that are not written for after the object picked now.
+
+        A proposal under way is among the proposals again, without corrections.
+        """
+        if (
+            not self.is_empty
+            and self._stash is None
+            and self._writer.live is None
+            and self.adopted is None
+        ):
+            self._stash = self.items
 
     def target_changed(self) -> None:
         """Another Labels layer was chosen, or its largest label became known."""
@@ -449,38 +348,24 @@ class Annotator:
 
     def labels_taken(self) -> None:
         """Give a new object another number after somebody else has written objects."""
-        if self._is_new and self._writer.live is None:
+        if self._numbering.is_new and self._writer.live is None:
             self._take_next_label()
 
     # -- writing ------------------------------------------------------------
 
     def _take_next_label(self) -> None:
-        self._is_new = True
-        target = self._context.target
-        if target is None or target.known_max is None:
-            # Not counted yet; counting comes before the first prediction.
-            self.label = 1
-            return
-        try:
-            self.label = target.next_label()
-        except LabelsError as error:
-            # Said again, and refused, when the object is accepted.
-            self.label = (target.known_max or 0) + 1
-            self.status.emit(str(error))
-        self._show_label()
-
-    def _show_label(self) -> None:
-        """Let napari's brush continue the same object."""
-        target = self._context.target
-        if target is None:
-            return
-        limit = np.iinfo(target.layer.data.dtype).max
-        if target.layer.selected_label != self.label <= limit:
-            with target.layer.events.selected_label.blocker():
-                target.layer.selected_label = self.label
+        problem = self._numbering.take_next()
+        if problem:
+            self.status.emit(problem)
 
     def _draft(self) -> Draft:
-        return Draft(self.label, self.level, self.items, tuple(self.pending.values()))
+        return Draft(
+            self.label,
+            self.level,
+            self.items,
+            tuple(self.pending.values()),
+            self.adopted,
+        )
 
     def _write_live(self) -> None:
         try:
@@ -501,15 +386,15 @@ class Annotator:
         if not is_current and not self.is_empty and self._stash is None:
             self._stash = self.items
         self._leave_object()
-        self.label, self._is_new = accepted.label, False
-        self.level = accepted.level
-        self._show_label()
+        self._numbering.pick(accepted.label)
+        self.prompting.level = accepted.level
         self.mirror.write(accepted.items)
-        self.pending = {p.plane: p for p in accepted.predictions}
+        self.pending.update({p.plane: p for p in accepted.predictions})
+        self._set_adopted(accepted.adopted)
         if self.prediction is None:
-            self.request()
+            self.prompting.request()
         else:
-            self._draw()
+            self.prompting.draw()
         self.status.emit(f"Object {accepted.label} taken back; its prompts are here.")
 
     def on_redone(self, commit: Commit) -> None:
@@ -524,5 +409,4 @@ class Annotator:
 
     def close(self) -> None:
         """Remove our layers and stop listening."""
-        self.preview.remove()
-        self.mirror.close()
+        self.prompting.close()

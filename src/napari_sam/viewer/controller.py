@@ -96,7 +96,7 @@ class Controller:
         self.everything = EverythingMode(self.context, self.labels.new)
         self.loader = ModelLoader(self.context, store)
         self._watch = ImageWatch(viewer)
-        self.pointer = Pointer(self.context, self.annotator, self.prefetcher)
+        self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
         self.status = "Loading the model."
         self.tool = Tool.POINT
         self._closed = False
@@ -175,13 +175,13 @@ class Controller:
         if after.normalisation != before.normalisation:
             self._renew_source()
         if after.cleaning != before.cleaning:
-            self.annotator.recompute()
+            self.annotator.prompting.recompute()
         if after.live != before.live and after.live:
-            self.annotator.request()
+            self.annotator.prompting.request()
         if after.filters != before.filters:
             self.everything.refilter()
         if not self.pointer.is_hovering:
-            self.annotator.end_hover()
+            self.annotator.prompting.end_hover()
         self.changed.emit()
 
     # -- model --------------------------------------------------------------
@@ -260,7 +260,7 @@ class Controller:
         context.plane = None
         self._on_dims()
         self.annotator.source_changed()
-        self.annotator.prepare_preview()
+        self.annotator.prompting.prepare()
         if context.image is not None and context.plane is None:
             self._tell_why_no_plane()
         if context.image is None:
@@ -304,7 +304,7 @@ class Controller:
         layer: Layer = event.value
         context = self.context
         if is_ours(layer):
-            self.annotator.layer_removed(layer)
+            self.annotator.prompting.layer_removed(layer)
             if layer.metadata.get(ROLE) == "proposals":
                 self.everything.overlay.forget()
         elif context.image is not None and layer == context.image:
@@ -331,7 +331,7 @@ class Controller:
             return
         context.plane = plane
         self.prefetcher.show()
-        self.annotator.plane_changed()
+        self.annotator.prompting.plane_changed()
         self.everything.draw()
         if plane is None:
             self._tell_why_no_plane()
@@ -381,7 +381,7 @@ class Controller:
             self.viewer.layers.selection.active = layer
             layer.visible = True
             layer.mode = mode
-        self.annotator.arm()
+        self.annotator.prompting.arm()
         self.changed.emit()
 
     def accept(self) -> None:
@@ -394,15 +394,15 @@ class Controller:
 
     def cycle_level(self) -> None:
         """Show the next of the model's nested answers."""
-        self.annotator.cycle_level()
+        self.set_level(self.annotator.level.next())
 
     def set_level(self, level: MaskLevel) -> None:
         """Show one of the model's nested answers."""
-        self.annotator.set_level(level)
+        self.annotator.prompting.set_level(level)
 
     def flip_polarity(self) -> None:
         """Switch between marking objects and background."""
-        self.annotator.flip_polarity()
+        self.annotator.prompting.flip_polarity()
 
     def remove_last_prompt(self) -> None:
         """Take back the newest prompt."""
@@ -430,7 +430,7 @@ class Controller:
 
     def segment_box(self) -> None:
         """Find all objects inside the drawn rectangle."""
-        boxes = [p.box for p in self.annotator.prompts_here() if p.box is not None]
+        boxes = [p.box for p in self.annotator.prompting.here() if p.box is not None]
         if not boxes:
             self.set_status("Draw a box with the Box tool first.")
             return

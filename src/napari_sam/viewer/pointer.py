@@ -12,9 +12,9 @@ from napari_sam.viewer.coords import layer_shape, world_to_data
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.prefetcher import Prefetcher
+    from napari_sam.viewer.prompting import Prompting
 
 _HOVER_SECONDS = 0.02
 """Shortest time between two hover predictions."""
@@ -27,17 +27,17 @@ class Pointer:
     ----------
     context : Context
         Shared with the other parts of the controller.
-    annotator : Annotator
+    prompting : Prompting
         Takes presses and hovers.
     prefetcher : Prefetcher
         Knows whether the plane on screen can answer.
     """
 
     def __init__(
-        self, context: Context, annotator: Annotator, prefetcher: Prefetcher
+        self, context: Context, prompting: Prompting, prefetcher: Prefetcher
     ) -> None:
         self._context = context
-        self._annotator = annotator
+        self._prompting = prompting
         self._prefetcher = prefetcher
         self._held = False
         self._last_hover = 0.0
@@ -67,7 +67,7 @@ class Pointer:
         if held:
             self._hover(self._context.viewer.cursor.position)
         elif not self._context.settings.hover:
-            self._annotator.end_hover()
+            self._prompting.end_hover()
 
     def label_under_cursor(self) -> int:
         """Return the label of the target at the cursor, 0 for none."""
@@ -84,8 +84,8 @@ class Pointer:
 
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
-        self._annotator.end_hover()
-        self._annotator.arm(negative="Control" in modifiers or "Meta" in modifiers)
+        self._prompting.end_hover()
+        self._prompting.arm(negative="Control" in modifiers or "Meta" in modifiers)
         yield
 
     def _on_move(self, viewer: object, event: Any) -> None:
@@ -113,6 +113,6 @@ class Pointer:
         row, column = self._locate(world)
         height, width = context.plane.shape(layer_shape(context.image))
         if -0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5:
-            self._annotator.hover_at(row, column)
+            self._prompting.hover_at(row, column)
         else:
-            self._annotator.end_hover()
+            self._prompting.end_hover()

@@ -14,7 +14,7 @@ from napari.layers import Image
 
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.annotator import PREDICT_SLOT
+from napari_sam.viewer.answers import PREDICT_SLOT
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.everything import EVERYTHING_SLOT
