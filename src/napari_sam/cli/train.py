@@ -1,0 +1,249 @@
+"""The command that trains a model, and its options."""
+
+# ruff: noqa: T201 - printing is what a command does
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_sam.cli.report import Report, say
+from napari_sam.cli.training import read_samples_of
+from napari_sam.cli.training_parser import add_sources, natural, positive
+from napari_sam.errors import FileFormatError, SettingsError
+from napari_sam.models import DEFAULT_MODEL, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari_sam.training.recipe import Recipe
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
+    "steps": (positive, "steps of the optimiser (default: 2000)"),
+    "seed": (natural, "of every random choice (default: 0)"),
+    "images": (positive, "crops per step (default: 4)"),
+    "prompts": (positive, "objects per crop (default: 8)"),
+    "side": (positive, "side of a crop, a multiple of 16 (default: 448)"),
+    "fine_steps": (natural, "last steps, on crops of another side (default: 0)"),
+    "fine_side": (positive, "their side (default: 1024)"),
+    "fine_images": (positive, "crops per step then (default: 1)"),
+    "accumulate": (positive, "batches whose gradients make a step (default: 1)"),
+    "learning_rate": (float, "of the decoder (default: 0.0002)"),
+    "encoder_rate": (float, "that of the encoder, as a fraction (default: 0.5)"),
+    "cooldown": (float, "last part of the steps, slowing down (default: 0.3)"),
+}
+
+
+def add_train(commands: Commands) -> None:
+    """Add the command to those of the main parser."""
+    train = commands.add_parser(
+        "train",
+        help="train a model on images with ground truth",
+        description="Fine-tune a model with simulated users who click and correct."
+        " OUT gets weights that every other command and the viewer can load, a log, and"
+        " a state from which the run goes on with --resume; interrupting (Ctrl-C) saves"
+        " it. Images whose names fall into the val part are not trained on, but decide"
+        " which weights are the best. With several GPUs, start it with torchrun"
+        " -m napari_sam.cli.",
+    )
+    add_sources(train)
+    train.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder")
+    train.add_argument(
+        "--resume", action="store_true", help="go on with the run in OUT"
+    )
+    train.add_argument(
+        "--base",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
+    )
+    train.add_argument(
+        "--parts",
+        choices=["all", "decoder", "decoder+neck"],
+        help="what is trained (default: all)",
+    )
+    train.add_argument(
+        "--recipe", type=Path, metavar="JSON", help="settings from a file"
+    )
+    for name, (kind, text) in _RECIPE.items():
+        train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    train.add_argument(
+        "--share",
+        action="append",
+        default=[],
+        type=_share,
+        metavar="NAME=W",
+        help="how much is drawn from the source of that name, 1 by default; repeatable",
+    )
+    train.add_argument(
+        "--name", help="what the model is called; that of OUT by default"
+    )
+    train.add_argument("--licence", default="", help="of the weights")
+    train.add_argument("--save-every", type=positive, default=100, metavar="STEPS")
+    train.add_argument("--evaluate-every", type=positive, default=500, metavar="STEPS")
+    train.add_argument(
+        "--val-images",
+        type=natural,
+        default=20,
+        metavar="N",
+        help="evaluate on at most N images of each source (default: 20; 0: not at all)",
+    )
+    train.add_argument("--workers", type=positive, default=1, metavar="N")
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    train.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    train.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    train.set_defaults(run=run_train)
+
+
+def run_train(options: argparse.Namespace) -> int:
+    """Train a model."""
+    from napari_sam.training.report import EvaluationSettings
+    from napari_sam.training.run import (
+        RunSettings,
+        groups_of,
+        iter_run,
+        join_launcher,
+        write_recipe,
+    )
+
+    is_first = join_launcher()
+    quiet = options.quiet or not is_first
+    recipe = _recipe(options)
+    base = find_model(options.base)
+    samples = read_samples_of(options, "train", in_memory=True)
+    groups = groups_of(samples, dict(options.share))
+    settings = RunSettings(
+        save_every=options.save_every,
+        evaluate_every=options.evaluate_every,
+        evaluation=EvaluationSettings(),
+        metadata={
+            "name": options.name or options.out.resolve().name,
+            "base": base.name,
+            "trained_on": ", ".join(
+                f"{len(g.samples)} images of {g.name}" for g in groups
+            ),
+            **({"licence": options.licence} if options.licence else {}),
+        },
+        device=options.device,
+        dtype=options.dtype,
+        workers=options.workers,
+    )
+    validation = _validation(options)
+    steps = iter_run(
+        base.path,
+        groups,
+        recipe,
+        options.out,
+        validation=validation,
+        settings=settings,
+        resume=options.resume,
+    )
+    progress = Report(quiet=quiet)
+    with _stop_on_interrupt() as asked_to_stop:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result = end.value
+                break
+            progress(step)
+            if asked_to_stop():
+                steps.close()
+                progress.close()
+                say(
+                    f"stopped; go on with --resume and the state in {options.out}",
+                    quiet=quiet,
+                )
+                return 130
+    progress.close()
+    if is_first:
+        write_recipe(
+            options.out / "recipe.json",
+            {"recipe": recipe.to_json(), "shares": dict(options.share)}
+            | dict(settings.metadata),
+        )
+        say(f"weights of step {result.step}: {result.weights}", quiet=quiet)
+        if result.report is not None:
+            print(result.report.to_markdown(), end="")
+    return 0
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let the step under way end after Ctrl-C; a second one ends it at once."""
+    asked: list[int] = []
+
+    def handler(number: int, _: Any) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _validation(options: argparse.Namespace) -> Any:
+    """Return the val part of the sources that have one, or None."""
+    from napari_sam.errors import DataError
+
+    if not options.val_images or not options.sources:
+        return None
+    part = argparse.Namespace(**vars(options))
+    part.whole, part.max_images = [], options.val_images
+    try:
+        return read_samples_of(part, "val")
+    except DataError as error:
+        say(f"no evaluation: {error}", quiet=options.quiet)
+        return None
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    from napari_sam.training.recipe import Recipe
+
+    values = {} if options.recipe is None else _read_recipe(options.recipe)
+    for field in fields(Recipe):
+        chosen = getattr(options, field.name, None)
+        if field.name in (*_RECIPE, "parts") and chosen is not None:
+            values[field.name] = chosen
+    try:
+        return Recipe.from_json(values)
+    except TypeError as error:
+        raise SettingsError(
+            f"The recipe has a value of the wrong kind ({error}); correct it."
+        ) from error
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    """Return the settings of a file, also of one that a run left in its folder."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(
+            f"{path} is not a recipe ({error}); give a JSON file with settings such as"
+            f" steps."
+        ) from error
+    if not isinstance(content, dict):
+        raise FileFormatError(
+            f'{path} holds no settings; give a JSON file such as {{"steps": 2000}}.'
+        )
+    inner = content.get("recipe", content)
+    return dict(inner)
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = 0.0
+    if not name or not weight > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like NAME=0.5")
+    return name, weight

@@ -1,0 +1,201 @@
+"""A whole run: files in a folder, evaluation, resuming, faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_sam.cli import main
+from napari_sam.core.steps import finish
+from napari_sam.errors import DataError, FileFormatError
+from napari_sam.models import find_model, load_model
+from napari_sam.training.data import SampleSet, samples_from_arrays
+from napari_sam.training.recipe import Recipe
+from napari_sam.training.report import EvaluationSettings
+from napari_sam.training.run import RunSettings, groups_of, iter_run
+from napari_sam.training.synthetic import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from napari_sam.training.crops import SampleGroup
+    from napari_sam.training.state import TrainingState
+
+BASE = find_model("mobile-sam").path
+RECIPE = Recipe(steps=4, side=112, images=1, prompts=2, warmup=1)
+SETTINGS = RunSettings(
+    save_every=2,
+    evaluate_every=2,
+    evaluation=EvaluationSettings(max_objects=2),
+    metadata={"name": "mine"},
+    dtype="float32",
+)
+
+
+@pytest.fixture(scope="module")
+def validation() -> SampleSet:
+    sample = generate("rods", 7, 256)
+    return samples_from_arrays(sample.rgb, sample.labels, name="val")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images and label images; ``d`` and ``f`` are in the val part."""
+    root = tmp_path_factory.mktemp("drawn")
+    for part in ("images", "masks"):
+        (root / part).mkdir()
+    for seed, name in enumerate("abcdef"):
+        sample = generate("rods", seed, 256)
+        iio.imwrite(root / "images" / f"{name}.png", sample.rgb)
+        iio.imwrite(root / "masks" / f"{name}.png", sample.labels.astype(np.uint16))
+    return root
+
+
+def test_a_run_leaves_weights_that_load(
+    rods: tuple[SampleGroup, ...], validation: SampleSet, tmp_path: Path
+) -> None:
+    run = iter_run(
+        BASE, rods, RECIPE, tmp_path, validation=validation, settings=SETTINGS
+    )
+    result = finish(run)
+    assert result.weights == tmp_path / "best.safetensors"
+    assert result.weights.stat().st_size < 25e6
+    assert result.step in (2, 4)
+    model = load_model(result.weights)
+    plane = model.encode_rgb(generate("rods", 3, 256).rgb)
+    assert plane.predict(points=[(100, 100)]).crop().mask.dtype == bool
+    entries = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
+    scores = {e["step"]: e["score"] for e in entries if "score" in e}
+    assert set(scores) == {2, 4}
+    assert scores[result.step] == max(scores.values())
+    with pytest.raises(FileFormatError, match="There is a run in"):
+        next(iter_run(BASE, rods, RECIPE, tmp_path))
+
+
+def test_a_closed_run_goes_on(rods: tuple[SampleGroup, ...], tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    finish(iter_run(BASE, rods, RECIPE, whole, settings=SETTINGS))
+    run = iter_run(BASE, rods, RECIPE, parts, settings=replace(SETTINGS, save_every=99))
+    next(run)
+    run.close()
+    finish(iter_run(BASE, rods, RECIPE, parts, settings=SETTINGS, resume=True))
+    a, b = (load_file(p / "last.safetensors") for p in (whole, parts))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_shares_name_sources(validation: SampleSet) -> None:
+    (name,) = validation.sources
+    (group,) = groups_of(validation, {name: 0.25})
+    assert (group.name, group.weight, len(group.samples)) == (name, 0.25, 1)
+    with pytest.raises(DataError, match="No source is called 'nuclei'"):
+        groups_of(validation, {"nuclei": 1})
+    with pytest.raises(DataError, match="give a positive number"):
+        groups_of(validation, {name: -1.0})
+
+
+def arguments(folders: Path, out: Path, *more: str) -> list[str]:
+    options = "--steps 3 --side 112 --images 1 --prompts 2 --val-images 1 -q"
+    return ["train", str(folders), "--out", str(out), *options.split(), *more]
+
+
+def test_the_command_trains_and_resumes(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert main(arguments(folders, out, "--share", f"{folders.name}=2")) == 0
+    assert (out / "best.safetensors").exists() or (out / "last.safetensors").exists()
+    recipe = json.loads((out / "recipe.json").read_text())
+    assert recipe["recipe"]["side"] == 112
+    assert "images of" in recipe["trained_on"]
+    capsys.readouterr()
+    assert main(arguments(folders, out)) == 2
+    assert "There is a run in" in capsys.readouterr().err
+    assert main(arguments(folders, out, "--resume")) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--share", "cats=2"], "No source is called 'cats'"),
+        (["--side", "100"], "choose a multiple of 16"),
+        (["--base", "no-such-model"], "no-such-model"),
+        (["--recipe", "nowhere.json"], "is not a recipe"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(
+    folders: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    message: str,
+) -> None:
+    assert main(arguments(folders, tmp_path / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_images_without_labels_are_named(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "broken"
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    for name in "ab":
+        (root / "images" / f"{name}.png").write_bytes(
+            (folders / "images" / f"{name}.png").read_bytes()
+        )
+    assert main(arguments(root, tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert "a" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_can_be_resumed(
+    folders: Path,
+    tmp_path: Path,
+    start: Callable[[Recipe], TrainingState],
+    number: signal.Signals,
+) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "napari_sam.cli"]
+    options = ["--save-every", "1", "--val-images", "0", "--dtype", "float32"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        [*command, *arguments(folders, out, *options), "--steps", "500"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "state.safetensors").exists():
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
+    run.send_signal(number)
+    run.communicate(timeout=120)
+    assert run.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    # The state that is there is whole, whenever the signal came.
+    state = start(Recipe(steps=500, side=112, images=1, prompts=2))
+    state.load(out / "state.safetensors")
+    assert state.step > 0
+    leftovers = {p.name for p in out.iterdir()} - {"state.safetensors", "log.jsonl"}
+    assert number == signal.SIGKILL or not leftovers
