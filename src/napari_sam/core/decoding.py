@@ -84,11 +84,15 @@ def decode_candidates(
     crop: int = 0,
     offset: float = 1.0,
     floor: tuple[float, float] = (0.0, 0.0),
+    on_objects: bool = False,
 ) -> Candidates:
-    """Return the masks of single-point prompts, three for each at most.
+    """Return the masks of single-point prompts.
 
-    The model is asked where the reference implementation would ask, which is
-    half a pixel of the model's input to the lower right of each point.
+    Points of a grid give three masks each at most, since nobody knows what they
+    hit.  For them the model is asked where the reference implementation would
+    ask, which is half a pixel of the model's input to the lower right.  A point
+    that is known to lie on an object gives the mask that the model would answer
+    to a click there, and is asked for as it is.
 
     Parameters
     ----------
@@ -104,16 +108,21 @@ def decode_candidates(
         See `measure`.
     floor : tuple of float
         Predicted IoU that masks must exceed, and stability they must reach.
+    on_objects : bool
+        Whether the points lie on objects, one each.
 
     Returns
     -------
     Candidates
         In plane coordinates, in the order of the points.
     """
-    shift = _REFERENCE_SHIFT / np.asarray(encoded.frame.scale)
-    own_points = points - origin + shift
+    own_points = points - origin
+    if not on_objects:
+        own_points = own_points + _REFERENCE_SHIFT / np.asarray(encoded.frame.scale)
     scores, prompts, found = [], [], []
-    for batch in encoded.iter_points(own_points, min_iou=floor[0]):
+    for batch in encoded.iter_points(
+        own_points, min_iou=floor[0], best_only=on_objects
+    ):
         for i in np.lexsort((batch.token, batch.point)).tolist():
             measured = measure(
                 batch.logits[i],

@@ -5,17 +5,22 @@ section 5 and appendix B; reference code ``SamAutomaticMaskGenerator``): a grid
 of single-point prompts, three masks each, kept if the model believes in them
 and if they are stable under a change of threshold; the same on overlapping
 crops if asked for; duplicates are suppressed.
+
+A model that sees where objects are (:mod:`napari_sam.core.centres`) is asked
+there instead of on the grid, and once more where it sees objects that no mask
+covers.  Everything else is the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 
+from napari_sam.core.asking import make_questions
 from napari_sam.core.decoding import decode_candidates
 from napari_sam.core.grid import is_whole, plan_searches
 from napari_sam.core.proposals import Proposals
@@ -26,9 +31,10 @@ from napari_sam.types import Plane, Progress, ProgressCallback, Region
 
 if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.types import FloatArray, RGBArray
+    from napari_sam.types import RGBArray
 
 T = TypeVar("T")
+Prompts = Literal["auto", "grid", "objects"]
 Encode = Callable[["RGBArray"], "EncodedPlane"]
 ShouldStop = Callable[[], bool]
 
@@ -42,8 +48,14 @@ class EverythingSettings:
 
     Parameters
     ----------
+    prompts : {"auto", "grid", "objects"}
+        Where the model is asked: on a grid, or where it sees objects, which
+        needs a model with a prompt head.  ``"auto"`` takes the objects if the
+        model sees them.
     points_per_side : int
         The grid has this many points along each side.
+    min_centre : float
+        Where the model sees objects: lowest probability of an object's centre.
     pred_iou_thresh : float
         Masks whose predicted IoU is not above this are hidden.
     stability_score_thresh : float
@@ -73,7 +85,9 @@ class EverythingSettings:
         are hidden and come back when the threshold is lowered.
     """
 
+    prompts: Prompts = "auto"
     points_per_side: int = 32
+    min_centre: float = 0.2
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95
     stability_score_offset: float = 1.0
@@ -88,6 +102,11 @@ class EverythingSettings:
     stability_score_floor: float = 0.6
 
     def __post_init__(self) -> None:
+        if self.prompts not in get_args(Prompts):
+            raise SettingsError(
+                f"prompts is {self.prompts!r}; choose from "
+                f"{', '.join(get_args(Prompts))}."
+            )
         _check("points_per_side", self.points_per_side, 1, 512)
         _check("stability_score_offset", self.stability_score_offset, 0, 100)
         _check("crop_n_layers", self.crop_n_layers, 0, 4)
@@ -100,6 +119,7 @@ class EverythingSettings:
         )
         _check("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
         for name in (
+            "min_centre",
             "pred_iou_thresh",
             "stability_score_thresh",
             "box_nms_thresh",
@@ -131,7 +151,7 @@ class EverythingSettings:
 
     @property
     def total_points(self) -> int:
-        """Number of prompts in a run."""
+        """Number of prompts in a run on a grid."""
         return sum(
             4**layer * self.side_points(layer) ** 2
             for layer in range(self.crop_n_layers + 1)
@@ -202,7 +222,22 @@ def iter_everything(
     SettingsError
         If crop layers are wanted of a coarse level of a pyramid.
     """
-    settings = settings or EverythingSettings()
+    return (
+        yield from _search(
+            rgb, encode, settings or EverythingSettings(), region, plane, should_stop
+        )
+    )[0]
+
+
+def _search(
+    rgb: RGBArray,
+    encode: Encode,
+    settings: EverythingSettings,
+    region: Region | None = None,
+    plane: EncodedPlane | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Generator[Progress, None, tuple[Proposals, bool]]:
+    """Do what `iter_everything` does; return also whether it came to its end."""
     size = (int(rgb.shape[0]), int(rgb.shape[1]))
     shape = size if plane is None else plane.frame.image_size
     if shape != size and settings.crop_n_layers > 0:
@@ -219,19 +254,29 @@ def iter_everything(
         can_crop=shape == size,
     )
     stopped = should_stop or (lambda: False)
-    total = sum(len(s.points) for s in searches)
     found: list[Candidates] = []
     done = 0
+    is_finished = True
     for number, search in enumerate(searches):
+        # Windows to come count like the grids they may get.
+        ahead = sum(s.side**2 for s in searches[number + 1 :])
         if not stopped():
-            yield Progress(done, total, "encoding")
+            yield Progress(done, done + search.side**2 + ahead, "encoding")
         if stopped():
+            is_finished = False
             break
         if plane is not None and search.window == Region.whole(shape):
             encoded = plane
         else:
             encoded = encode(np.ascontiguousarray(rgb[search.window.slices]))
-        for chunk in _chunks(search.points):
+        questions = make_questions(
+            encoded,
+            search,
+            settings.prompts,
+            min_centre=settings.min_centre,
+            covering=settings.thresholds(shape),
+        )
+        while len(chunk := questions.take(_CHUNK)):
             new = decode_candidates(
                 encoded,
                 chunk,
@@ -239,24 +284,25 @@ def iter_everything(
                 crop=number,
                 offset=settings.stability_score_offset,
                 floor=settings.floor,
+                on_objects=questions.on_objects,
             )
+            # Those cut by the window are no proposals but are no gap either.
+            questions.answered(new)
             found.append(new.take(is_whole(new.box, search, shape)))
             done += len(chunk)
+            total = done + questions.left + ahead
             yield Progress(done, total, f"{done:,} of {total:,} points")
             if stopped():
+                is_finished = done == total
                 break
-    return Proposals.from_candidates(
+    proposals = Proposals.from_candidates(
         Candidates.concatenate(found),
         settings.thresholds(shape),
         shape=shape,
         crops=[s.window for s in searches],
         floor=settings.floor,
     )
-
-
-def _chunks(points: FloatArray) -> Iterator[FloatArray]:
-    for start in range(0, len(points), _CHUNK):
-        yield points[start : start + _CHUNK]
+    return proposals, is_finished
 
 
 def iter_everything_stack(
@@ -290,25 +336,21 @@ def iter_everything_stack(
     settings = settings or EverythingSettings()
     stopped = should_stop or (lambda: False)
     n_planes = len(planes) if isinstance(planes, Sized) else 0
-    per_plane = settings.total_points
     for number, (plane, read) in enumerate(planes):
         if stopped():
             return
         prefix = f"plane {number + 1}" + (f" of {n_planes}" if n_planes else "")
-        steps = iter_everything(
-            read(), encode, settings, region=region, should_stop=should_stop
-        )
-        is_finished = False
+        steps = _search(read(), encode, settings, region, None, should_stop)
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
-                proposals: Proposals = end.value
+                proposals, is_finished = end.value
                 break
-            is_finished = step.done == step.total
+            # As if every plane had as many points as this one.
             yield Progress(
-                number * per_plane + step.done,
-                n_planes * per_plane,
+                number * step.total + step.done,
+                n_planes * step.total,
                 f"{prefix}: {step.text}",
             )
         if not is_finished:

@@ -1,4 +1,4 @@
-"""Where everything mode asks: grids of points on a plane and its crops."""
+"""What everything mode encodes: a plane and its crops, with grids of points."""
 
 from __future__ import annotations
 
@@ -87,14 +87,16 @@ def crop_layers(
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One encoding and the grid of points asked of it.
+    """One encoding and where in it to ask.
 
     Parameters
     ----------
     window : Region
         The part of the plane that is encoded.
-    points : float32 array (N, 2)
-        Row and column in the plane.
+    target : Region
+        Where prompts go.
+    side : int
+        Points along each side of a grid there.
     limits : Region, optional
         The drawn rectangle, which masks must not leave.
     is_crop : bool
@@ -102,9 +104,14 @@ class Search:
     """
 
     window: Region
-    points: FloatArray
+    target: Region
+    side: int
     limits: Region | None
     is_crop: bool
+
+    def grid(self) -> FloatArray:
+        """Return an even grid over the target, (N, 2), in the plane."""
+        return point_grid(self.target, self.side)
 
 
 def plan_searches(
@@ -152,7 +159,8 @@ def plan_searches(
         searches.append(
             Search(
                 window=window,
-                points=point_grid(here, sides[layer]),
+                target=here,
+                side=sides[layer],
                 limits=limits,
                 is_crop=layer > 0,
             )

@@ -41,6 +41,28 @@ class PointMasks:
     token: npt.NDArray[np.intp]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectMaps:
+    """Where a model sees objects without being asked.
+
+    The maps cover the model's square input, of which ``frame`` says where the
+    image is; what lies beyond it means nothing.
+
+    Parameters
+    ----------
+    foreground : float32 array (side / 4, side / 4)
+        Probability that a cell belongs to an object.
+    centre : float32 array (side / 4, side / 4)
+        Near 1 in the middle of an object, falling towards its edge.
+    frame : Frame
+        How the image sits in the model's input.
+    """
+
+    foreground: FloatArray
+    centre: FloatArray
+    frame: Frame
+
+
 @runtime_checkable
 class EncodedPlane(Protocol):
     """An encoded plane, ready to answer prompts.  Not thread-safe."""
@@ -77,13 +99,17 @@ class EncodedPlane(Protocol):
         """Segment N objects, one per point or box."""
 
     def iter_points(
-        self, points: npt.ArrayLike, *, min_iou: float = 0.0
+        self, points: npt.ArrayLike, *, min_iou: float = 0.0, best_only: bool = False
     ) -> Iterator[PointMasks]:
         """Decode many single-point prompts in micro-batches.
 
-        Masks whose predicted IoU is not above ``min_iou`` are never upscaled
-        and are left out.
+        Masks whose predicted IoU is not above ``min_iou``, and with
+        ``best_only`` all but the best of each point, are never upscaled and are
+        left out.
         """
+
+    def objects(self) -> ObjectMaps | None:
+        """Return where the model sees objects, None if it cannot tell."""
 
 
 @runtime_checkable

@@ -197,7 +197,12 @@ class FastDecoder:
         return torch.stack(logits), iou
 
     def decode_points(
-        self, image: ImageState, xy: Tensor, labels: Tensor, min_iou: float
+        self,
+        image: ImageState,
+        xy: Tensor,
+        labels: Tensor,
+        min_iou: float,
+        best_only: bool = False,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decode a batch of prompts, of the multimask output only what is good.
 
@@ -207,6 +212,8 @@ class FastDecoder:
             As for :meth:`decode`.
         min_iou : float
             Masks whose predicted IoU is not above it are not upscaled.
+        best_only : bool
+            Nor are those that are not the best of their prompt.
 
         Returns
         -------
@@ -220,6 +227,9 @@ class FastDecoder:
         tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
         iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
         good = iou > min_iou
+        if best_only:
+            best = iou.argmax(dim=1, keepdim=True)
+            good &= torch.zeros_like(good).scatter_(1, best, True)
         hyper = self._hyper_weights(tokens)[:, 1:]
         side = 4 * self.grid
         logits = [

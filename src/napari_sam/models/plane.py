@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam.core.model import PointMasks
+from napari_sam.core.model import ObjectMaps, PointMasks
 from napari_sam.core.results import MaskResult, inside_frame
 from napari_sam.errors import PromptError
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
+from napari_sam.models.prompt_head import CENTRE, FOREGROUND, PromptHead
 from napari_sam.models.prompts import Tokens, numbers, tokens
 from napari_sam.types import MaskCrop
 
@@ -37,12 +38,18 @@ class SamPlane:
     """
 
     def __init__(
-        self, decoder: FastDecoder, embedding: Embedding, device: torch.device
+        self,
+        decoder: FastDecoder,
+        embedding: Embedding,
+        device: torch.device,
+        head: PromptHead | None = None,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
         self._device = device
+        self._head = head
         self._state: ImageState | None = None
+        self._objects: ObjectMaps | None = None
 
     @property
     def embedding(self) -> Embedding:
@@ -180,7 +187,7 @@ class SamPlane:
         return self._iter_results(given)
 
     def iter_points(
-        self, points: npt.ArrayLike, *, min_iou: float = 0.0
+        self, points: npt.ArrayLike, *, min_iou: float = 0.0, best_only: bool = False
     ) -> Iterator[PointMasks]:
         """Decode many single-point prompts in micro-batches.
 
@@ -191,6 +198,9 @@ class SamPlane:
         min_iou : float
             Masks whose predicted IoU is not above it are never upscaled and
             are left out.
+        best_only : bool
+            Of the three masks of each point take only that of the highest
+            predicted IoU: what the model itself would answer.
 
         Yields
         ------
@@ -214,7 +224,33 @@ class SamPlane:
                 f"Points of shape {p.shape} are not (N, 2); give one point for each "
                 f"object."
             )
-        return self._iter_points(given, min_iou)
+        return self._iter_points(given, min_iou, best_only)
+
+    def objects(self) -> ObjectMaps | None:
+        """Return where the model sees objects without a prompt.
+
+        Computed at the first call.
+
+        Returns
+        -------
+        ObjectMaps or None
+            None if the model has no prompt head.
+
+        Raises
+        ------
+        ModelError
+            If the device fails.
+        """
+        if self._objects is None and self._head is not None:
+            with (
+                torch.inference_mode(),
+                translated_errors("find objects", str(self._device)),
+            ):
+                features = torch.from_numpy(self._embedding.features)
+                logits = self._head(features.to(self._device).float()[None])[0]
+                maps = logits.float().sigmoid().cpu().numpy()
+            self._objects = ObjectMaps(maps[FOREGROUND], maps[CENTRE], self.frame)
+        return self._objects
 
     def decode_tokens(
         self, xy: torch.Tensor, labels: torch.Tensor
@@ -240,14 +276,16 @@ class SamPlane:
                 self._image(), xy.to(self._device), labels.to(self._device)
             )
 
-    def _iter_points(self, given: Tokens, min_iou: float) -> Iterator[PointMasks]:
+    def _iter_points(
+        self, given: Tokens, min_iou: float, best_only: bool
+    ) -> Iterator[PointMasks]:
         for start in range(0, given.count, BATCH):
             part = given.part(start, start + BATCH)
             with torch.inference_mode(), self._guard():
                 logits, iou, point, token = (
                     x.cpu().numpy()
                     for x in self._decoder.decode_points(
-                        self._image(), *self._tensors(part), min_iou
+                        self._image(), *self._tensors(part), min_iou, best_only
                     )
                 )
             yield PointMasks(logits, iou, point + start, token)

@@ -277,7 +277,8 @@ class SamModel:
                 f"The embedding {embedding.features.shape} was not computed by "
                 f"{self._name}; encode the image again."
             )
-        return SamPlane(self._decoder, embedding, self._device)
+        head = self._network.prompt_head
+        return SamPlane(self._decoder, embedding, self._device, head)
 
     def _step(self, compute: Callable[[], Tensor]) -> Tensor:
         # Entered anew for each step: the mode belongs to the thread, and what
