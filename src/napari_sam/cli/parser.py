@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.cli import commands as run
+from napari_sam.cli.train import add_train
+from napari_sam.cli.training_parser import add_training_commands
 from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
@@ -88,6 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="a box around an object; repeatable",
     )  # fmt: skip
     predict.set_defaults(run=run.predict)
+
+    add_training_commands(commands)
+    add_train(commands)
 
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(run=run.models)

@@ -6,7 +6,7 @@ reason, beside the samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -78,7 +78,7 @@ class SampleSet:
 
     def __getitem__(self, number: int) -> Sample:
         """Return one sample, reading it if it is not in memory."""
-        return next(_samples(self.entries[number : number + 1 or None]))
+        return next(_samples([self.entries[number]]))
 
     def __iter__(self) -> Iterator[Sample]:
         """Yield the samples, each read when its turn comes."""
@@ -157,12 +157,13 @@ def read_samples(
             problems += bad
             n_empty += empty
         chosen = _spread(candidates, limit)
-        for number, (pair, group) in enumerate(groupby(chosen, lambda c: c[0]), 1):
-            found, bad = _checked(pair, [p for _, p in group], in_memory=in_memory)
+        files = [(p, [c[1] for c in group]) for p, group in groupby(chosen, _pair)]
+        for number, (pair, wanted) in enumerate(files, start=1):
+            found, bad = _checked(pair, wanted, in_memory=in_memory)
             entries += found
             problems += bad
             if progress is not None:
-                progress(Progress(number, len(pairs), f"reading {source.name}"))
+                progress(Progress(number, len(files), f"reading {source.name}"))
     if not entries:
         raise _nothing([s.name for s in named], split, n_pairs, problems)
     return SampleSet(tuple(entries), tuple(problems), n_empty)
@@ -206,26 +207,21 @@ def samples_from_arrays(
     DataError
         If the sizes differ or no plane has usable labels.
     """
-    if channel_axis is None:
-        array = aligned(name, image, labels)
-        array = LabelledArray(
-            name, array.image, array.labels, array.channel_axis, displayed
-        )
-    else:
-        axis = channel_axis % len(image.shape)
-        if tuple(np.delete(image.shape, axis)) != tuple(labels.shape):
-            raise DataError(
-                f"The image {tuple(image.shape)} without its channel axis {axis} and"
-                f" the labels {tuple(labels.shape)} differ in size; choose others."
-            )
-        array = LabelledArray(name, image, labels, axis, displayed)
+    n = len(labels.shape)
+    # From the end, since an axis of length one may go from the front.
+    displayed = (displayed[0] % n - n, displayed[1] % n - n)
+    try:
+        array = aligned(name, image, labels, channel_axis=channel_axis)
+    except DataError as error:
+        raise _nothing([name], None, 1, [_problem(name, error)]) from error
+    array = replace(array, displayed=displayed)
     entries: list[Entry] = []
     planes, problems, n_empty = _with_objects(array, every)
     for plane in planes:
         try:
             entries.append(Entry(name, sample=array.sample(plane)))
         except SamError as error:
-            problems.append(Problem(array.sample_name(plane), str(error)))
+            problems.append(_problem(array.sample_name(plane), error))
     if not entries:
         raise _nothing([name], None, 1, problems)
     return SampleSet(tuple(entries), tuple(problems), n_empty)
@@ -242,6 +238,10 @@ def _samples(entries: Iterable[Entry]) -> Iterator[Sample]:
                 yield array.sample(entry.plane or array.planes()[0])
 
 
+def _pair(candidate: tuple[Pair, Plane | None]) -> Pair:
+    return candidate[0]
+
+
 def _candidates(
     pair: Pair, every: int
 ) -> tuple[list[Plane | None], list[Problem], int]:
@@ -254,7 +254,7 @@ def _candidates(
     try:
         array = open_pair(pair)
     except SamError as error:
-        return [], [Problem(pair.name, str(error))], 0
+        return [], [_problem(pair.name, error)], 0
     if len(array.labels.shape) == 2:
         return [None], [], 0
     planes, problems, n_empty = _with_objects(array, every)
@@ -272,7 +272,7 @@ def _with_objects(
         try:
             has_object = bool(array.truth(plane).any())
         except SamError as error:
-            problems.append(Problem(array.sample_name(plane), str(error)))
+            problems.append(_problem(array.sample_name(plane), error))
             continue
         if has_object:
             found.append(plane)
@@ -290,7 +290,7 @@ def _checked(
     try:
         array = open_pair(pair)
     except SamError as error:
-        return [], [Problem(pair.name, str(error))]
+        return [], [_problem(pair.name, error)]
     entries: list[Entry] = []
     problems: list[Problem] = []
     for chosen in planes:
@@ -298,7 +298,7 @@ def _checked(
         try:
             sample = array.sample(plane)
         except SamError as error:
-            problems.append(Problem(array.sample_name(plane), str(error)))
+            problems.append(_problem(array.sample_name(plane), error))
             continue
         if not sample.labels.any():
             problems.append(Problem(sample.name, _NO_OBJECT))
@@ -307,6 +307,10 @@ def _checked(
         else:
             entries.append(Entry(pair.source, pair, plane))
     return entries, problems
+
+
+def _problem(name: str, error: SamError) -> Problem:
+    return Problem(name, str(error).rstrip("."))
 
 
 def _spread(candidates: list[T], limit: int | None) -> list[T]:
@@ -329,6 +333,6 @@ def _nothing(
         return DataError(f"There is no image in {where}; check the folder.")
     more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
     return DataError(
-        f"Nothing in {where} can be used ({problems[0]}{more}); correct the files"
-        " or choose others."
+        f"Nothing in {where} can be used ({problems[0]}{more}); correct that or"
+        " choose others."
     )

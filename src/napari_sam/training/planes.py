@@ -120,11 +120,16 @@ def open_pair(pair: Pair) -> LabelledArray:
     else:
         truth = read_image(pair.truth)
         labels = _first_channel(truth.data) if truth.rgb else truth.data
-    return aligned(pair.name, image.data, labels, image.axes)
+    return aligned(pair.name, image.data, labels, axes=image.axes)
 
 
 def aligned(
-    name: str, image: ArrayLike, labels: ArrayLike, axes: str = ""
+    name: str,
+    image: ArrayLike,
+    labels: ArrayLike,
+    *,
+    axes: str = "",
+    channel_axis: int | None = None,
 ) -> LabelledArray:
     """Find the channel axis of an image, given its labels.
 
@@ -137,6 +142,8 @@ def aligned(
         most 64 channels, or the one called ``C``.
     axes : str
         One letter per axis of ``image``, if known.
+    channel_axis : int, optional
+        The axis, if it is known.
 
     Raises
     ------
@@ -144,19 +151,23 @@ def aligned(
         If the sizes differ.
     """
     shape, wanted = tuple(image.shape), tuple(labels.shape)
-    if len(wanted) >= 2 and shape == wanted:
+    if min(len(wanted), len(shape)) < 2:
+        raise DataError(f"image of shape {shape} or labels of shape {wanted} are none")
+    if channel_axis is not None:
+        candidates = [channel_axis % len(shape)]
+    elif shape == wanted:
         return LabelledArray(name, image, labels)
-    candidates = [i for i, letter in enumerate(axes) if letter in "CS"]
-    if shape and shape[-1] <= MAX_CHANNELS:
-        candidates.append(len(shape) - 1)
+    else:
+        candidates = [i for i, letter in enumerate(axes) if letter in "CS"]
+        candidates += [len(shape) - 1] if shape[-1] <= MAX_CHANNELS else []
     for axis in candidates:
-        if shape[:axis] + shape[axis + 1 :] == wanted and len(wanted) >= 2:
+        if shape[:axis] + shape[axis + 1 :] == wanted:
             return LabelledArray(name, image, labels, axis)
     # Readers keep or drop axes of length one as they like.
-    if wanted[:1] == (1,) and len(wanted) > 2:
-        return aligned(name, image, labels[0], axes)
-    if shape[:1] == (1,) and len(shape) > 2:
-        return aligned(name, image[0], labels, axes[1:])
+    if channel_axis is None and wanted[0] == 1 and len(wanted) > 2:
+        return aligned(name, image, labels[0], axes=axes)
+    if channel_axis is None and shape[0] == 1 and len(shape) > 2:
+        return aligned(name, image[0], labels, axes=axes[1:])
     raise DataError(
         f"image of {_size(shape)} and labels of {_size(wanted)} differ in size"
     )

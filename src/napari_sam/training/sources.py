@@ -12,7 +12,7 @@ from napari_sam.errors import DataError
 from napari_sam.training.coco import CocoImage, read_annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Literal
 
 LABEL_SUFFIXES = ("cp_masks", "masks", "mask", "labels", "label", "seg", "gt")
@@ -191,47 +191,42 @@ def _places(source: Source) -> tuple[Path, Path | list[Path]]:
 def _from_folders(
     source: Source, images: Path, labels: Path
 ) -> tuple[list[Pair], list[Problem]]:
-    problems: list[Problem] = []
-    found = _by_name(images, problems)
-    stripped: dict[str, Path] = {}
-    for name, file in _by_name(labels, problems).items():
-        key = name if name in found else _without_suffix(name)
-        if key in stripped:
-            reason = f"has two label images, {stripped[key].name} and {file.name}"
-            problems.append(Problem(key, f"{reason}; the first is used"))
+    found, problems = _by_name(images)
+    named, more = _by_name(labels, known=found.keys())
+    problems += more
+    pairs: list[Pair] = []
+    for name in sorted(found.keys() | named.keys()):
+        image, truth = found.get(name, []), named.get(name, [])
+        twice = image if len(image) > 1 else truth
+        if not truth:
+            problems.append(Problem(name, f"no label image in {labels.name}"))
+        elif not image:
+            problems.append(Problem(name, f"no image in {images.name}"))
+        elif len(twice) > 1:
+            files = " and ".join(f.name for f in twice)
+            problems.append(Problem(name, f"both {files} have this name"))
         else:
-            stripped[key] = file
-    pairs = [
-        Pair(source.name, name, file, stripped[name])
-        for name, file in found.items()
-        if name in stripped
-    ]
-    problems += [
-        Problem(n, f"no label image of this name in {labels.name}")
-        for n in found.keys() - stripped.keys()
-    ]
-    problems += [
-        Problem(n, f"no image of this name in {images.name}")
-        for n in stripped.keys() - found.keys()
-    ]
+            pairs.append(Pair(source.name, name, image[0], truth[0]))
     return pairs, sorted(problems, key=lambda p: p.name)
 
 
-def _by_name(folder: Path, problems: list[Problem]) -> dict[str, Path]:
-    """Return the files of a folder by their names without suffix."""
-    files: dict[str, Path] = {}
+def _by_name(
+    folder: Path, known: Collection[str] | None = None
+) -> tuple[dict[str, list[Path]], list[Problem]]:
+    """Return the files of a folder by name; of label images by that of the image."""
+    files: dict[str, list[Path]] = {}
+    problems: list[Problem] = []
     for file in sorted(folder.iterdir()):
         if file.name.startswith(".") or file.suffix.lower() in _NOT_IMAGES:
             continue
-        name = file.stem.removesuffix(".ome")
         if file.is_dir():
-            problems.append(Problem(file.name, f"is a folder inside {folder.name}"))
-        elif name in files:
-            reason = f"two files in {folder.name}, {files[name].name} and {file.name}"
-            problems.append(Problem(name, f"{reason}; the first is used"))
-        else:
-            files[name] = file
-    return files
+            problems.append(Problem(file.name, f"a folder inside {folder.name}"))
+            continue
+        name = file.stem.removesuffix(".ome")
+        if known is not None and name not in known:
+            name = _without_suffix(name)
+        files.setdefault(name, []).append(file)
+    return files, problems
 
 
 def _without_suffix(name: str) -> str:

@@ -1,0 +1,130 @@
+"""What the commands that read images with ground truth do."""
+
+# ruff: noqa: T201 - printing is what a command does
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam.cli.report import Report, say
+from napari_sam.errors import DataError, FileFormatError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import Literal
+
+    from napari_sam.training import SampleSet, Source
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Measure models on images with ground truth."""
+    from napari_sam.io.atomic import replacing
+    from napari_sam.models import DEFAULT_MODEL, load_model
+    from napari_sam.training import EvaluationSettings
+    from napari_sam.training import evaluate as measure
+
+    settings = EvaluationSettings(
+        max_objects=options.max_objects,
+        feed_logits=not options.anew,
+        everything=options.everything,
+        points_per_side=options.points_per_side,
+        seed=options.seed,
+    )
+    check_outputs([options.out, options.markdown])
+    # Before the images, so that a wrong name is known at once.
+    models = [
+        load_model(name, device=options.device, dtype=options.dtype)
+        for name in dict.fromkeys(options.models or [DEFAULT_MODEL])
+    ]
+    samples = read_samples_of(options, options.split)
+    progress = Report(quiet=options.quiet)
+    report = measure(models, samples, settings, progress)
+    progress.close()
+    outputs = ((options.out, report.to_json), (options.markdown, report.to_markdown))
+    for path, content in outputs:
+        if path is not None:
+            with replacing(path) as aside:
+                aside.write_text(content(), encoding="utf-8")
+            say(f"wrote {path}", quiet=options.quiet)
+    print(report.to_markdown(), end="")
+    return 0
+
+
+def sources_of(options: argparse.Namespace) -> list[Source]:
+    """Return the sources that were named on the command line.
+
+    Raises
+    ------
+    DataError
+        If there is none, or ``--labels`` goes with several.
+    """
+    from napari_sam.training import Source
+
+    named: list[Path] = options.sources
+    whole: list[Path] = options.whole
+    count = len(named) + len(whole)
+    if not count:
+        raise DataError(
+            "There is no source; give a folder with the folders images and masks."
+        )
+    if options.labels is not None and count > 1:
+        raise DataError(
+            f"--labels goes with one source, not with {count}; put the images and"
+            " label images of each into folders called images and masks."
+        )
+    return [
+        *(Source(path, options.labels) for path in named),
+        *(Source(path, options.labels, is_whole=True) for path in whole),
+    ]
+
+
+def read_samples_of(
+    options: argparse.Namespace,
+    split: Literal["train", "val"] | None = None,
+    *,
+    in_memory: bool = False,
+) -> SampleSet:
+    """Read the samples that were named on the command line; say what is left out.
+
+    Raises
+    ------
+    DataError
+        If nothing is usable.
+    """
+    from napari_sam.training import read_samples
+
+    progress = Report(quiet=options.quiet)
+    samples = read_samples(
+        sources_of(options),
+        split=split,
+        every=options.every,
+        limit=options.max_images,
+        in_memory=in_memory,
+        progress=progress,
+    )
+    progress.close()
+    for problem in samples.problems:
+        # Even if quiet: nothing is left out silently.
+        say(f"left out {problem}", quiet=False)
+    if samples.n_empty:
+        planes = "1 plane" if samples.n_empty == 1 else f"{samples.n_empty} planes"
+        say(f"{planes} without objects", quiet=options.quiet)
+    return samples
+
+
+def check_outputs(paths: Iterable[Path | None]) -> None:
+    """Refuse before the work what could not be written after it.
+
+    Raises
+    ------
+    FileFormatError
+        If a folder is missing or a name is a folder's.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        if not path.absolute().parent.is_dir():
+            raise FileFormatError(f"There is no folder {path.parent}; make it first.")
+        if path.is_dir():
+            raise FileFormatError(f"{path} is a folder; give the name of a file.")
