@@ -1,0 +1,150 @@
+"""Dead leaves: shapes of every size in front of one another, like photographs.
+
+Images made of occluding shapes share many statistics of natural ones (Lee,
+Mumford and Huang, "Occlusion models for natural images", IJCV 2001), and models
+that learn from them carry over to photographs (Baradad et al., "Learning to see
+by looking at noise", NeurIPS 2021).  Here they keep the general notion of an
+object alive beside the specimens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from napari_sam.training.synthetic.optics import blur, illumination, texture
+from napari_sam.training.synthetic.shapes import blob, capsule, clean
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
+    from napari_sam.types import RGBArray
+
+_MAX_SHAPES = 70
+
+
+def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
+    """Draw shapes with textures of their own, the later in front of the earlier.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    side : int
+        Side of the image in pixels.
+
+    Returns
+    -------
+    rgb : uint8 array (side, side, 3)
+    labels : int32 array (side, side)
+        The visible part of every shape.
+    """
+    shape = (side, side)
+    image = _material(rng, shape)
+    labels = np.zeros(shape, np.int32)
+    count = int(rng.integers(6, _MAX_SHAPES))
+    # Far things first; the last ones are whole and may be large.
+    sizes = side * np.exp(rng.uniform(np.log(0.02), np.log(0.35), count))
+    sizes = sizes[np.argsort(-sizes + rng.normal(0, 0.4, count) * sizes)]
+    light = rng.uniform(0, 2 * np.pi)
+    for number, size in enumerate(sizes, start=1):
+        stamp = _leaf(rng, shape, float(size))
+        if stamp is None:
+            continue
+        inside = stamp.inside
+        if rng.random() < 0.3:
+            _cast_shadow(rng, image, stamp, inside, light)
+        piece = _material(rng, inside.shape)
+        piece *= _shading(rng, stamp, light)[..., None]
+        image[stamp.box][inside] = piece[inside]
+        labels[stamp.box][inside] = number
+    sharpness = rng.uniform(0.0, 1.4)
+    image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
+    image *= illumination(rng, shape, float(rng.uniform(0, 0.4)))[..., None]
+    image += rng.normal(0, rng.uniform(0.0, 0.03), image.shape)
+    if rng.random() < 0.25:
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    rgb = np.clip(np.round(image * 255), 0, 255).astype(np.uint8)
+    return rgb, clean(labels)
+
+
+def _leaf(rng: Generator, shape: tuple[int, int], size: float) -> Stamp | None:
+    """Return one shape of about ``size`` pixels across, or None if it is outside."""
+    row, col = rng.uniform(-0.05, 1.05, 2) * shape
+    angle = float(rng.uniform(0, 2 * np.pi))
+    kind = rng.random()
+    if kind < 0.2:
+        width = size * rng.uniform(0.1, 0.5)
+        return capsule(
+            shape,
+            (row, col),
+            angle,
+            float(size * rng.uniform(1.0, 2.5)),
+            float(max(4.0, width)),
+            bend=float(rng.uniform(-0.6, 0.6)),
+        )
+    return blob(
+        rng,
+        shape,
+        (row, col),
+        size / 2,
+        elongation=float(np.exp(rng.uniform(0, 0.9))),
+        angle=angle,
+        roughness=float(rng.choice([0.0, 0.08, 0.25])),
+        spikes=int(rng.integers(3, 9)) if kind > 0.8 else 0,
+    )
+
+
+def _material(rng: Generator, shape: tuple[int, int]) -> FloatImage:
+    """Return a coloured surface, float32 (H, W, 3) around 0 to 1."""
+    base = rng.uniform(0.05, 0.95, 3)
+    if rng.random() < 0.6:  # most things are not vivid
+        base = base.mean() + (base - base.mean()) * rng.uniform(0.1, 0.5)
+    other = np.clip(base + rng.normal(0, 0.2, 3), 0, 1)
+    pattern = _pattern(rng, shape)[..., None]
+    mixed = base + (other - base) * pattern
+    return np.asarray(mixed, np.float32)
+
+
+def _pattern(rng: Generator, shape: tuple[int, int]) -> FloatImage:
+    """Return how much of the second colour there is, about 0 to 1."""
+    kind = rng.random()
+    if kind < 0.25:
+        return np.zeros(shape, np.float32)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    angle = rng.uniform(0, np.pi)
+    along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
+    if kind < 0.4:
+        return np.asarray((along - along.min()) / (np.ptp(along) + 1), np.float32)
+    if kind < 0.55:
+        period = rng.uniform(4, 30)
+        wave = np.sin(along * np.float32(2 * np.pi / period))
+        return np.asarray(0.5 + 0.5 * wave, np.float32)
+    field = texture(rng, shape, float(rng.uniform(1, 20)), float(rng.uniform(0.5, 3)))
+    if kind < 0.7:
+        return np.asarray(field > rng.uniform(0.2, 1.2), np.float32)
+    return np.asarray(0.5 + 0.3 * field, np.float32)
+
+
+def _shading(rng: Generator, stamp: Stamp, light: float) -> FloatImage:
+    """Return a factor around 1: rounder things are darker away from the light."""
+    depth = rng.uniform(0, 0.5) if rng.random() < 0.5 else 0.0
+    rows, cols = stamp.level.shape
+    y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, cols, dtype=np.float32)[None]
+    slope = x * np.float32(np.cos(light)) + y * np.float32(np.sin(light))
+    rim = np.clip(stamp.level, 0, 1) ** 3
+    return np.asarray(1 + depth * (0.6 * slope - 0.5 * rim), np.float32)
+
+
+def _cast_shadow(
+    rng: Generator, image: FloatImage, stamp: Stamp, inside: np.ndarray, light: float
+) -> None:
+    """Darken what lies behind a shape, on the side away from the light."""
+    away = rng.uniform(0.03, 0.12) * max(inside.shape)
+    shift = (-away * np.sin(light), -away * np.cos(light))
+    shadow = ndimage.shift(inside.astype(np.float32), shift, order=0)
+    shadow = blur(shadow, float(rng.uniform(0.5, 0.2 * away + 1)))
+    image[stamp.box] *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow[..., None]

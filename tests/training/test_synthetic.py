@@ -1,0 +1,120 @@
+"""Drawn images: the same every time, with labels that fit them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from skimage.measure import label
+
+from napari_sam.training.synthetic import KINDS, generate, write_folder
+from napari_sam.training.synthetic.__main__ import main
+from napari_sam.training.synthetic.shapes import MIN_AREA, clean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_image_and_labels_are_valid(kind: str, seed: int) -> None:
+    sample = generate(kind, seed, 256)
+
+    assert sample.rgb.shape == (256, 256, 3)
+    assert sample.rgb.dtype == np.uint8
+    assert sample.rgb.std() > 1
+    assert sample.labels.shape == (256, 256)
+    assert sample.labels.dtype == np.int32
+    numbers = np.unique(sample.labels)
+    assert numbers[-1] >= 1
+    np.testing.assert_array_equal(numbers[numbers > 0], 1 + np.arange(numbers[-1]))
+    pieces = label(sample.labels, background=0, connectivity=1)
+    assert np.bincount(pieces[pieces > 0])[1:].min() >= MIN_AREA
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_same_seed_gives_the_same_image(kind: str) -> None:
+    first, again, other = (generate(kind, seed, 160) for seed in (3, 3, 4))
+
+    np.testing.assert_array_equal(first.rgb, again.rgb)
+    np.testing.assert_array_equal(first.labels, again.labels)
+    assert (first.rgb != other.rgb).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_differ_from_what_is_beside_them(kind: str) -> None:
+    """Pixels change more across an object's outline than a shifted outline."""
+    across, elsewhere = [], []
+    for seed in range(4):
+        sample = generate(kind, seed, 256)
+        grey = sample.rgb.mean(2)
+        grey = (grey - grey.mean()) / grey.std()
+        change = np.abs(grey[2:] - grey[:-2])[:, 1:-1]
+        edge = (sample.labels[2:] != sample.labels[:-2])[:, 1:-1]
+        across.append(change[edge].mean())
+        elsewhere.append(change[~edge].mean())
+    assert np.mean(across) > 1.1 * np.mean(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "side", "message"),
+    [
+        ("cats", 0, 640, "no kind 'cats'"),
+        ("rods", -1, 640, "seed -1"),
+        ("rods", 0, 8, "side 8"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    kind: str, seed: int, side: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(kind, seed, side)
+
+
+def test_folder_holds_what_generate_returns(tmp_path: Path) -> None:
+    assert write_folder(tmp_path, ["rods", "membranes"], 2, seed=5, side=128) == 4
+
+    files = sorted(path.name for path in (tmp_path / "images").iterdir())
+    assert files == [
+        "membranes_0001.png",
+        "membranes_0002.png",
+        "rods_0001.png",
+        "rods_0002.png",
+    ]
+    expected = generate("rods", 6, 128)
+    mask = iio.imread(tmp_path / "masks" / "rods_0002.png")
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, expected.labels)
+    np.testing.assert_array_equal(
+        iio.imread(tmp_path / "images" / "rods_0002.png"), expected.rgb
+    )
+    assert "BSD-3-Clause" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_unknown_kind_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no kind 'cats'"):
+        write_folder(tmp_path / "out", ["rods", "cats"], 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_writes_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "drawn"
+    assert main([str(out), "--count", "1", "--side", "96", "--kinds", "rods"]) == 0
+    assert capsys.readouterr().out.startswith("1 images in ")
+    assert (out / "masks" / "rods_0001.png").is_file()
+
+
+def test_clean_drops_crumbs_and_renumbers() -> None:
+    labels = np.zeros((20, 20), np.int32)
+    labels[:5, :5] = 7
+    labels[10:15, 10:15] = 7  # a second large piece stays
+    labels[18, 18] = 7
+    labels[8, :3] = 9
+    cleaned = clean(labels)
+    np.testing.assert_array_equal(np.unique(cleaned), [0, 1])
+    assert (cleaned == 1).sum() == 50
+    np.testing.assert_array_equal(clean(np.full((5, 5), 3)), np.ones((5, 5)))
