@@ -947,23 +947,23 @@ def test_everything_of_a_stack_and_cancel_keeps_what_is_finished(open_desk, coin
     desk = open_desk(coin_stack, everything=EverythingSettings(points_per_side=3))
     mode = desk.controller.everything
     desk.controller.segment_stack()
-    assert {p.index[0] for p in mode._found} == {0, 1, 2}
+    assert {p.index[0] for p in mode.found} == {0, 1, 2}
     assert mode.write()
     assert all(p.any() for p in desk.labels.data)
     desk.labels.undo()
     assert not desk.labels.data.any()
 
     def cancel_when_one_is_done():
-        if len(mode._found) == 1 and mode.is_running:
+        if len(mode.found) == 1 and mode.is_running:
             desk.controller.cancel()
 
     mode.changed.connect(cancel_when_one_is_done)
     desk.controller.segment_stack()
     mode.changed.disconnect(cancel_when_one_is_done)
     assert not mode.is_running
-    assert not desk.controller.can_cancel
+    assert not desk.controller.activity.can_cancel
     assert mode.count > 0
-    assert 2 not in {p.index[0] for p in mode._found if len(mode._found[p])}
+    assert 2 not in {p.index[0] for p in mode.found if len(mode.found[p])}
     assert "Stopped" in desk.controller.status
 
 

@@ -70,8 +70,8 @@ def test_no_layer_at_all(engine, notes):
     ):
         action()
         assert is_one_sentence(controller.status) or "  " in controller.status
-    assert controller.plane_text == ""
-    assert controller.activity is None
+    assert controller.navigator.text == ""
+    assert controller.activity.progress is None
     assert all(is_one_sentence(n) for n in notes())
     controller.close()
     assert len(controller.viewer.layers) == 0

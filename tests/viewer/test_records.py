@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Labels
 
@@ -174,6 +174,7 @@ def test_metadata_of_version_1_is_understood_and_kept():
     assert set(stored["objects"]) == {"3", "4", "5"}
 
 
+@settings(deadline=None, max_examples=20)
 @given(
     corrections=st.integers(0, 50),
     source=st.sampled_from(Source),

@@ -30,12 +30,15 @@ class LabelsBinding:
         napari's undo or redo has just reverted or repeated a commit.
     selected : Signal(int)
         The user selected this existing label.
+    painted : Signal()
+        Somebody else changed the labels.
     """
 
     changed = Signal()
     undone = Signal(object)
     redone = Signal(object)
     selected = Signal(int)
+    painted = Signal()
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -110,6 +113,7 @@ class LabelsBinding:
         connect = self._connections.connect
         connect(target.undone, self._on_undone)
         connect(target.redone, self._on_redone)
+        connect(target.painted, self._on_painted)
         connect(layer.events.selected_label, self._on_selected)
         connect(layer.events.data, self._on_replaced)
 
@@ -141,6 +145,9 @@ class LabelsBinding:
 
     def _on_redone(self, commit: Commit) -> None:
         self.redone.emit(commit)
+
+    def _on_painted(self) -> None:
+        self.painted.emit()
 
     def _on_selected(self) -> None:
         target = self._context.target

@@ -8,48 +8,41 @@ are for the GUI thread.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
 from psygnal import Signal
 
-from napari_sam.errors import PromptError, SamError
-from napari_sam.types import MaskLevel, Plane, Progress, Region
+from napari_sam.errors import PromptError
+from napari_sam.types import MaskLevel, Region
+from napari_sam.viewer.activity import Activity
 from napari_sam.viewer.annotator import Annotator
 from napari_sam.viewer.binding import LabelsBinding
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
-from napari_sam.viewer.coords import data_to_world, displayed_plane, layer_shape
 from napari_sam.viewer.everything import EverythingMode
-from napari_sam.viewer.image_watch import ImageWatch
+from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
 from napari_sam.viewer.loader import ModelLoader
+from napari_sam.viewer.navigation import Navigator
+from napari_sam.viewer.offer_clicks import OfferClicks
+from napari_sam.viewer.offer_desk import OfferDesk
 from napari_sam.viewer.pointer import Pointer
-from napari_sam.viewer.predict import PlaneEncoder
-from napari_sam.viewer.prefetcher import SHOWN_SLOT, Prefetcher
-from napari_sam.viewer.settings import AnnotationSettings, Normalisation, Tool
-from napari_sam.viewer.source import snapshot
+from napari_sam.viewer.prefetcher import Prefetcher
+from napari_sam.viewer.review import Review
+from napari_sam.viewer.settings import AnnotationSettings, Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Image, Labels, Layer
     from napari.utils.events import Event
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.viewer.worker import Runner
-
-_MODES = {
-    Tool.POINT: ("points", "add"),
-    Tool.BOX: ("shapes", "add_rectangle"),
-    Tool.OUTLINE: ("shapes", "add_polygon_lasso"),
-    Tool.ELLIPSE: ("shapes", "add_ellipse"),
-    Tool.SCRIBBLE: ("shapes", "add_path"),
-    Tool.EDIT: ("points", "select"),
-}
 
 
 class Controller:
@@ -95,8 +88,19 @@ class Controller:
         self.prefetcher = Prefetcher(self.context)
         self.everything = EverythingMode(self.context, self.labels.new)
         self.loader = ModelLoader(self.context, store)
-        self._watch = ImageWatch(viewer)
+        self.images = ImageBinding(self.context, self.loader)
+        self.activity = Activity(
+            self.context, self.loader, self.everything, self.prefetcher
+        )
+        self.navigator = Navigator(self.context)
         self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
+        self.desk = OfferDesk(
+            self.context, self.everything, self.annotator, self.pointer
+        )
+        self.review = Review(
+            self.context, self.everything, self.annotator, self.desk, self.navigator
+        )
+        self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
         self.status = "Loading the model."
         self.tool = Tool.POINT
         self._closed = False
@@ -109,26 +113,32 @@ class Controller:
     def _connect(self) -> None:
         viewer, parts = self.viewer, self._viewer_connections
         parts.connect(viewer.layers.events.removed, self._on_layer_removed)
-        parts.connect(viewer.dims.events.point, self._on_dims)
-        parts.connect(viewer.dims.events.order, self._on_dims)
-        parts.connect(viewer.dims.events.ndisplay, self._on_dims)
-        parts.connect(viewer.dims.events.ndim, self._on_dims)
         parts.connect(self.loader.loaded, self._on_loaded)
         parts.connect(self.loader.failed, self._on_load_failed)
-        parts.connect(self._watch.edited, self._on_image_edited)
-        parts.connect(self._watch.restyled, self._renew_source)
+        parts.connect(self.images.leaving, self.annotator.discard_silently)
+        parts.connect(self.images.placed, self._on_placed)
+        parts.connect(self.images.dropped, self._on_dropped)
+        parts.connect(self.images.renewed, self._on_renewed)
+        parts.connect(self.images.moved, self._on_moved)
+        parts.connect(self.images.status, self.set_status)
         parts.connect(self.labels.changed, self._on_labels_changed)
-        parts.connect(self.labels.undone, self.annotator.on_undone)
-        parts.connect(self.labels.redone, self.annotator.on_redone)
+        # The annotator first: an offer that it corrects is not shown as one.
+        for part in (self.annotator, self.everything, self.review):
+            parts.connect(self.labels.undone, part.on_undone)
+            parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.annotator.changed, self._on_part_changed)
         parts.connect(self.everything.changed, self._on_part_changed)
+        parts.connect(self.review.changed, self._on_part_changed)
         parts.connect(self.everything.written, self.annotator.labels_taken)
+        parts.connect(self.annotator.written, self.everything.on_written)
+        parts.connect(self.annotator.adoption_changed, self._on_adoption)
+        parts.connect(self.labels.painted, self.everything.labels_changed)
         parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
         parts.connect(self.prefetcher.failed, self._on_failed)
-        parts.connect(self.annotator.status, self.set_status)
-        parts.connect(self.everything.status, self.set_status)
+        for teller in (self.annotator, self.everything, self.desk, self.review):
+            parts.connect(teller.status, self.set_status)
         self._keys.bind_viewer(viewer)
 
     def close(self, *_: object) -> None:
@@ -141,10 +151,11 @@ class Controller:
         self._closed = True
         self.context.runner.close()
         self._viewer_connections.clear()
-        self._watch.close()
+        self.images.close()
         self.labels.release()
         self._keys.unbind()
         self.pointer.close()
+        self._clicks.close()
         self.everything.close()
         self.annotator.close()
         self.context.planes = None
@@ -173,7 +184,7 @@ class Controller:
             return
         self.context.settings = after
         if after.normalisation != before.normalisation:
-            self._renew_source()
+            self.images.renew()
         if after.cleaning != before.cleaning:
             self.annotator.prompting.recompute()
         if after.live != before.live and after.live:
@@ -212,7 +223,7 @@ class Controller:
         return self.loader.device
 
     def _on_loaded(self) -> None:
-        self._renew_source()
+        self.images.renew()
         self.changed.emit()
 
     def _on_load_failed(self, error: Exception) -> None:
@@ -223,54 +234,32 @@ class Controller:
 
     def choose_image(self, layer: Image | None) -> None:
         """Segment this image from now on; labels stay as they are."""
-        context = self.context
-        if layer is context.image or (layer is not None and layer == context.image):
-            return
-        self.annotator.discard_silently()
-        context.image = layer
-        context.plane = None
-        self._watch.watch(layer)
-        if layer is not None:
-            self._fit_layers(layer)
-        self._renew_source()
+        self.images.choose(layer)
 
-    def _fit_layers(self, image: Image) -> None:
+    def _on_placed(self, image: Image) -> None:
         """Give our layers the image's dimensions and place; check the labels."""
         self._ensure_layers()
         self.annotator.mirror.layers.follow(image)
         self.annotator.preview.remove()
         self.labels.drop_if_unfit()
 
-    def _renew_source(self) -> None:
-        """Pixels or model are other ones: take a new snapshot and start over."""
-        context = self.context
-        context.planes = None
-        self._watch.watch_composition(
-            self.settings.normalisation is Normalisation.DISPLAYED
-        )
+    def _on_dropped(self) -> None:
         self.prefetcher.reset()
+        self.review.reset()
         self.everything.source_changed()
-        if context.image is not None and self.loader.engine is not None:
-            others = [x for x in self.viewer.layers if isinstance(x, Image)]
-            try:
-                source = snapshot(context.image, context.settings.normalisation, others)
-                context.planes = PlaneEncoder(self.loader.engine, source)
-            except SamError as error:
-                self.set_status(context.report(error))
-        context.plane = None
-        self._on_dims()
+
+    def _on_renewed(self) -> None:
         self.annotator.source_changed()
         self.annotator.prompting.prepare()
-        if context.image is not None and context.plane is None:
-            self._tell_why_no_plane()
-        if context.image is None:
-            self.set_status("Open an image, or File → Open Sample → napari-sam.")
 
-    def _on_image_edited(self) -> None:
-        image = self.context.image
-        if image is not None:
-            self._fit_layers(image)
-            self._renew_source()
+    def _on_moved(self) -> None:
+        context = self.context
+        self.prefetcher.show()
+        self.annotator.prompting.plane_changed()
+        self.everything.draw()
+        if context.plane is not None and context.planes is not None:
+            self.set_status("Encoding this plane …")
+        self.changed.emit()
 
     def _ensure_layers(self) -> None:
         image = self.context.image
@@ -320,46 +309,16 @@ class Controller:
 
     def _on_labels_changed(self) -> None:
         self.annotator.target_changed()
+        self.everything.labels_changed()
+        self.review.labels_changed()
         self.changed.emit()
 
-    def _on_dims(self) -> None:
-        context = self.context
-        if context.image is None or context.image not in self.viewer.layers:
-            return
-        plane = displayed_plane(self.viewer, context.image)
-        if plane == context.plane or self._is_source_outdated(plane):
-            return
-        context.plane = plane
-        self.prefetcher.show()
-        self.annotator.prompting.plane_changed()
-        self.everything.draw()
-        if plane is None:
-            self._tell_why_no_plane()
-        elif context.planes is not None:
-            self.set_status("Encoding this plane …")
-        self.changed.emit()
-
-    def _is_source_outdated(self, plane: Plane | None) -> bool:
-        """Whether the image just got other axes.
-
-        The sliders change before the layer says that its data was replaced.
-        """
-        planes = self.context.planes
-        return (
-            plane is not None
-            and planes is not None
-            and plane.ndim != len(planes.source.shape)
-        )
-
-    def _tell_why_no_plane(self) -> None:
-        self.set_status(
-            "Switch the viewer to 2-D to place prompts."
-            if self.viewer.dims.ndisplay != 2
-            else "The sliders are outside the image."
-        )
+    def _on_adoption(self) -> None:
+        adopted = self.annotator.adopted
+        self.everything.hold(adopted.key if adopted is not None else None)
 
     def _on_shown_ready(self) -> None:
-        if self.annotator.is_empty:
+        if self.annotator.is_empty and not self.everything.offers:
             self.set_status("Click an object.  Ctrl-click marks background.")
         self.changed.emit()
 
@@ -374,19 +333,37 @@ class Controller:
         if self.context.image is None:
             return
         self._ensure_layers()
-        which, mode = _MODES[tool]
-        layers = self.annotator.mirror.layers
-        layer = layers.points if which == "points" else layers.shapes
-        if layer is not None:
-            self.viewer.layers.selection.active = layer
-            layer.visible = True
-            layer.mode = mode
+        self.annotator.mirror.layers.activate(tool)
         self.annotator.prompting.arm()
         self.changed.emit()
 
     def accept(self) -> None:
-        """Write the preview into the labels and start the next object."""
+        """Write the preview into the labels and start the next object.
+
+        Without an object under way, accept the proposal that is reviewed or
+        that is under the cursor.
+        """
+        if self.annotator.is_empty and (
+            self.review.accept() or self.desk.accept_under_cursor()
+        ):
+            return
         self.annotator.accept()
+
+    def reject(self) -> None:
+        """Drop the proposal that is reviewed or that is under the cursor."""
+        if not self.review.reject():
+            self.desk.reject_under_cursor()
+
+    def skip(self) -> None:
+        """Leave what is reviewed for later."""
+        self.review.skip()
+
+    def toggle_review(self) -> None:
+        """Begin to review, or pause."""
+        if self.review.is_active:
+            self.review.stop()
+        else:
+            self.review.start()
 
     def discard(self) -> None:
         """Drop the current prompts and preview."""
@@ -413,7 +390,12 @@ class Controller:
         self.pointer.hold_hover(held)
 
     def pick_under_cursor(self) -> None:
-        """Make the object under the cursor current again."""
+        """Make the proposal or object under the cursor current again.
+
+        In a review, the one that is reviewed.
+        """
+        if self.review.correct() or self.desk.correct_under_cursor():
+            return
         label = self.pointer.label_under_cursor()
         if label > 0:
             self.annotator.select_object(label)
@@ -422,11 +404,15 @@ class Controller:
 
     def segment_plane(self) -> None:
         """Find all objects of the plane on screen."""
-        self._everything()
+        self._run(self.everything.run)
+
+    def prefill(self) -> None:
+        """Propose what the model is sure of on the plane on screen."""
+        self._run(self.everything.prefill)
 
     def segment_stack(self) -> None:
         """Find all objects of all planes, one after another."""
-        self._everything(all_planes=True)
+        self._run(partial(self.everything.run, all_planes=True))
 
     def segment_box(self) -> None:
         """Find all objects inside the drawn rectangle."""
@@ -434,16 +420,14 @@ class Controller:
         if not boxes:
             self.set_status("Draw a box with the Box tool first.")
             return
-        r0, c0, r1, c1 = boxes[-1]
-        region = Region(
-            max(0, round(r0)), max(0, round(c0)), round(r1) + 1, round(c1) + 1
-        )
+        r0, c0, r1, c1 = (max(0, round(x)) for x in boxes[-1])
+        region = Region(r0, c0, r1 + 1, c1 + 1)
         self.annotator.discard()
-        self._everything(region=region)
+        self._run(partial(self.everything.run, region=region))
 
-    def _everything(self, **options: Any) -> None:
+    def _run(self, search: Callable[[], None]) -> None:
         try:
-            self.everything.run(**options)
+            search()
         except PromptError as error:
             self.set_status(self.context.report(error))
 
@@ -455,68 +439,11 @@ class Controller:
         """Move the viewer to a plane of the stack."""
         plane, axis = self.context.plane, self.prefetcher.strip.axis
         if plane is not None and axis is not None:
-            self.go_to_point(plane.moved(axis, position).to_array_point(0.0, 0.0))
-
-    def go_to_point(self, point: Sequence[float]) -> None:
-        """Move the sliders so that the plane through an array point is on screen."""
-        image, dims = self.context.image, self.viewer.dims
-        if image is None:
-            return
-        world = data_to_world(dims, image, point)
-        offset = dims.ndim - image.ndim
-        axes = [a for a in dims.not_displayed if a >= offset]
-        dims.set_point(axes, [world[a - offset] for a in axes])
-
-    # -- activity -----------------------------------------------------------
-
-    @property
-    def activity(self) -> Progress | None:
-        """What is going on, if it may take more than half a second."""
-        if self.is_loading:
-            return Progress(0, 0, "loading the model")
-        if self.everything.progress is not None:
-            return self.everything.progress
-        if self.context.plane is not None and self.context.planes is not None:
-            if self.context.runner.is_busy(SHOWN_SLOT):
-                return Progress(0, 0, "encoding this plane")
-            strip = self.prefetcher.strip
-            if self.prefetcher.is_whole_stack and not strip.ready.all():
-                return self.prefetcher.progress
-        return None
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether `cancel` would stop something."""
-        return self.everything.is_running or (
-            self.prefetcher.is_whole_stack and not self.prefetcher.strip.ready.all()
-        )
+            point = plane.moved(axis, position).to_array_point(0.0, 0.0)
+            self.navigator.go_to_point(point)
 
     def cancel(self) -> None:
         """Stop everything mode (keeping what it found) or encoding the stack."""
-        if self.everything.is_running:
-            self.everything.cancel()
-            self.set_status("Stopping …")
-        else:
-            self.prefetcher.request_whole_stack(False)
-
-    @property
-    def plane_text(self) -> str:
-        """Where the plane on screen is, in words: ``z 11 | 63``."""
-        image, plane = self.context.image, self.context.plane
-        if image is None or plane is None:
-            return ""
-        return _plane_text(image, plane)
-
-
-def _plane_text(image: Image, plane: Plane) -> str:
-    shape = layer_shape(image)
-    parts = []
-    for axis, (name, index) in enumerate(
-        zip(image.axis_labels, plane.index, strict=True)
-    ):
-        if index is not None:
-            # Axes without a name are labelled "-3", "-2", "-1" by napari.
-            known = not str(name).lstrip("-").isdigit()
-            # Counted from 0, as on napari's sliders.
-            parts.append(f"{name if known else 'plane'} {index} | {shape[axis] - 1}")
-    return ", ".join(parts)
+        text = self.activity.cancel()
+        if text:
+            self.set_status(text)

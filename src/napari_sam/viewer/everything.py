@@ -1,98 +1,46 @@
-"""Everything mode in the viewer: run, look, move thresholds, write."""
+"""Everything mode in the viewer: search, look, decide, write."""
 
 from __future__ import annotations
 
-import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_sam.core.everything import iter_everything
 from napari_sam.errors import PromptError, SamError
-from napari_sam.types import MaskCrop, Plane, Progress, Region
+from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.labels import ObjectMask
-from napari_sam.viewer.objects import ObjectRecord, Source
 from napari_sam.viewer.overlay import PlaneOverlay
-from napari_sam.viewer.prompts import PromptItems
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.proposal_writer import (
+    OffersAccepted,
+    ProposalWriter,
+    ToWrite,
+)
+from napari_sam.viewer.proposed import Decision, ProposedPlanes
+from napari_sam.viewer.search import Search, Searcher, parallel_planes
+from napari_sam.viewer.writer import Accepted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from napari_sam.core.everything import EverythingSettings
-    from napari_sam.core.model import EncodedPlane
     from napari_sam.core.proposals import Proposals
+    from napari_sam.types import Plane, Progress
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.predict import PlaneEncoder
+    from napari_sam.viewer.labels import Commit
+    from napari_sam.viewer.offers import Offer, OfferKey
 
-EVERYTHING_SLOT = "everything"
-
-
-def search_planes(
-    planes: PlaneEncoder,
-    wanted: Sequence[Plane],
-    settings: EverythingSettings,
-    region: Region | None,
-    stop: Callable[[], bool],
-) -> Generator[Progress | tuple[Plane, Proposals], None, None]:
-    """Search planes one after another; the worker's side.
-
-    Yields
-    ------
-    Progress or (Plane, Proposals)
-        A plane's proposals as soon as it is finished.  A single plane that was
-        stopped half-way is delivered with what was found; in a stack it is left
-        out.
-    """
-    for number, plane in enumerate(wanted):
-        prefix = f"plane {number + 1} of {len(wanted)}: " if len(wanted) > 1 else ""
-        encoding = Progress(number, len(wanted), f"{prefix}encoding")
-        yield encoding
-        encoded = yield from _reporting(planes.iter_get(plane), encoding)
-        rgb, _ = planes.source.read(plane)
-        steps = iter_everything(
-            rgb,
-            planes.engine.encode,
-            settings,
-            region=region,
-            plane=encoded,
-            should_stop=stop,
-        )
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                if stop() and len(wanted) > 1:
-                    # Half a plane among whole ones would look like few objects.
-                    return
-                yield plane, end.value
-                break
-            yield Progress(
-                number * step.total + step.done,
-                len(wanted) * step.total,
-                prefix + step.text,
-            )
-        if stop():
-            return
-
-
-def _reporting(
-    steps: Generator[None, None, EncodedPlane], progress: Progress
-) -> Generator[Progress, None, EncodedPlane]:
-    """Pass encoding steps on as progress, so that a click may go first."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            encoded: EncodedPlane = end.value
-            return encoded
-        yield progress
+HIGHLIGHT, FIRST_OTHER = 1, 2
+"""Values of the overlay: what is looked at is yellow, the others are not."""
 
 
 class EverythingMode:
-    """Proposals of one viewer, per plane, until they are written or dropped.
+    """Proposals of one viewer, from the search to the labels.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    make_target : callable
+        Creates and binds a Labels layer when there is none yet.
 
     Attributes
     ----------
@@ -102,19 +50,39 @@ class EverythingMode:
         What just happened and what to do next.
     written : Signal()
         New objects are in the labels.
+    reopened : Signal(object)
+        An undo took back what was accepted: the keys of the offers.
+    highlighter : callable
+        Returns what is looked at, to be drawn in another colour: a plane and a
+        mask, or None.
     """
 
     changed = Signal()
     status = Signal(str)
     written = Signal()
+    reopened = Signal(object)
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
-        self._make_target = make_target
+        self._writer = ProposalWriter(context, make_target)
         self.overlay = PlaneOverlay(context.viewer, "SAM proposals", "proposals", 0.6)
-        self.progress: Progress | None = None
-        self._found: dict[Plane, Proposals] = {}
-        self._stop = threading.Event()
+        self.proposed = ProposedPlanes(context)
+        self.highlighter: Callable[[], tuple[Plane, MaskCrop] | None] = lambda: None
+        self._held: OfferKey | None = None
+        # How each plane was searched, so that it need not be again.
+        self._searched: dict[Plane, Search] = {}
+        self._searcher = Searcher(
+            context,
+            on_progress=self._on_progress,
+            on_found=self._on_found,
+            on_error=self._on_error,
+            on_end=self._on_end,
+        )
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the search is; None when none is under way."""
+        return self._searcher.progress
 
     @property
     def is_running(self) -> bool:
@@ -122,15 +90,30 @@ class EverythingMode:
         return self.progress is not None
 
     @property
+    def found(self) -> Mapping[Plane, Proposals]:
+        """What was found on each plane and passes the live thresholds."""
+        return self.proposed.found
+
+    @property
     def shown(self) -> Proposals | None:
         """Proposals of the plane on screen that pass the live filters."""
         plane = self._context.plane
-        return self._found.get(plane) if plane is not None else None
+        return self.found.get(plane) if plane is not None else None
 
     @property
     def count(self) -> int:
-        """Number of proposals on all planes."""
-        return sum(len(p) for p in self._found.values())
+        """Number of proposals on all planes that are not decided."""
+        return len(self.proposed)
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """What can be accepted one by one on the plane on screen."""
+        plane = self._context.plane
+        if plane is None:
+            return ()
+        return tuple(o for o in self.proposed.offers(plane) if o.key != self._held)
+
+    # -- searching ----------------------------------------------------------
 
     def run(self, *, all_planes: bool = False, region: Region | None = None) -> None:
         """Search the plane on screen, or all planes of the stack.
@@ -147,6 +130,38 @@ class EverythingMode:
         PromptError
             If no plane of an image is on screen.
         """
+        self._start(all_planes=all_planes, region=region)
+
+    def prefill(self) -> None:
+        """Offer what the model is sure of on the plane on screen.
+
+        What touches labelled objects is left out; see `make_offers`.  A plane
+        that was searched already is not searched again.
+
+        Raises
+        ------
+        PromptError
+            If no plane of an image is on screen.
+        """
+        plane, done = self._context.plane, None
+        if plane is not None and not self.is_running:
+            done = self._searched.get(plane)
+        wanted = self._context.settings.everything
+        if plane is None or done is None or done.settings != wanted or done.region:
+            self._start(prefill=True)
+            return
+        self.proposed.offer([plane], confident=True)
+        self.proposed.labels_changed()
+        self.draw()
+        self._tell(stopped=False)
+
+    def _start(
+        self,
+        *,
+        all_planes: bool = False,
+        region: Region | None = None,
+        prefill: bool = False,
+    ) -> None:
         context = self._context
         if context.planes is None or context.plane is None or context.image is None:
             raise PromptError(
@@ -155,36 +170,91 @@ class EverythingMode:
             )
         wanted = [context.plane]
         if all_planes:
-            wanted = _parallel_planes(context.plane, layer_shape(context.image))
-        self._stop = threading.Event()
-        self.progress = Progress(0, 0, "starting")
-        work = partial(
-            search_planes,
-            context.planes,
-            wanted,
-            context.settings.everything,
-            region,
-            self._stop.is_set,
-        )
-        context.runner.submit(
-            Job(
-                work,
-                priority=Priority.EVERYTHING,
-                slot=EVERYTHING_SLOT,
-                on_yield=self._on_step,
-                on_error=self._on_error,
-                on_end=partial(self._on_end, self._stop),
-            )
-        )
-        self.changed.emit()
+            wanted = parallel_planes(context.plane, layer_shape(context.image))
+        self._searcher.start(wanted, region, is_prefill=prefill)
 
     def cancel(self) -> None:
         """Stop searching and keep what has been found."""
-        self._stop.set()
+        self._searcher.cancel()
+
+    def _on_progress(self) -> None:
+        self.changed.emit()
+
+    def _on_found(self, search: Search, plane: Plane, proposals: Proposals) -> None:
+        self.proposed.put(plane, proposals, confident=search.is_prefill)
+        if search.is_stopped:
+            self._searched.pop(plane, None)
+        else:
+            self._searched[plane] = search
+        self.draw()
+
+    def _on_error(self, error: Exception) -> None:
+        self.status.emit(self._context.report(error))
+
+    def _on_end(self, search: Search) -> None:
+        self._tell(stopped=search.is_stopped)
+        self.changed.emit()
+
+    def _tell(self, *, stopped: bool) -> None:
+        plane = self._context.plane
+        start = "Stopped: " if stopped else ""
+        if plane is not None and self.proposed.is_confident(plane):
+            count = len(self.offers)
+            self.status.emit(
+                f"{start}{count} proposed.  N or Shift-click accepts, K rejects, "
+                "a click corrects the one under the cursor."
+                if count
+                else f"{start}Nothing more that the model is sure of: click the rest."
+            )
+        elif self.count:
+            self.status.emit(
+                f"{start}{self.count} objects proposed.  Move the thresholds, "
+                "then write them into the labels."
+            )
+        else:
+            self.status.emit("Nothing found: lower the thresholds or add points.")
+
+    # -- deciding -----------------------------------------------------------
+
+    def accept(self, offers: Sequence[Offer]) -> int:
+        """Write offers into the labels as one undo step.
+
+        Never covers a labelled pixel, whatever the overlap policy.
+
+        Returns
+        -------
+        int
+            How many were written.
+        """
+        objects = [
+            ToWrite(o.plane, o.mask, o.score, o.stability, self._is_confident(o))
+            for o in offers
+        ]
+        keys = tuple(o.key for o in offers)
+        commit = self._write(objects, "Something else is labelled there", keys=keys)
+        if commit is None:
+            self.labels_changed()
+            return 0
+        self.proposed.decide(commit.payload.keys, Decision.ACCEPTED)
+        self.proposed.labels_changed()
+        self.draw()
+        self.written.emit()
+        return len(commit.labels)
+
+    def reject(self, key: OfferKey) -> None:
+        """Drop an offer; what it kept others from is offered instead."""
+        self.proposed.decide([key], Decision.REJECTED)
+        self.draw()
+
+    def hold(self, key: OfferKey | None) -> None:
+        """Note which offer is being corrected: the preview shows it instead."""
+        if key != self._held:
+            self._held = key
+            self.draw()
 
     def refilter(self) -> None:
         """Apply the live filters again; no inference."""
-        self._found = {p: self._filtered(v) for p, v in self._found.items()}
+        self.proposed.refilter()
         self.draw()
 
     def write(self) -> bool:
@@ -195,136 +265,149 @@ class EverythingMode:
         bool
             Whether anything was written.
         """
-        context = self._context
         if not self.count:
             self.status.emit("There are no proposals to write: run everything first.")
             return False
-        try:
-            if context.target is None:
-                self._make_target()
-            written = self._write_all()
-        except SamError as error:
-            self.status.emit(context.report(error))
-            return False
-        if not written:
-            self.status.emit(
-                "No pixel is free there under the policy "
-                f"'{context.settings.policy}': nothing was written."
-            )
+        policy = self._context.settings.policy
+        commit = self._write(
+            self._all(),
+            f"No pixel is free there under the policy '{policy}'",
+            policy=policy,
+        )
+        if commit is None:
             return False
         self.written.emit()
-        self.status.emit(f"{written} objects written.  Ctrl+Z takes them back")
+        self.status.emit(
+            f"{len(commit.labels)} objects written.  Ctrl+Z takes them back"
+        )
         self.discard()
         return True
 
+    def _all(self) -> list[ToWrite]:
+        """Return all proposals, best first on each plane.
+
+        Under the default policy the first to write a pixel keeps it.
+        """
+        everything = []
+        for plane, found in self.found.items():
+            if self.proposed.is_offered(plane):
+                everything += [
+                    ToWrite(plane, o.mask, o.score, o.stability, self._is_confident(o))
+                    for o in self.proposed.offers(plane)
+                ]
+                continue
+            everything += [
+                ToWrite(plane, mask, float(score), float(stability))
+                for mask, score, stability in zip(
+                    found.iter_masks(), found.score, found.stability, strict=True
+                )
+            ]
+        return everything
+
+    def _is_confident(self, offer: Offer) -> bool:
+        return self.proposed.is_confident(offer.plane)
+
+    def _write(
+        self, objects: Sequence[ToWrite], why_not: str, **options: Any
+    ) -> Commit | None:
+        try:
+            commit = self._writer.write(objects, **options)
+        except SamError as error:
+            self.status.emit(self._context.report(error))
+            return None
+        if commit is None:
+            self.status.emit(f"{why_not}: nothing was written.")
+        return commit
+
+    # -- following ----------------------------------------------------------
+
+    def on_undone(self, commit: Commit) -> None:
+        """Napari's undo took back what was accepted: offer it again."""
+        payload = commit.payload
+        keys = keys_of(payload)
+        if isinstance(payload, OffersAccepted):
+            self._writer.restore_book(payload)
+        if keys:
+            self.proposed.reopen(keys)
+        self.labels_changed()
+        if keys:
+            self.reopened.emit(keys)
+
+    def on_redone(self, commit: Commit) -> None:
+        """Napari's redo wrote offers again."""
+        payload = commit.payload
+        if isinstance(payload, OffersAccepted) and self._context.book is not None:
+            self._context.book.put(*payload.records)
+        self.proposed.decide(keys_of(payload), Decision.ACCEPTED)
+        self.labels_changed()
+
+    def on_written(self, accepted: Accepted) -> None:
+        """Note an object that the user has finished; it may have been an offer."""
+        self.proposed.decide(keys_of(accepted), Decision.ACCEPTED)
+        self.labels_changed()
+
+    def labels_changed(self) -> None:
+        """Show what is left in free ground."""
+        if self.found:
+            self.proposed.labels_changed()
+            self.draw()
+
     def discard(self) -> None:
         """Drop all proposals."""
-        self._found.clear()
+        self.proposed.clear()
+        self._searched.clear()
         self.overlay.remove()
         self.changed.emit()
 
     def source_changed(self) -> None:
         """Another image or model: its proposals mean nothing now."""
-        self.cancel()
-        self._stop = threading.Event()
-        self._context.runner.cancel(EVERYTHING_SLOT)
-        self.progress = None
+        self._searcher.drop()
         self.discard()
 
     def draw(self) -> None:
         """Show the proposals of the plane on screen."""
         context, shown = self._context, self.shown
-        if shown is None or context.plane is None or context.image is None:
+        plane, image = context.plane, context.image
+        masks: list[tuple[int, MaskCrop]] = []
+        if plane is not None and image is not None:
+            if self.proposed.is_offered(plane):
+                masks = [(_colour(i), o.mask) for i, o in enumerate(self.offers)]
+            elif shown is not None:
+                masks = [(1 + i % 255, m) for i, m in enumerate(shown.iter_masks())]
+            # Best on top, as they will be written.
+            masks.reverse()
+            highlight = self.highlighter()
+            if highlight is not None and highlight[0].index == plane.index:
+                masks.append((HIGHLIGHT, _seen_from(plane, *highlight)))
+        if plane is None or image is None or not (masks or shown is not None):
             self.overlay.clear()
         else:
-            # Best on top, as they will be written.
-            masks = [(1 + i % 255, m) for i, m in enumerate(shown.iter_masks())]
-            self.overlay.show(context.image, context.plane, masks[::-1])
+            self.overlay.show(image, plane, masks)
         self.changed.emit()
 
     def close(self) -> None:
         """Stop and remove our layer."""
-        self.cancel()
-        self._context.runner.cancel(EVERYTHING_SLOT)
+        self._searcher.drop()
         self.overlay.remove()
 
-    def _filtered(self, proposals: Proposals) -> Proposals:
-        settings = self._context.settings
-        height, width = proposals.shape
-        return proposals.filter(
-            min_score=settings.min_score,
-            min_stability=settings.min_stability,
-            min_area=settings.min_area,
-            max_area=settings.max_share * height * width,
-        )
 
-    def _on_step(self, step: Any) -> None:
-        if isinstance(step, Progress):
-            self.progress = step
-            self.changed.emit()
-            return
-        plane, proposals = step
-        self._found[plane] = self._filtered(proposals)
-        self.draw()
-
-    def _on_error(self, error: Exception) -> None:
-        self.status.emit(self._context.report(error))
-
-    def _on_end(self, stop: threading.Event) -> None:
-        if stop is not self._stop:
-            # Superseded: another search, image or model.
-            return
-        self.progress = None
-        if self.count:
-            stopped = "Stopped: " if self._stop.is_set() else ""
-            self.status.emit(
-                f"{stopped}{self.count} objects proposed.  Move the thresholds, "
-                "then write them into the labels."
-            )
-        else:
-            self.status.emit("Nothing found: lower the thresholds or add points.")
-        self.changed.emit()
-
-    def _write_all(self) -> int:
-        context = self._context
-        target, book, planes = context.target, context.book, context.planes
-        if target is None or book is None or planes is None:
-            return 0
-        label = target.next_label(reserve=self.count)
-        objects: list[ObjectMask] = []
-        records: list[ObjectRecord] = []
-        model = planes.engine.model.name
-        for plane, proposals in self._found.items():
-            masks: list[MaskCrop] = list(proposals.iter_masks())
-            for mask, score, stability in zip(
-                masks, proposals.score, proposals.stability, strict=True
-            ):
-                objects.append(ObjectMask(label, plane, mask))
-                records.append(
-                    ObjectRecord(
-                        label,
-                        PromptItems(),
-                        model,
-                        float(score),
-                        Source.EVERYTHING,
-                        confirmed=False,
-                        planes=(plane,),
-                        stability=float(stability),
-                    )
-                )
-                label += 1
-        # Best first: under the default policy the first to write a pixel keeps it.
-        commit = target.write(objects, context.settings.policy)
-        if commit is None:
-            return 0
-        book.put(*records)
-        return len(records)
+def keys_of(payload: Any) -> tuple[OfferKey, ...]:
+    """Return the keys of the offers that a commit wrote, by its payload."""
+    if isinstance(payload, OffersAccepted):
+        return payload.keys
+    if isinstance(payload, Accepted) and payload.adopted is not None:
+        return (payload.adopted.key,)
+    return ()
 
 
-def _parallel_planes(plane: Plane, shape: tuple[int, ...]) -> list[Plane]:
-    """Return all planes along the longest slider, the other sliders as they are."""
-    sliders = [a for a, i in enumerate(plane.index) if i is not None and shape[a] > 1]
-    if not sliders:
-        return [plane]
-    axis = max(sliders, key=lambda a: shape[a])
-    return [plane.moved(axis, position) for position in range(shape[axis])]
+def _seen_from(plane: Plane, other: Plane, mask: MaskCrop) -> MaskCrop:
+    """Return a mask of a plane as it lies in that plane or its transposed view."""
+    if plane.displayed == other.displayed:
+        return mask
+    r = mask.region
+    return MaskCrop(mask.mask.T, Region(r.col0, r.row0, r.col1, r.row1))
+
+
+def _colour(number: int) -> int:
+    # Six colours in a cycle; the first is for what is looked at.
+    return FIRST_OTHER + number % 5 + 6 * (number // 5 % 40)

@@ -17,6 +17,7 @@ from napari.layers import Labels, Points, Shapes
 
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
+from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 ROLE = "napari_sam_role"
 POSITIVE, NEGATIVE = "positive", "negative"
 COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
+_MODES = {
+    Tool.POINT: ("points", "add"),
+    Tool.BOX: ("shapes", "add_rectangle"),
+    Tool.OUTLINE: ("shapes", "add_polygon_lasso"),
+    Tool.ELLIPSE: ("shapes", "add_ellipse"),
+    Tool.SCRIBBLE: ("shapes", "add_path"),
+    Tool.EDIT: ("points", "select"),
+}
+"""Layer and napari's mode for each tool."""
 
 
 def transform_of(image: Layer) -> dict[str, Any]:
@@ -306,6 +316,15 @@ class PromptLayers:
         for layer in (self.points, self.shapes):
             if layer is not None:
                 layer.feature_defaults = defaults
+
+    def activate(self, tool: Tool) -> None:
+        """Make the next press in the canvas what a tool makes."""
+        kind, mode = _MODES[tool]
+        layer = self.points if kind == "points" else self.shapes
+        if layer is not None:
+            self._viewer.layers.selection.active = layer
+            layer.visible = True
+            layer.mode = mode
 
     def forget(self, layer: Layer) -> bool:
         """Note that a layer was removed; True if it was one of ours."""

@@ -72,15 +72,26 @@ class Pointer:
     def label_under_cursor(self) -> int:
         """Return the label of the target at the cursor, 0 for none."""
         target, plane = self._context.target, self._context.plane
-        if target is None or plane is None:
+        pixel = self.pixel_under_cursor()
+        if target is None or plane is None or pixel is None:
             return 0
-        row, column = self._locate(self._context.viewer.cursor.position)
-        pixel = math.floor(row + 0.5), math.floor(column + 0.5)
         here = Region(*pixel, pixel[0] + 1, pixel[1] + 1)
-        whole = Region.whole(plane.shape(layer_shape(target.layer)))
-        if here.intersection(whole).is_empty:
-            return 0
         return int(target.read(plane, here)[0, 0])
+
+    def pixel_under_cursor(self) -> tuple[int, int] | None:
+        """Return row and column of the plane on screen, None outside of it."""
+        return self.pixel_at(self._context.viewer.cursor.position)
+
+    def pixel_at(self, world: Any) -> tuple[int, int] | None:
+        """Return the pixel of the plane on screen at a world point, or None."""
+        image, plane = self._context.image, self._context.plane
+        if image is None or plane is None:
+            return None
+        row, column = self._locate(world)
+        height, width = plane.shape(layer_shape(image))
+        if not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
+            return None
+        return math.floor(row + 0.5), math.floor(column + 0.5)
 
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
@@ -110,9 +121,7 @@ class Pointer:
             return
         if not self._prefetcher.is_shown_ready:
             return
-        row, column = self._locate(world)
-        height, width = context.plane.shape(layer_shape(context.image))
-        if -0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5:
-            self._prompting.hover_at(row, column)
+        if self.pixel_at(world) is not None:
+            self._prompting.hover_at(*self._locate(world))
         else:
             self._prompting.end_hover()

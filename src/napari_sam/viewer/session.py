@@ -17,10 +17,10 @@ from napari_sam.types import MaskLevel
 from napari_sam.viewer.answers import PREDICT_SLOT
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.everything import EVERYTHING_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
+from napari_sam.viewer.search import EVERYTHING_SLOT
 from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ class Session:
                 f"'{image.name}' of shape {shape}; give a point inside."
             )
         with self._raising():
-            self.controller.go_to_point([float(x) for x in point])
+            self.controller.navigator.go_to_point([float(x) for x in point])
             self.wait()
         plane = self.controller.context.plane
         if plane is None:

@@ -52,6 +52,9 @@ class AnnotationSettings:
     max_share : float
         Proposals that cover more of the plane than this are hidden: they are
         mostly the background.
+    confident_score, confident_stability : float
+        Below these a proposal does not pre-fill a slice, wherever the live
+        filters are.  SAM's own thresholds of automatic mask generation.
     """
 
     policy: OverlapPolicy = OverlapPolicy.KEEP
@@ -65,6 +68,8 @@ class AnnotationSettings:
     min_score: float = 0.80
     min_stability: float = 0.90
     max_share: float = 0.4
+    confident_score: float = 0.88
+    confident_stability: float = 0.95
 
     @property
     def filters(self) -> tuple[float, ...]:

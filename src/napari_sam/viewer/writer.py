@@ -13,10 +13,11 @@ from napari_sam.viewer.objects import ObjectRecord, Source
 from napari_sam.viewer.prompts import PromptItems, split_by_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Iterable
 
     from napari_sam.types import MaskCrop, MaskLevel, Plane
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.offers import OfferKey
     from napari_sam.viewer.predict import Prediction
 
 
@@ -26,15 +27,15 @@ class Adopted:
 
     Parameters
     ----------
-    key : hashable
-        What the giver knows it by.
+    key : OfferKey
+        What it was known by.
     source : Source
         Where it came from.
     stability : float
         Stability score of its mask.
     """
 
-    key: Hashable
+    key: OfferKey
     source: Source
     stability: float
 

@@ -168,9 +168,11 @@ class SamWidget(QWidget):
         self._show_progress()
 
     def _show_progress(self) -> None:
-        activity = self.controller.activity
+        activity = self.controller.activity.progress
         self.progress.visible = activity is not None
-        self.cancel.visible = activity is not None and self.controller.can_cancel
+        self.cancel.visible = (
+            activity is not None and self.controller.activity.can_cancel
+        )
         if activity is not None:
             # A maximum of 0 shows a bar that only moves.
             self.progress.max = activity.total

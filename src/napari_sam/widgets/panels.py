@@ -233,8 +233,8 @@ class ObjectPanel(Panel):
             if count == 1
             else f"Objects {first} to {first + count - 1}"
         ]
-        if controller.plane_text:
-            parts.append(controller.plane_text)
+        if controller.navigator.text:
+            parts.append(controller.navigator.text)
         if annotator.score is not None:
             parts.append(f"score {annotator.score:.2f}")
         self.info.value = "  ·  ".join(parts)

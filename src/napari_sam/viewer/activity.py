@@ -1,0 +1,76 @@
+"""What goes on in the background, and stopping it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam.types import Progress
+from napari_sam.viewer.prefetcher import SHOWN_SLOT
+
+if TYPE_CHECKING:
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.everything import EverythingMode
+    from napari_sam.viewer.loader import ModelLoader
+    from napari_sam.viewer.prefetcher import Prefetcher
+
+
+class Activity:
+    """The most important of what is under way.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    loader, everything, prefetcher
+        What may be at work.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        loader: ModelLoader,
+        everything: EverythingMode,
+        prefetcher: Prefetcher,
+    ) -> None:
+        self._context = context
+        self._loader = loader
+        self._everything = everything
+        self._prefetcher = prefetcher
+
+    @property
+    def progress(self) -> Progress | None:
+        """What is going on, if it may take more than half a second."""
+        if self._loader.is_loading:
+            return Progress(0, 0, "loading the model")
+        if self._everything.progress is not None:
+            return self._everything.progress
+        if self._context.plane is not None and self._context.planes is not None:
+            if self._context.runner.is_busy(SHOWN_SLOT):
+                return Progress(0, 0, "encoding this plane")
+            if self._is_encoding_stack:
+                return self._prefetcher.progress
+        return None
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether `cancel` would stop something."""
+        return self._everything.is_running or self._is_encoding_stack
+
+    def cancel(self) -> str:
+        """Stop everything mode (keeping what it found) or encoding the stack.
+
+        Returns
+        -------
+        str
+            What to tell the user; may be empty.
+        """
+        if self._everything.is_running:
+            self._everything.cancel()
+            return "Stopping …"
+        self._prefetcher.request_whole_stack(False)
+        return ""
+
+    @property
+    def _is_encoding_stack(self) -> bool:
+        prefetcher = self._prefetcher
+        return prefetcher.is_whole_stack and not prefetcher.strip.ready.all()

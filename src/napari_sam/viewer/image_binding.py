@@ -1,0 +1,144 @@
+"""Which image is segmented, which plane of it is on screen, and its pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image
+from psygnal import Signal
+
+from napari_sam.errors import SamError
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.coords import displayed_plane
+from napari_sam.viewer.image_watch import ImageWatch
+from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.source import snapshot
+
+if TYPE_CHECKING:
+    from napari_sam.types import Plane
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.loader import ModelLoader
+
+
+class ImageBinding:
+    """Follows the chosen image and the viewer's sliders.
+
+    Parameters
+    ----------
+    context : Context
+        Its ``image``, ``plane`` and ``planes`` are kept here.
+    loader : ModelLoader
+        Has the engine.
+
+    Attributes
+    ----------
+    leaving : Signal()
+        Another image is about to take this one's place.
+    placed : Signal(Image)
+        An image was chosen, or has another shape or place.
+    dropped : Signal()
+        Pixels or model are other ones: what was computed means nothing now.
+    renewed : Signal()
+        There are new pixels to work on, if image and model are there.
+    moved : Signal()
+        Another plane, or none, is on screen.
+    status : Signal(str)
+        What the user is to know or do.
+    """
+
+    leaving = Signal()
+    placed = Signal(object)
+    dropped = Signal()
+    renewed = Signal()
+    moved = Signal()
+    status = Signal(str)
+
+    def __init__(self, context: Context, loader: ModelLoader) -> None:
+        self._context = context
+        self._loader = loader
+        self._watch = ImageWatch(context.viewer)
+        self._watch.edited.connect(self._on_edited)
+        self._watch.restyled.connect(self.renew)
+        self._connections = ConnectionSet()
+        events = context.viewer.dims.events
+        for emitter in (events.point, events.order, events.ndisplay, events.ndim):
+            self._connections.connect(emitter, self.follow)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._connections.clear()
+        self._watch.close()
+
+    def choose(self, layer: Image | None) -> None:
+        """Segment this image from now on."""
+        context = self._context
+        if layer is context.image or (layer is not None and layer == context.image):
+            return
+        self.leaving.emit()
+        context.image = layer
+        context.plane = None
+        self._watch.watch(layer)
+        if layer is not None:
+            self.placed.emit(layer)
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a new snapshot of the pixels and start over."""
+        context, engine = self._context, self._loader.engine
+        context.planes = None
+        self._watch.watch_composition(
+            context.settings.normalisation is Normalisation.DISPLAYED
+        )
+        self.dropped.emit()
+        if context.image is not None and engine is not None:
+            others = [x for x in context.viewer.layers if isinstance(x, Image)]
+            try:
+                source = snapshot(context.image, context.settings.normalisation, others)
+                context.planes = PlaneEncoder(engine, source)
+            except SamError as error:
+                self.status.emit(context.report(error))
+        context.plane = None
+        self.follow()
+        self.renewed.emit()
+        if context.image is not None and context.plane is None:
+            self._tell_why_no_plane()
+        if context.image is None:
+            self.status.emit("Open an image, or File → Open Sample → napari-sam.")
+
+    def follow(self) -> None:
+        """Take over which plane is on screen."""
+        context = self._context
+        if context.image is None or context.image not in context.viewer.layers:
+            return
+        plane = displayed_plane(context.viewer, context.image)
+        if plane == context.plane or self._is_outdated(plane):
+            return
+        context.plane = plane
+        self.moved.emit()
+        if plane is None:
+            self._tell_why_no_plane()
+
+    def _on_edited(self) -> None:
+        if self._context.image is not None:
+            self.placed.emit(self._context.image)
+            self.renew()
+
+    def _is_outdated(self, plane: Plane | None) -> bool:
+        """Whether the image just got other axes.
+
+        The sliders change before the layer says that its data was replaced.
+        """
+        planes = self._context.planes
+        return (
+            plane is not None
+            and planes is not None
+            and plane.ndim != len(planes.source.shape)
+        )
+
+    def _tell_why_no_plane(self) -> None:
+        self.status.emit(
+            "Switch the viewer to 2-D to place prompts."
+            if self._context.viewer.dims.ndisplay != 2
+            else "The sliders are outside the image."
+        )

@@ -1,0 +1,83 @@
+"""Moving the viewer to a plane, to a point, and saying where it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_sam.viewer.coords import data_to_world, layer_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image
+
+    from napari_sam.types import Plane
+    from napari_sam.viewer.context import Context
+
+
+class Navigator:
+    """Moves sliders and camera of one viewer.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def go_to_point(self, point: Sequence[float]) -> None:
+        """Move the sliders so that the plane through an array point is on screen."""
+        image, dims = self._context.image, self._context.viewer.dims
+        if image is None:
+            return
+        world = data_to_world(dims, image, point)
+        offset = dims.ndim - image.ndim
+        axes = [a for a in dims.not_displayed if a >= offset]
+        dims.set_point(axes, [world[a - offset] for a in axes])
+
+    def show(self, plane: Plane, row: float, column: float) -> None:
+        """Put a point of a plane into the middle of the canvas; the zoom stays.
+
+        The plane's axes are brought to the screen if others are there.
+        """
+        image, viewer = self._context.image, self._context.viewer
+        if image is None:
+            return
+        dims = viewer.dims
+        offset = dims.ndim - image.ndim
+        shown = tuple(a + offset for a in plane.displayed)
+        if dims.ndisplay != 2:
+            dims.ndisplay = 2
+        if tuple(dims.displayed) != shown:
+            others = [a for a in dims.order if a not in shown]
+            dims.order = (*others, *shown)
+        point = plane.to_array_point(row, column)
+        self.go_to_point(point)
+        world = data_to_world(dims, image, point)
+        camera = viewer.scene.camera
+        first = camera.center[0] if len(camera.center) == 3 else 0.0
+        camera.center = (first, *(float(world[a]) for a in plane.displayed))
+
+    @property
+    def text(self) -> str:
+        """Where the plane on screen is, in words: ``z 11 | 63``."""
+        image, plane = self._context.image, self._context.plane
+        if image is None or plane is None:
+            return ""
+        return _plane_text(image, plane)
+
+
+def _plane_text(image: Image, plane: Plane) -> str:
+    shape = layer_shape(image)
+    parts = []
+    for axis, (name, index) in enumerate(
+        zip(image.axis_labels, plane.index, strict=True)
+    ):
+        if index is not None:
+            # Axes without a name are labelled "-3", "-2", "-1" by napari.
+            known = not str(name).lstrip("-").isdigit()
+            # Counted from 0, as on napari's sliders.
+            parts.append(f"{name if known else 'plane'} {index} | {shape[axis] - 1}")
+    return ", ".join(parts)

@@ -1,0 +1,108 @@
+"""What a press on a proposal does with the Point tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from napari.components import ViewerModel
+    from napari.layers import Points
+
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.offer_desk import OfferDesk
+    from napari_sam.viewer.offers import Offer
+    from napari_sam.viewer.pointer import Pointer
+
+_STILL = 5.0
+"""A press that moved further, in canvas pixels, was a drag; as in napari."""
+_LEFT = 1
+
+
+class OfferClicks:
+    """Mouse callback of one viewer, before those that add a point.
+
+    ======================  ====================================================
+    click                   the proposal becomes the current object; with an
+                            object under way it is a prompt, as elsewhere
+    Ctrl-click              the same, and marks what does not belong to it
+    Shift-click             accepts the proposal
+    ======================  ====================================================
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Whose mouse.
+    annotator : Annotator
+        Has the prompt layers and the object under way.
+    desk : OfferDesk
+        Finds and decides proposals.
+    pointer : Pointer
+        Knows pixels.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        annotator: Annotator,
+        desk: OfferDesk,
+        pointer: Pointer,
+    ) -> None:
+        self._viewer = viewer
+        self._annotator = annotator
+        self._desk = desk
+        self._pointer = pointer
+        # The pointer sets the polarity of the next prompt; a proposal that
+        # becomes the object before would undo that.
+        viewer.mouse_drag_callbacks.insert(0, self._on_press)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._on_press in self._viewer.mouse_drag_callbacks:
+            self._viewer.mouse_drag_callbacks.remove(self._on_press)
+
+    def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
+        points = self._armed_points()
+        if points is None or event.button != _LEFT:
+            return
+        offer = self._desk.at(self._pointer.pixel_at(event.position))
+        if offer is None:
+            return
+        modifiers = {str(getattr(m, "name", m)) for m in event.modifiers}
+        if modifiers & {"Control", "Meta"}:
+            if self._annotator.is_empty:
+                # napari adds the point that marks background.
+                self._desk.correct(offer)
+            return
+        if "Shift" in modifiers:
+            act: Callable[[Offer], Any] = self._accept
+        elif self._annotator.is_empty:
+            act = self._desk.correct
+        else:
+            return
+        # In this mode the press adds no point.
+        points.mode = "pan_zoom"
+        start, is_still = np.asarray(event.pos, float), True
+        yield
+        while event.type == "mouse_move":
+            moved = np.linalg.norm(np.asarray(event.pos, float) - start)
+            is_still = is_still and bool(moved < _STILL)
+            yield
+        if points in self._viewer.layers:
+            points.mode = "add"
+        if is_still:
+            act(offer)
+
+    def _accept(self, offer: Offer) -> None:
+        self._desk.accept([offer])
+
+    def _armed_points(self) -> Points | None:
+        """Return the prompt layer if a press would add a point to it."""
+        points = self._annotator.mirror.layers.points
+        active = self._viewer.layers.selection.active
+        if points is None or active is None or active != points:
+            return None
+        return points if points.mode == "add" else None

@@ -1,0 +1,142 @@
+"""Accepting, rejecting and correcting one proposal: the one under the cursor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.types import PointPrompt, PromptSet
+from napari_sam.viewer.objects import Source
+from napari_sam.viewer.predict import Start
+from napari_sam.viewer.writer import Adopted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.everything import EverythingMode
+    from napari_sam.viewer.offers import Offer, OfferKey
+    from napari_sam.viewer.pointer import Pointer
+
+
+class OfferDesk:
+    """Decides offers of one viewer, for the mouse, the keys and the review.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    everything : EverythingMode
+        Has the proposals.
+    annotator : Annotator
+        Takes what is to be corrected.
+    pointer : Pointer
+        Knows where the cursor is.
+
+    Attributes
+    ----------
+    accepted, rejected : Signal(tuple of OfferKey)
+        These offers are in the labels, or dropped.
+    status : Signal(str)
+        What just happened and what to press next.
+    """
+
+    accepted = Signal(object)
+    rejected = Signal(object)
+    status = Signal(str)
+
+    def __init__(
+        self,
+        context: Context,
+        everything: EverythingMode,
+        annotator: Annotator,
+        pointer: Pointer,
+    ) -> None:
+        self._context = context
+        self._everything = everything
+        self._annotator = annotator
+        self._pointer = pointer
+
+    # -- which --------------------------------------------------------------
+
+    def find(self, key: OfferKey) -> Offer | None:
+        """Return an offer if it can still be decided."""
+        offers = self._everything.proposed.offers(key[0])
+        return next((o for o in offers if o.key == key), None)
+
+    def at(self, pixel: tuple[int, int] | None) -> Offer | None:
+        """Return the offer at a pixel of the plane on screen."""
+        plane = self._context.plane
+        if plane is None or pixel is None:
+            return None
+        return self._everything.proposed.offer_at(plane, *pixel)
+
+    def under_cursor(self) -> Offer | None:
+        """Return the offer under the cursor."""
+        return self.at(self._pointer.pixel_under_cursor())
+
+    # -- what ---------------------------------------------------------------
+
+    def accept(self, offers: Sequence[Offer]) -> int:
+        """Write offers into the labels as one undo step; how many were written."""
+        count = self._everything.accept(offers)
+        if count:
+            self.status.emit(
+                f"{count} accepted.  Ctrl+Z takes {'it' if count == 1 else 'them'} back"
+            )
+            self.accepted.emit(tuple(o.key for o in offers))
+        return count
+
+    def reject(self, key: OfferKey) -> None:
+        """Drop an offer; if it is being corrected, that ends."""
+        adopted = self._annotator.adopted
+        if adopted is not None and adopted.key == key:
+            self._annotator.discard()
+        self._everything.reject(key)
+        self.status.emit("Rejected.")
+        self.rejected.emit((key,))
+
+    def correct(self, offer: Offer) -> None:
+        """Make an offer the current object, so that prompts correct it."""
+        is_prefill = self._everything.proposed.is_confident(offer.plane)
+        self._annotator.adopt(
+            offer.plane,
+            Start(
+                PromptSet((PointPrompt(*offer.point),)),
+                offer.mask,
+                min(1.0, offer.score),
+            ),
+            Adopted(
+                offer.key,
+                Source.PREFILL if is_prefill else Source.EVERYTHING,
+                offer.stability,
+            ),
+        )
+
+    def accept_under_cursor(self) -> bool:
+        """Accept the offer under the cursor; False if there is none."""
+        offer = self.under_cursor()
+        if offer is None:
+            return False
+        self.accept([offer])
+        return True
+
+    def reject_under_cursor(self) -> None:
+        """Reject the offer that is being corrected, or the one under the cursor."""
+        adopted, offer = self._annotator.adopted, self.under_cursor()
+        if adopted is not None:
+            self.reject(adopted.key)
+        elif offer is not None:
+            self.reject(offer.key)
+        else:
+            self.status.emit("There is no proposal under the cursor.")
+
+    def correct_under_cursor(self) -> bool:
+        """Correct the offer under the cursor; False if there is none."""
+        offer = self.under_cursor()
+        if offer is None:
+            return False
+        self.correct(offer)
+        return True

@@ -1,0 +1,381 @@
+"""Going through proposals one by one, from the least certain on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.viewer.everything import keys_of
+from napari_sam.viewer.offers import centre_of
+from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
+from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.written import Erased, WrittenObjects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from napari_sam.types import MaskCrop, Plane
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.everything import EverythingMode
+    from napari_sam.viewer.labels import Commit
+    from napari_sam.viewer.navigation import Navigator
+    from napari_sam.viewer.objects import ObjectBook
+    from napari_sam.viewer.offer_desk import OfferDesk
+    from napari_sam.viewer.offers import Offer
+    from napari_sam.viewer.writer import Accepted
+
+REVIEW_SLOT = "review"
+_KEYS = "N accepts · K rejects · J corrects · Shift+N skips"
+
+
+class Review:
+    """Walks through proposals and through objects that nobody has looked at.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    everything : EverythingMode
+        Has the proposals.
+    annotator : Annotator
+        Takes what is to be corrected.
+    desk : OfferDesk
+        Decides proposals.
+    navigator : Navigator
+        Moves the viewer.
+
+    Attributes
+    ----------
+    changed : Signal()
+        What the panel shows has changed.
+    status : Signal(str)
+        What just happened and what to press next.
+    is_active : bool
+        Whether a review is under way.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(
+        self,
+        context: Context,
+        everything: EverythingMode,
+        annotator: Annotator,
+        desk: OfferDesk,
+        navigator: Navigator,
+    ) -> None:
+        self._context = context
+        self._everything = everything
+        self._annotator = annotator
+        self._desk = desk
+        self._navigator = navigator
+        self._queue = ReviewQueue()
+        self._objects = WrittenObjects(context)
+        self._book: ObjectBook | None = None
+        self._is_correcting = False
+        self.is_active = False
+        everything.highlighter = self._highlight
+        everything.changed.connect(self._on_proposals)
+        everything.reopened.connect(self._reopen)
+        annotator.changed.connect(self._on_annotator)
+        annotator.written.connect(self._on_written)
+        desk.accepted.connect(self._on_accepted)
+        desk.rejected.connect(self._on_rejected)
+
+    # -- state --------------------------------------------------------------
+
+    @property
+    def proposal_count(self) -> int:
+        """How many proposals wait on all planes."""
+        return self._everything.count
+
+    @property
+    def object_count(self) -> int:
+        """How many written objects nobody has looked at."""
+        return self._objects.count
+
+    @property
+    def current(self) -> Entry | None:
+        """What is looked at; None without a review."""
+        return self._queue.current if self.is_active else None
+
+    @property
+    def text(self) -> str:
+        """How far the review is: ``3 of 57 · 2 accepted``."""
+        queue = self._queue
+        return (
+            f"{queue.position} of {len(queue)} · "
+            f"{queue.count(Outcome.ACCEPTED)} accepted"
+        )
+
+    # -- walking ------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin with the least certain, or go on where it was stopped."""
+        proposed = self._everything.proposed
+        proposed.offer(proposed.found)
+        # Masks and labels of many planes take more than a moment.
+        self._context.runner.submit(
+            Job(
+                proposed.iter_offers,
+                priority=Priority.PREDICT,
+                slot=REVIEW_SLOT,
+                on_result=self._begin,
+                on_error=self._on_error,
+            )
+        )
+
+    def _begin(self, made: dict[Plane, tuple[Offer, ...]]) -> None:
+        proposed = self._everything.proposed
+        proposed.take(made)
+        entries = [
+            Entry(o.key, plane, o.centre, o.certainty)
+            for plane in proposed.offered
+            for o in proposed.offers(plane)
+        ]
+        self._book = self._context.book
+        self._queue.fill([*entries, *self._objects.entries()])
+        self.is_active = True
+        self._next()
+
+    def _on_error(self, error: Exception) -> None:
+        self.status.emit(self._context.report(error))
+
+    def stop(self) -> None:
+        """Pause; what was decided stays, and `start` goes on from there."""
+        self._context.runner.cancel(REVIEW_SLOT)
+        if self.is_active:
+            self.is_active = False
+            self._everything.draw()
+            self.status.emit(f"Review paused: {len(self._queue.open())} left.")
+            self.changed.emit()
+
+    def reset(self) -> None:
+        """Forget the review: another image or model."""
+        self._context.runner.cancel(REVIEW_SLOT)
+        self.is_active = False
+        self._queue.clear()
+        self.changed.emit()
+
+    def skip(self) -> None:
+        """Leave the current one for later and go to the next."""
+        entry = self.current
+        if entry is None:
+            self.status.emit("No review is under way: press Review in the panel.")
+            return
+        self._leave_correction()
+        self._settle([entry.key], Outcome.SKIPPED)
+
+    def _settle(self, keys: Iterable[EntryKey], outcome: Outcome) -> None:
+        """Note what became of entries; go on if the current one is among them."""
+        done = set(keys)
+        for key in done:
+            self._queue.mark(key, outcome)
+        if self.current is not None and self.current.key in done:
+            self._next()
+        else:
+            self.changed.emit()
+
+    def _next(self) -> None:
+        entry = self._queue.advance(self._is_open)
+        if entry is None:
+            self.is_active = False
+            self._everything.draw()
+            later = self._queue.count(Outcome.SKIPPED)
+            self.status.emit(
+                f"Review done: {self._queue.count(Outcome.ACCEPTED)} accepted, "
+                f"{self._queue.count(Outcome.REJECTED)} rejected"
+                + (f", {later} left for later." if later else ".")
+            )
+        else:
+            self._show(entry)
+        self.changed.emit()
+
+    def _show(self, entry: Entry) -> None:
+        mask = self._mask(entry)
+        if mask is not None:
+            self._navigator.show(entry.plane, *centre_of(mask.region))
+            self._everything.draw()
+            self.status.emit(f"Certainty {entry.certainty:.2f}.  {_KEYS}")
+
+    def _comes_back(self, entry: Entry) -> bool:
+        """Go back to what is looked at, if the user has moved away meanwhile."""
+        if self._is_on_screen(entry):
+            return False
+        self._show(entry)
+        return True
+
+    def _is_on_screen(self, entry: Entry) -> bool:
+        plane = self._context.plane
+        return plane is not None and plane.index == entry.plane.index
+
+    def _is_open(self, entry: Entry) -> bool:
+        return self._mask(entry) is not None
+
+    def _mask(self, entry: Entry) -> MaskCrop | None:
+        """Return what an entry would write or has written, None if it is gone."""
+        if isinstance(entry.key, int):
+            return self._objects.mask(entry.key)
+        offer = self._desk.find(entry.key)
+        return None if offer is None else offer.mask
+
+    def _highlight(self) -> tuple[Plane, MaskCrop] | None:
+        """Return what is to be drawn in another colour."""
+        entry = self.current
+        if entry is None or self._is_correcting or not self._is_on_screen(entry):
+            return None
+        mask = self._mask(entry)
+        return None if mask is None else (entry.plane, mask)
+
+    # -- deciding -----------------------------------------------------------
+
+    def accept(self) -> bool:
+        """Accept the current one; False without a review."""
+        entry = self.current
+        if entry is None:
+            return False
+        if self._comes_back(entry):
+            return True
+        if isinstance(entry.key, int):
+            self._objects.confirm(entry.key)
+            self._settle([entry.key], Outcome.ACCEPTED)
+            return True
+        offer = self._desk.find(entry.key)
+        if offer is None or not self._desk.accept([offer]):
+            self._settle([entry.key], Outcome.GONE)
+        return True
+
+    def reject(self) -> bool:
+        """Reject the current one; False without a review.
+
+        A proposal is dropped, and an object that was written is erased.
+        """
+        entry = self.current
+        if entry is None:
+            return False
+        if self._comes_back(entry):
+            return True
+        self._leave_correction()
+        if not isinstance(entry.key, int):
+            self._desk.reject(entry.key)
+        elif self._objects.erase(entry.key):
+            self._settle([entry.key], Outcome.REJECTED)
+        else:
+            self._settle([entry.key], Outcome.GONE)
+        return True
+
+    def correct(self) -> bool:
+        """Make the current one the object that prompts change.
+
+        Returns
+        -------
+        bool
+            False without a review, or if it is that object already.
+        """
+        entry = self.current
+        if entry is None or self._is_correcting:
+            return False
+        if self._comes_back(entry):
+            return True
+        if isinstance(entry.key, int):
+            self._annotator.select_object(entry.key)
+            return True
+        offer = self._desk.find(entry.key)
+        if offer is not None:
+            self._desk.correct(offer)
+        return True
+
+    def accept_plane(self) -> None:
+        """Accept all that is proposed on the plane on screen."""
+        objects = [e for e in self._objects.entries() if self._is_on_screen(e)]
+        self._accept_all(self._everything.offers, objects)
+
+    def accept_rest(self) -> None:
+        """Accept all that is left of the review, on all planes."""
+        entries = [e for e in self._queue.open() if self._is_open(e)]
+        offers = [self._desk.find(e.key) for e in entries if not isinstance(e.key, int)]
+        self._accept_all([o for o in offers if o is not None], entries)
+
+    def _accept_all(self, offers: Iterable[Offer], entries: Iterable[Entry]) -> None:
+        labels = [e.key for e in entries if isinstance(e.key, int)]
+        chosen = list(offers)
+        self._objects.confirm(*labels)
+        if chosen:
+            self._desk.accept(chosen)
+        elif labels:
+            self.status.emit(f"{len(labels)} accepted.")
+        else:
+            self.status.emit("Nothing is proposed here.")
+        self._settle(labels, Outcome.ACCEPTED)
+
+    def _leave_correction(self) -> None:
+        if self._is_correcting:
+            self._annotator.discard()
+
+    # -- following ----------------------------------------------------------
+
+    def _on_accepted(self, keys: tuple[EntryKey, ...]) -> None:
+        self._settle(keys, Outcome.ACCEPTED)
+
+    def _on_rejected(self, keys: tuple[EntryKey, ...]) -> None:
+        self._settle(keys, Outcome.REJECTED)
+
+    def _on_written(self, accepted: Accepted) -> None:
+        self._settle(keys_of(accepted), Outcome.ACCEPTED)
+        self._settle([r.label for r in accepted.records], Outcome.ACCEPTED)
+
+    def _on_proposals(self) -> None:
+        entry = self.current
+        if (
+            entry is not None
+            and entry.is_proposal
+            and entry.plane not in self._everything.found
+        ):
+            # All proposals were dropped.
+            self._next()
+        self.changed.emit()
+
+    def _on_annotator(self) -> None:
+        entry, annotator = self.current, self._annotator
+        correcting = False
+        if entry is not None and isinstance(entry.key, int):
+            correcting = annotator.label == entry.key
+        elif entry is not None and annotator.adopted is not None:
+            correcting = annotator.adopted.key == entry.key
+        if correcting != self._is_correcting:
+            self._is_correcting = correcting
+            self._everything.draw()
+
+    def labels_changed(self) -> None:
+        """Another Labels layer was chosen: the objects of the last one are gone."""
+        if self.is_active and self._context.book is not self._book:
+            self._book = self._context.book
+            self._queue.drop(lambda entry: not entry.is_proposal)
+            if self.current is not None and not self.current.is_proposal:
+                self._next()
+        self.changed.emit()
+
+    def on_undone(self, commit: Commit) -> None:
+        """Napari's undo brought an erased object back."""
+        if isinstance(commit.payload, Erased) and self._context.book is not None:
+            self._context.book.put(commit.payload.record)
+            self._reopen((commit.payload.record.label,))
+
+    def on_redone(self, commit: Commit) -> None:
+        """Napari's redo wrote or erased again."""
+        self._settle(keys_of(commit.payload), Outcome.ACCEPTED)
+        if isinstance(commit.payload, Erased) and self._context.book is not None:
+            label = commit.payload.record.label
+            self._context.book.drop(label)
+            self._settle([label], Outcome.REJECTED)
+
+    def _reopen(self, keys: tuple[EntryKey, ...]) -> None:
+        """Look again at what an undo took back."""
+        entries = [e for e in map(self._queue.reopen, keys) if e is not None]
+        if self.is_active and entries:
+            # Of an undo that took many back, the least certain.
+            self._next()
+        self.changed.emit()
