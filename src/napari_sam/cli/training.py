@@ -57,17 +57,13 @@ def sources_of(options: argparse.Namespace) -> list[Source]:
     Raises
     ------
     DataError
-        If there is none, or ``--labels`` goes with several.
+        If ``--labels`` goes with several.
     """
     from napari_sam.training import Source
 
     named: list[Path] = options.sources
     whole: list[Path] = options.whole
     count = len(named) + len(whole)
-    if not count:
-        raise DataError(
-            "There is no source; give a folder with the folders images and masks."
-        )
     if options.labels is not None and count > 1:
         raise DataError(
             f"--labels goes with one source, not with {count}; put the images and"

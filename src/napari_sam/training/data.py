@@ -145,11 +145,14 @@ def read_samples(
     named = as_sources(sources)
     entries: list[Entry] = []
     problems: list[Problem] = []
-    n_empty = n_pairs = 0
+    n_empty = 0
     for source in named:
         pairs, unpaired = find_pairs(source, split)
-        n_pairs += len(pairs)
         problems += unpaired
+        if not pairs and not unpaired:
+            part = f" belongs to the part {split!r}, which file names decide"
+            reason = f"no image{part if split and not source.is_whole else ''}"
+            problems.append(Problem(source.name, reason))
         candidates: list[tuple[Pair, Plane | None]] = []
         for pair in pairs:
             planes, bad, empty = _candidates(pair, every)
@@ -165,7 +168,7 @@ def read_samples(
             if progress is not None:
                 progress(Progress(number, len(files), f"reading {source.name}"))
     if not entries:
-        raise _nothing([s.name for s in named], split, n_pairs, problems)
+        raise _nothing([s.name for s in named], problems)
     return SampleSet(tuple(entries), tuple(problems), n_empty)
 
 
@@ -213,7 +216,7 @@ def samples_from_arrays(
     try:
         array = aligned(name, image, labels, channel_axis=channel_axis)
     except DataError as error:
-        raise _nothing([name], None, 1, [_problem(name, error)]) from error
+        raise _nothing([name], [_problem(name, error)]) from error
     array = replace(array, displayed=displayed)
     entries: list[Entry] = []
     planes, problems, n_empty = _with_objects(array, every)
@@ -223,7 +226,7 @@ def samples_from_arrays(
         except SamError as error:
             problems.append(_problem(array.sample_name(plane), error))
     if not entries:
-        raise _nothing([name], None, 1, problems)
+        raise _nothing([name], problems)
     return SampleSet(tuple(entries), tuple(problems), n_empty)
 
 
@@ -320,19 +323,13 @@ def _spread(candidates: list[T], limit: int | None) -> list[T]:
     return [candidates[round(i)] for i in np.linspace(0, len(candidates) - 1, limit)]
 
 
-def _nothing(
-    names: list[str], split: str | None, n_pairs: int, problems: list[Problem]
-) -> DataError:
-    where = ", ".join(names)
-    if not n_pairs and not problems and split is not None:
-        return DataError(
-            f"No image of {where} belongs to the part {split!r}, which is chosen by"
-            " file name; add images, or use all of them."
-        )
-    if not problems:
-        return DataError(f"There is no image in {where}; check the folder.")
-    more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+def _nothing(names: list[str], problems: list[Problem]) -> DataError:
+    first = f" ({problems[0]}{_and_more(len(problems))})" if problems else ""
     return DataError(
-        f"Nothing in {where} can be used ({problems[0]}{more}); correct that or"
-        " choose others."
+        f"Nothing in {', '.join(names)} can be used{first}; correct that or choose"
+        " others."
     )
+
+
+def _and_more(count: int) -> str:
+    return f" and {count - 1} more" if count > 1 else ""

@@ -99,11 +99,15 @@ def as_sources(sources: SourceLike | Iterable[SourceLike]) -> list[Source]:
     Raises
     ------
     DataError
-        If one is not there.
+        If there is none, or one is not there.
     """
     if isinstance(sources, str | os.PathLike | Source):
         sources = [sources]
     found = [s if isinstance(s, Source) else Source(Path(s)) for s in sources]
+    if not found:
+        raise DataError(
+            "There is no source; give a folder with the folders images and masks."
+        )
     named: list[Source] = []
     for source in found:
         for path in (source.path, source.labels):
