@@ -108,7 +108,7 @@ def test_a_folder_is_paired_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples[-1].rgb, to_rgb(picture(16, 18)))
     with pytest.raises(IndexError):
         samples[6]
-    given = read_samples(Source(images, masks, "mine"))
+    given = read_samples(Source(str(images), str(masks), "mine"))
     assert names(given) == names(samples)
     assert given.sources == ("mine",)
     loaded, known = given.loaded(), names(samples)

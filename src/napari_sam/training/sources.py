@@ -28,13 +28,13 @@ class Source:
 
     Parameters
     ----------
-    path : Path
+    path : path
         With ``labels``, the folder of the images.  Without, one of:
 
         * a folder with the folders ``images`` and ``masks`` (or ``labels``);
         * a COCO or SA-1B JSON file, with the images beside it or in ``images``;
         * a folder with such files, for example SA-1B's ``sa_1.jpg``, ``sa_1.json``.
-    labels : Path, optional
+    labels : path, optional
         A folder of label images, paired by name with the images, or a COCO file.
     name : str
         For tables; that of the folder or file by default.
@@ -43,8 +43,8 @@ class Source:
         whichever split is asked for.
     """
 
-    path: Path
-    labels: Path | None = None
+    path: str | os.PathLike[str]
+    labels: str | os.PathLike[str] | None = None
     name: str = ""
     is_whole: bool = False
 
@@ -111,10 +111,10 @@ def as_sources(sources: SourceLike | Iterable[SourceLike]) -> list[Source]:
     named: list[Source] = []
     for source in found:
         for path in (source.path, source.labels):
-            if path is not None and not path.exists():
+            if path is not None and not Path(path).exists():
                 raise DataError(f"There is no file or folder {path}; check the path.")
         # "." and ".." have no name before they are resolved.
-        name = source.name or source.path.resolve().stem
+        name = source.name or Path(source.path).resolve().stem
         if name in {s.name for s in named}:
             name = str(source.path)
         named.append(Source(source.path, source.labels, name, source.is_whole))
@@ -161,8 +161,9 @@ def find_pairs(
 
 def _places(source: Source) -> tuple[Path, Path | list[Path]]:
     """Return the images' folder, and the labels' folder or annotation files."""
-    path, labels = source.path, source.labels
-    if labels is not None:
+    path = Path(source.path)
+    if source.labels is not None:
+        labels = Path(source.labels)
         if not path.is_dir():
             raise DataError(f"{path} is a file; give the folder of the images.")
         if labels.is_dir():
