@@ -120,12 +120,15 @@ class Cropper:
         table, chances = self._tables[which], self._chances[which]
         sample, objects = table[rng.choice(len(table), p=chances)]
         target = rng.integers(objects.sizes.size)
-        scale = self._scale(rng, sample, float(objects.sizes[target]))
+        scale = self._scale(rng, sample, float(objects.sizes[target]), side)
         return _cut(rng, sample, objects.centres[target], scale, side)
 
-    def _scale(self, rng: np.random.Generator, sample: Sample, size: float) -> float:
-        """Return model pixels per source pixel."""
-        low, high = self._recipe.min_size, self._recipe.max_size
+    def _scale(
+        self, rng: np.random.Generator, sample: Sample, size: float, side: int
+    ) -> float:
+        """Return model pixels per source pixel; larger crops have larger objects."""
+        low = self._recipe.min_size
+        high = self._recipe.max_size * max(1.0, side / self._recipe.side)
         if rng.random() < self._recipe.natural:
             scale = FRAME_SIDE / max(sample.labels.shape) * rng.lognormal(0.0, 0.25)
             # Sizes beyond the range are real at this scale, but within reason.

@@ -56,7 +56,8 @@ class Recipe:
     average : float
         Decay of the exponential moving average that is evaluated and kept.
     min_size, max_size : float
-        Range of object sizes (square root of the area) in the model's pixels.
+        Range of object sizes (square root of the area) in the model's pixels;
+        the larger one grows with the side in the fine steps.
     natural : float
         Share of crops at about the scale that the whole image would have.
     boxes : float
@@ -81,8 +82,8 @@ class Recipe:
     warmup: int = 50
     cooldown: float = 0.3
     average: float = 0.99
-    min_size: float = 16.0
-    max_size: float = 180.0
+    min_size: float = 10.0
+    max_size: float = 320.0
     natural: float = 0.5
     boxes: float = 0.4
 
