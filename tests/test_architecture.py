@@ -23,14 +23,20 @@ MAY_IMPORT = {
     "io": BASE | {"core"},
     "training": BASE | {"core", "models", "io"},
     "samples": BASE | {"io"},
-    "api": BASE | {"core", "models", "io"},
-    "viewer": BASE | {"core", "models", "io"},
+    "api": BASE | {"core", "models", "io", "training"},
+    "viewer": BASE | {"core", "models", "io", "training"},
     "widgets": BASE | {"core", "viewer", "models", "io"},
     "cli": BASE | {"core", "models", "io", "api", "samples", "training"},
 }
 """Which parts each part may import; ``__init__`` names all, lazily."""
 
-LAZY_ONLY = {("api", "models"), ("viewer", "models"), ("widgets", "models")}
+LAZY_ONLY = {
+    ("api", "models"),
+    ("api", "training"),
+    ("viewer", "models"),
+    ("viewer", "training"),
+    ("widgets", "models"),
+}
 """Allowed inside a function or for types, since torch comes with it."""
 
 TORCH = {"models", "training"}

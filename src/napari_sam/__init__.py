@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_sam.api import (
+        adapt,
+        iter_adapt,
         iter_everything,
         iter_everything_stack,
         segment_everything,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     )
     from napari_sam.io import ImageFile, read_image, write_labels
     from napari_sam.models import ModelSpec, list_models, load_model
+    from napari_sam.training.adapt import Adapted, AdaptSettings
     from napari_sam.types import (
         Embedding,
         MaskCrop,
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AdaptSettings",
+    "Adapted",
     "Cancelled",
     "DataError",
     "DeviceMemoryError",
@@ -74,7 +79,9 @@ __all__ = [
     "SamError",
     "SettingsError",
     "__version__",
+    "adapt",
     "annotate",
+    "iter_adapt",
     "iter_everything",
     "iter_everything_stack",
     "list_models",
@@ -86,6 +93,8 @@ __all__ = [
 
 _HOMES = {
     "napari_sam.api": (
+        "adapt",
+        "iter_adapt",
         "iter_everything",
         "iter_everything_stack",
         "segment_everything",
@@ -108,6 +117,7 @@ _HOMES = {
     ),
     "napari_sam.io": ("ImageFile", "read_image", "write_labels"),
     "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
+    "napari_sam.training.adapt": ("AdaptSettings", "Adapted"),
     "napari_sam.types": (
         "Embedding",
         "MaskCrop",

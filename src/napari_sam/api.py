@@ -1,4 +1,4 @@
-"""Everything mode for scripts and the command line.
+"""Everything mode and adaptation for scripts and the command line.
 
 The other calls of the public API are methods of what
 :func:`napari_sam.load_model` returns.  Nothing here needs napari.
@@ -6,9 +6,9 @@ The other calls of the public API are methods of what
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from napari_sam.core import everything
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.planes import read_plane
+from napari_sam.core.steps import finish
 from napari_sam.errors import ImageError, SettingsError
 from napari_sam.types import Plane
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -28,7 +30,12 @@ if TYPE_CHECKING:
     from napari_sam.core.model import Model
     from napari_sam.core.planes import ArrayLike
     from napari_sam.core.proposals import Proposals
+    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.training.adapt import AdaptSettings
+    from napari_sam.training.adapted import Adapted
     from napari_sam.types import Progress, ProgressCallback, Region, RGBArray
+
+S = TypeVar("S", "EverythingSettings", "AdaptSettings")
 
 
 def segment_everything(
@@ -188,6 +195,148 @@ def iter_everything_stack(
     )
 
 
+def adapt(
+    images: ArrayLike | Sequence[ArrayLike],
+    labels: ArrayLike | Sequence[ArrayLike],
+    *,
+    base: str | Path | None = None,
+    name: str | None = None,
+    always: bool = False,
+    settings: AdaptSettings | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    store: EmbeddingStore | None = None,
+    progress: ProgressCallback | None = None,
+    **overrides: Any,
+) -> Adapted:
+    """Let a model learn from labelled objects of your own images.
+
+    A fifth of the objects is kept aside and says how good the model was and has
+    become.  What is not labelled is taken for unknown, not for background.
+
+    Parameters
+    ----------
+    images : array (H, W), (..., H, W) or (..., H, W, C), or a list of such
+        An image or stack of any real type; a list holds one image each.
+    labels : integer array (H, W) or (..., H, W), or a list of such
+        One number per object, 0 where there is none.  Equal numbers on planes
+        of one stack are one object.
+    base : str or Path, optional
+        The model to begin with: a name or a weights file; the default model if
+        not given.
+    name : str, optional
+        Save the result under this name (``name-2`` if that is taken), so that
+        :func:`napari_sam.load_model` finds it, in later sessions too.
+    always : bool
+        Save it even if it is not better than the base.
+    settings : AdaptSettings, optional
+        What to train and for how long.
+    seed : int
+        Of which objects are kept aside and of all else that is random.
+    device, dtype : str
+        As for :func:`napari_sam.load_model`.
+    store : EmbeddingStore, optional
+        Where embeddings are kept; the user's cache folder by default.
+    progress : callable, optional
+        Called with a `Progress` several times a second.  An exception that it
+        raises ends the run; nothing is written then.
+    **overrides
+        Single settings by name, for example ``parts="decoder+neck"``.
+
+    Returns
+    -------
+    Adapted
+        ``improved``, ``before`` and ``after``; ``model()`` is ready to use, and
+        ``name`` is what it was saved as, None if it was not.
+
+    Raises
+    ------
+    DataError
+        If the labels do not fit or have fewer than five objects.
+    SettingsError
+        If the name or a setting is not usable.
+    ModelError
+        If the base cannot be loaded or the device fails.
+    FileFormatError
+        If the result cannot be saved; nothing is left of it.
+
+    Examples
+    --------
+    >>> better = adapt(image, labels, name="my-cells")  # doctest: +SKIP
+    >>> better.summary  # doctest: +SKIP
+    '1 click 0.61 → 0.74, 3 clicks 0.72 → 0.80, box 0.80 → 0.85 on 10 objects ...'
+    >>> plane = napari_sam.load_model("my-cells").encode(image)  # doctest: +SKIP
+    """
+    from napari_sam.models.folder import check_name
+
+    if name is not None:
+        # Before the work, not after it.
+        check_name(name)
+    adapted = finish(
+        iter_adapt(
+            images,
+            labels,
+            base=base,
+            settings=settings,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            store=store,
+            **overrides,
+        ),
+        progress,
+    )
+    if name is not None and (adapted.improved or always):
+        return replace(adapted, name=adapted.save(name).stem)
+    return adapted
+
+
+def iter_adapt(
+    images: ArrayLike | Sequence[ArrayLike],
+    labels: ArrayLike | Sequence[ArrayLike],
+    *,
+    base: str | Path | None = None,
+    settings: AdaptSettings | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    store: EmbeddingStore | None = None,
+    **overrides: Any,
+) -> Generator[Progress, None, Adapted]:
+    """Let a model learn; yield progress, return the result.
+
+    The generator form of `adapt`, with its parameters and errors.  It saves
+    nothing: call ``save(name)`` on the result.  Closing it cancels.
+
+    Yields
+    ------
+    Progress
+        With the time left in its text.
+
+    Returns
+    -------
+    Adapted
+        As for `adapt`.
+    """
+    from napari_sam.models import DEFAULT_MODEL
+    from napari_sam.training.adapt import AdaptSettings
+    from napari_sam.training.adapt_samples import iter_adapt_arrays
+
+    return (
+        yield from iter_adapt_arrays(
+            images,
+            labels,
+            DEFAULT_MODEL if base is None else base,
+            settings=_overridden(settings or AdaptSettings(), overrides),
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            store=store,
+        )
+    )
+
+
 def leading_planes(shape: tuple[int, ...]) -> list[Plane]:
     """Return the planes of the last two axes, in the order they lie in memory.
 
@@ -219,10 +368,14 @@ def _model(model: Model | None) -> Model:
 def _settings(
     settings: EverythingSettings | None, overrides: dict[str, Any]
 ) -> EverythingSettings:
-    unknown = overrides.keys() - EverythingSettings.__slots__
+    return _overridden(settings or EverythingSettings(), overrides)
+
+
+def _overridden(settings: S, overrides: dict[str, Any]) -> S:
+    names = [field.name for field in fields(settings)]
+    unknown = overrides.keys() - set(names)
     if unknown:
         raise SettingsError(
-            f"There is no setting {min(unknown)!r}; choose from"
-            f" {', '.join(EverythingSettings.__slots__)}."
+            f"There is no setting {min(unknown)!r}; choose from {', '.join(names)}."
         )
-    return replace(settings or EverythingSettings(), **overrides)
+    return replace(settings, **overrides)

@@ -186,9 +186,12 @@ def gui(options: argparse.Namespace) -> int:
 
 
 def models(options: argparse.Namespace) -> int:
-    """List the models."""
+    """List the models, or remove or export one."""
+    from napari_sam.cli.adapting import act_on_models
     from napari_sam.models import list_models, models_folder
 
+    if act_on_models(options):
+        return 0
     for spec in list_models():
         print(f"{spec.name:22} {' '.join(_about(spec))}")
     print(f"Weights of your own go into {models_folder()}.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.cli import commands as run
+from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.train import add_train
 from napari_sam.cli.training_parser import add_training_commands
 from napari_sam.models import DEFAULT_MODEL
@@ -93,8 +94,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_training_commands(commands)
     add_train(commands)
+    add_adapt(commands)
 
-    models = commands.add_parser("models", help="list the models")
+    models = commands.add_parser("models", help="list, export or remove models")
+    add_model_actions(models)
     models.set_defaults(run=run.models)
 
     cache = commands.add_parser("cache", help="show or clear stored embeddings")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 VARIABLE = "OMP_WAIT_POLICY"
 
@@ -50,3 +51,27 @@ def use_one_thread_if_spinning() -> bool:
 
     torch.set_num_threads(1)
     return True
+
+
+def use_part_of_the_cores() -> int:
+    """Compute with half of the cores in this thread from now on.
+
+    For work in the background, which must leave room for the thread that
+    answers clicks.  Other threads, also those that begin later, keep what they
+    have.  Imports torch.
+
+    Returns
+    -------
+    int
+        Number of threads that this one computes with.
+    """
+    import torch
+
+    usual = torch.get_num_threads()
+    count = max(1, usual // 2)
+    torch.set_num_threads(count)
+    # The number is kept per thread, but new threads begin with the one set last.
+    setter = threading.Thread(target=torch.set_num_threads, args=(usual,))
+    setter.start()
+    setter.join()
+    return count

@@ -66,6 +66,8 @@ class Adapted:
         Of every random choice.
     seconds : float
         How long it took.
+    name : str, optional
+        What it has been saved as.
     """
 
     network: SamNetwork
@@ -80,6 +82,7 @@ class Adapted:
     settings: AdaptSettings
     seed: int
     seconds: float
+    name: str | None = None
 
     @property
     def improved(self) -> bool:

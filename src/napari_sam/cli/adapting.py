@@ -1,0 +1,156 @@
+"""Commands that adapt models and look after the adapted ones."""
+
+# ruff: noqa: T201 - printing is what a command does
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sam.cli.report import Report, say
+from napari_sam.cli.training import read_samples_of
+from napari_sam.cli.training_parser import add_sources, natural, positive
+from napari_sam.models import DEFAULT_MODEL, find_model
+from napari_sam.models.folder import check_name, export_model, remove_model
+
+if TYPE_CHECKING:
+    import argparse
+
+    from napari_sam.types import Progress
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+NOT_BETTER = 1
+"""Exit code of an adaptation that was not worth keeping."""
+
+
+def add_adapt(commands: Commands) -> None:
+    """Add the command to those of the main parser."""
+    adapt = commands.add_parser(
+        "adapt",
+        help="let a model learn from some labelled objects",
+        description="Fine-tune the decoder of a model on labelled objects, in a minute"
+        " or two on a laptop. What is not labelled counts as unknown, so a few objects"
+        " of an image will do; five are the least. A fifth of them is kept aside to"
+        " measure before and after. The result is saved only if it is better (exit"
+        " code 1 if not); every command and the viewer then know it by its name.",
+    )
+    add_sources(adapt)
+    adapt.add_argument(
+        "--base",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
+    )
+    adapt.add_argument(
+        "--name", required=True, help="what to call the result; -2 is added if taken"
+    )
+    adapt.add_argument(
+        "--neck",
+        action="store_true",
+        help="adapt the last layers of the image encoder as well; images then have to"
+        " be encoded again",
+    )
+    adapt.add_argument("--steps", type=positive, metavar="N", help="steps of training")
+    adapt.add_argument(
+        "--seed",
+        type=natural,
+        default=0,
+        help="of the objects kept aside (default: 0)",
+    )
+    adapt.add_argument(
+        "--always", action="store_true", help="save it even if it is not better"
+    )
+    adapt.add_argument(
+        "--no-cache", action="store_true", help="store no embeddings on disk"
+    )
+    adapt.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    adapt.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    adapt.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    adapt.set_defaults(run=run_adapt)
+
+
+def add_model_actions(models: argparse.ArgumentParser) -> None:
+    """Add removing and exporting to the command that lists the models."""
+    action = models.add_mutually_exclusive_group()
+    action.add_argument("--remove", metavar="NAME", help="delete a model of your own")
+    action.add_argument(
+        "--export",
+        nargs=2,
+        metavar=("NAME", "FILE"),
+        help="copy a model's weights, for another computer or person",
+    )
+
+
+def run_adapt(options: argparse.Namespace) -> int:
+    """Adapt a model to samples and save it if it is better."""
+    # Before the work, what would be wrong after it.
+    check_name(options.name)
+    find_model(options.base)
+    from napari_sam.core.steps import finish
+    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.training.adapt import AdaptSettings
+    from napari_sam.training.adapt_samples import iter_adapt_samples
+
+    settings = AdaptSettings(parts="decoder+neck" if options.neck else "decoder")
+    if options.steps is not None:
+        settings = replace(settings, steps=options.steps)
+    store = EmbeddingStore(ram_bytes=0, disk_bytes=0) if options.no_cache else None
+    samples = read_samples_of(options)
+    progress = _Stages(quiet=options.quiet)
+    adapted = finish(
+        iter_adapt_samples(
+            [samples],
+            options.base,
+            settings=settings,
+            seed=options.seed,
+            device=options.device,
+            dtype=options.dtype,
+            store=store,
+        ),
+        progress,
+    )
+    progress.close()
+    print(adapted.summary)
+    if not adapted.improved and not options.always:
+        say(
+            f"not better than {options.base}, so not saved; --always saves it",
+            quiet=options.quiet,
+        )
+        return NOT_BETTER
+    path = adapted.save(options.name)
+    say(f"saved as {path.stem} in {path.parent}", quiet=options.quiet)
+    return 0
+
+
+class _Stages:
+    """Progress of encoding, then of learning: each with a time of its own."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._total = 0
+        self._report = Report(quiet=quiet)
+
+    def __call__(self, step: Progress) -> None:
+        """Show how far the work is."""
+        if step.total != self._total:
+            self._total = step.total
+            self._report = Report(quiet=self._quiet)
+        # The report tells the time left itself.
+        self._report(replace(step, text=step.text.partition(", about ")[0]))
+
+    def close(self) -> None:
+        """Remove the line."""
+        self._report.close()
+
+
+def act_on_models(options: argparse.Namespace) -> bool:
+    """Remove or export a model if that is asked for; return whether it was."""
+    if options.remove is not None:
+        print(f"Removed {remove_model(options.remove)}.")
+    elif options.export is not None:
+        name, file = options.export
+        print(f"Wrote {export_model(name, Path(file))}.")
+    else:
+        return False
+    return True
