@@ -16,10 +16,15 @@ import numpy as np
 
 from napari_sam.training.samples import Sample
 from napari_sam.training.synthetic.em import em_neurites, em_organelles
+from napari_sam.training.synthetic.filaments import filaments
+from napari_sam.training.synthetic.histology import histology
 from napari_sam.training.synthetic.leaves import leaves
 from napari_sam.training.synthetic.membranes import membranes
+from napari_sam.training.synthetic.nuclei import nuclei
+from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.rods import rods
 from napari_sam.training.synthetic.shapes import Labels
+from napari_sam.training.synthetic.spots import spots
 from napari_sam.types import RGBArray
 
 if TYPE_CHECKING:
@@ -36,7 +41,12 @@ KINDS: dict[str, Draw] = {
     "em_neurites": em_neurites,
     "em_organelles": em_organelles,
     "membranes": membranes,
+    "nuclei": nuclei,
+    "histology": histology,
+    "phase_cells": phase_cells,
+    "filaments": filaments,
     "leaves": leaves,
+    "spots": spots,
 }
 """Families of specimens by name."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.training.synthetic import optics
+from napari_sam.training.synthetic import looks, optics
 from napari_sam.training.synthetic.shapes import (
     Canvas,
     Stamp,
@@ -355,9 +355,9 @@ def _draw(rng: Generator, side: int, *, of_organelles: bool) -> tuple[RGBArray, 
             rng, (side, side), side / 3, 4
         )
     contrast = rng.uniform(0.5, 1)
-    rgb = optics.finish(
+    rgb = looks.finish(
         rng,
-        optics.to_uint8(
+        looks.to_uint8(
             rng,
             optics.expose(
                 rng, 0.5 + contrast * (picture - 0.5), photons=rng.uniform(150, 4000)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import optics
+from napari_sam.training.synthetic import looks, optics
 from napari_sam.training.synthetic.em import tissue, warp
 from napari_sam.training.synthetic.shapes import (
     blob,
@@ -166,14 +166,14 @@ def membranes(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         nuclei = optics.blur(_nuclei(rng, cells, depth, size), psf)
         return _two_colours(rng, light, nuclei), labels
     if style < 0.3:  # stained walls in brightfield: dark on light
-        return optics.transmitted(
+        return looks.transmitted(
             rng, 0.7 - 1.5 * light / max(float(light.max()), 1e-3)
         ), labels
     if style < 0.4:
         light += np.float32(rng.uniform(0.2, 0.9)) * optics.blur(
             _nuclei(rng, cells, depth, size), psf
         )
-    return optics.fluorescence(rng, light), labels
+    return looks.fluorescence(rng, light), labels
 
 
 def _two_colours(
@@ -192,9 +192,9 @@ def _two_colours(
         top = max(float(np.percentile(light[::4, ::4], 99.7)), 1e-3)
         pair.append(
             np.asarray(
-                optics.to_uint8(rng, optics.expose(rng, light / top, dark=True)),
+                looks.to_uint8(rng, optics.expose(rng, light / top, dark=True)),
                 np.float32,
             )
         )
     rgb = pair[0][..., None] * colour + pair[1][..., None] * other
-    return optics.finish(rng, np.clip(rgb, 0, 255).astype(np.uint8))
+    return looks.finish(rng, np.clip(rgb, 0, 255).astype(np.uint8))

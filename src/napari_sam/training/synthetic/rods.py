@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import spatial
 
-from napari_sam.training.synthetic import optics
+from napari_sam.training.synthetic import looks, optics
 from napari_sam.training.synthetic.shapes import Canvas, Points, capsule, clean
 
 if TYPE_CHECKING:
@@ -264,10 +264,7 @@ def rods(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     canvas = Canvas((side, side))
     thickness = np.zeros(canvas.shape, np.float32)
     stain = np.zeros(canvas.shape, np.float32)
-    look = rng.choice(
-        ["phase", "membrane", "cytoplasm", "relief", "bright"],
-        p=[0.42, 0.14, 0.18, 0.14, 0.12],
-    )
+    look = rng.choice(["membrane", "cytoplasm", "clear"], p=[0.14, 0.18, 0.68])
     uneven, inner = rng.uniform(0, 0.5), rng.uniform(0.05, 0.6)
     flat = rng.uniform(0.5, 1.0)
     for at, angle, length in zip(placed.at, placed.angle, placed.length, strict=True):
@@ -303,24 +300,8 @@ def rods(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     psf = rng.uniform(0.06, 0.2) * width if width < 20 else rng.uniform(0.8, 3)
     psf = max(psf, 0.7)
     if look in ("membrane", "cytoplasm"):
-        return optics.fluorescence(rng, optics.blur(stain, psf)), labels
+        return looks.fluorescence(rng, optics.blur(stain, psf)), labels
     grain = optics.texture(rng, canvas.shape, max(width / 3, 3), 2)
     thickness *= 1 + np.float32(rng.uniform(0, 0.15)) * grain
     seen = optics.blur(thickness, psf)
-    if look == "relief":
-        shear = optics.relief(seen, rng.uniform(0, 2 * np.pi)) * width / 3
-        return optics.transmitted(rng, shear - rng.uniform(-0.1, 0.3) * seen), labels
-    if look == "bright":
-        # slightly out of focus: a dark outline around a lighter body, or the reverse
-        ring = optics.blur(thickness, psf + rng.uniform(0.5, 2)) - optics.blur(
-            thickness, psf + rng.uniform(3, 6)
-        )
-        sign = rng.choice([-1.0, 1.0])
-        return optics.transmitted(
-            rng, sign * 2 * ring - rng.uniform(0, 0.3) * seen
-        ), labels
-    halo = width * rng.uniform(0.4, 1.6)
-    contrast = optics.phase_contrast(seen, halo, rng.uniform(0.3, 0.9))
-    if rng.random() < 0.08:
-        contrast = -contrast  # negative phase contrast
-    return optics.transmitted(rng, contrast, rng.uniform(0.06, 0.55)), labels
+    return looks.see_through(rng, seen, width), labels
