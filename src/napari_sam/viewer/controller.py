@@ -358,12 +358,13 @@ class Controller:
         """Leave what is reviewed for later."""
         self.review.skip()
 
+    def accept_plane(self) -> None:
+        """Accept all proposals of the plane on screen."""
+        self.review.accept_plane()
+
     def toggle_review(self) -> None:
         """Begin to review, or pause."""
-        if self.review.is_active:
-            self.review.stop()
-        else:
-            self.review.start()
+        self.review.toggle()
 
     def discard(self) -> None:
         """Drop the current prompts and preview."""

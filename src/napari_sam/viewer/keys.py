@@ -1,8 +1,10 @@
 """The keys, in one table: the binder, the help popup and the README read it.
 
-Every letter is free in all of napari's layers, so nothing of napari's is taken
-away.  Escape belongs to napari while a shape is being drawn; it is passed on
-first and means "discard" only if there was nothing to finish.
+Every letter, and every letter with Shift, is free in all of napari's layers, so
+nothing of napari's is taken away.  A letter acts on the object under way, or
+else on the proposal that is reviewed or under the cursor.  Escape belongs to
+napari while a shape is being drawn; it is passed on first and means "discard"
+only if there was nothing to finish.
 """
 
 from __future__ import annotations
@@ -31,7 +33,12 @@ class Key:
 
 
 KEYS: tuple[Key, ...] = (
-    Key("N", "accept", "Accept", "Write the preview into the labels; next object."),
+    Key(
+        "N",
+        "accept",
+        "Accept",
+        "Write the preview, or the proposal under the cursor, into the labels.",
+    ),
     Key(
         "W",
         "cycle_level",
@@ -57,14 +64,24 @@ KEYS: tuple[Key, ...] = (
         "J",
         "pick_under_cursor",
         "Pick object",
-        "Bring back the prompts of the object under the cursor.",
+        "Correct the object or proposal under the cursor.",
     ),
     Key("G", "segment_plane", "Segment everything", "Find all objects of this plane."),
+    Key(
+        "Shift+G",
+        "prefill",
+        "Pre-fill slice",
+        "Propose what the model is sure of and nobody has labelled.",
+    ),
+    Key("K", "reject", "Reject", "Drop the proposal under the cursor or in review."),
+    Key("Shift+N", "skip", "Skip", "In a review, leave this one for later."),
 )
 
 MOUSE: tuple[tuple[str, str], ...] = (
     ("Click", "Point on the object (with the Point tool)."),
     ("Ctrl-click (Cmd on macOS)", "Point on the background."),
+    ("Click a proposal", "Make it the current object, to correct it."),
+    ("Shift-click a proposal", "Accept it."),
     ("Ctrl+Z, Ctrl+Shift+Z", "napari's undo and redo, on the Labels layer."),
 )
 

@@ -113,9 +113,19 @@ class Review:
 
     # -- walking ------------------------------------------------------------
 
+    def toggle(self) -> None:
+        """Begin to review, or pause."""
+        if self.is_active:
+            self.stop()
+        else:
+            self.start()
+
     def start(self) -> None:
         """Begin with the least certain, or go on where it was stopped."""
         proposed = self._everything.proposed
+        if not len(proposed) and not self._objects.count:
+            self.status.emit("There is nothing to review: find objects first.")
+            return
         proposed.offer(proposed.found)
         # Masks and labels of many planes take more than a moment.
         self._context.runner.submit(

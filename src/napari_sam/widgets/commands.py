@@ -22,12 +22,17 @@ def find(viewer: napari.viewer.Viewer) -> Controller | None:
     return None
 
 
-def _act(viewer: napari.viewer.Viewer, action: str) -> None:
+def _controller(viewer: napari.viewer.Viewer) -> Controller | None:
     controller = find(viewer)
     if controller is None:
         show_info("Open Segment Anything from the Plugins menu first.")
-        return
-    getattr(controller, action)()
+    return controller
+
+
+def _act(viewer: napari.viewer.Viewer, action: str) -> None:
+    controller = _controller(viewer)
+    if controller is not None:
+        getattr(controller, action)()
 
 
 def accept(viewer: napari.viewer.Viewer) -> None:
@@ -48,6 +53,31 @@ def cycle_level(viewer: napari.viewer.Viewer) -> None:
 def pick_object(viewer: napari.viewer.Viewer) -> None:
     """Make the object under the cursor current again."""
     _act(viewer, "pick_under_cursor")
+
+
+def prefill(viewer: napari.viewer.Viewer) -> None:
+    """Propose what the model is sure of on the plane on screen."""
+    _act(viewer, "prefill")
+
+
+def reject(viewer: napari.viewer.Viewer) -> None:
+    """Drop the proposal that is reviewed or under the cursor."""
+    _act(viewer, "reject")
+
+
+def skip(viewer: napari.viewer.Viewer) -> None:
+    """Leave what is reviewed for later."""
+    _act(viewer, "skip")
+
+
+def toggle_review(viewer: napari.viewer.Viewer) -> None:
+    """Begin or pause the review of what was found."""
+    _act(viewer, "toggle_review")
+
+
+def accept_plane(viewer: napari.viewer.Viewer) -> None:
+    """Accept all proposals of the plane on screen."""
+    _act(viewer, "accept_plane")
 
 
 def segment_plane(viewer: napari.viewer.Viewer) -> None:

@@ -18,9 +18,9 @@ from napari_sam.models import list_models
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Tool
+from napari_sam.widgets.everything_panel import EverythingPanel
 from napari_sam.widgets.help import HelpPopup
 from napari_sam.widgets.panels import (
-    EverythingPanel,
     LayersPanel,
     ObjectPanel,
     OptionsPanel,
@@ -28,6 +28,7 @@ from napari_sam.widgets.panels import (
     StackPanel,
     row,
 )
+from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
 
@@ -72,13 +73,13 @@ class SamWidget(QWidget):
 
     def _build(self, preferences: dict[str, Any]) -> None:
         controller = self.controller
-        # A preferred path or a name that is gone is listed too, so that another
-        # choice is a change.
-        names = dict.fromkeys([*_model_names(), preferences["name"]])
-        self.layers = LayersPanel(controller, list(names), preferences["device"])
+        self.layers = LayersPanel(
+            controller, list_models(), preferences["name"], preferences["device"]
+        )
         self.objects = ObjectPanel(controller)
         self.options = OptionsPanel(controller)
         self.everything = EverythingPanel(controller)
+        self.review = ReviewPanel(controller)
         self.stack = StackPanel(controller)
         self.strip = ReadyStrip()
         self.status = QLabel()
@@ -98,6 +99,8 @@ class SamWidget(QWidget):
         column.addWidget(self.objects.container.native)
         column.addWidget(self.status)
         column.addWidget(row(self.progress, self.cancel).native)
+        self._review_section = _section("Review", self.review, expanded=True)
+        column.addWidget(self._review_section)
         column.addWidget(_line())
         column.addWidget(self.strip)
         column.addWidget(self.stack.container.native)
@@ -147,7 +150,14 @@ class SamWidget(QWidget):
     # -- showing ------------------------------------------------------------
 
     def _panels(self) -> tuple[Panel, ...]:
-        return (self.layers, self.objects, self.options, self.everything, self.stack)
+        return (
+            self.layers,
+            self.objects,
+            self.options,
+            self.everything,
+            self.review,
+            self.stack,
+        )
 
     def refresh(self) -> None:
         """Show the controller's state."""
@@ -155,6 +165,7 @@ class SamWidget(QWidget):
             return
         for panel in self._panels():
             panel.refresh()
+        self._review_section.setVisible(self.review.is_needed)
         self._show_progress()
 
     def refresh_strip(self) -> None:
@@ -253,10 +264,6 @@ def _section(title: str, panel: Panel, *, expanded: bool) -> QCollapsible:
     else:
         section.collapse(animate=False)
     return section
-
-
-def _model_names() -> list[str]:
-    return [spec.name for spec in list_models()]
 
 
 def _preferences() -> dict[str, Any]:

@@ -14,11 +14,9 @@ from magicgui.widgets import (
     CheckBox,
     ComboBox,
     Container,
-    FloatSlider,
     FloatSpinBox,
     Label,
     PushButton,
-    Slider,
     SpinBox,
 )
 from napari.layers import Image, Labels
@@ -30,11 +28,12 @@ from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Normalisation, Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from magicgui.widgets import Widget
     from napari.layers import Layer
 
+    from napari_sam.models import ModelSpec
     from napari_sam.viewer.controller import Controller
 
 _LEVELS = {
@@ -90,9 +89,14 @@ class LayersPanel(Panel):
     """Which image, labels, model and device."""
 
     def __init__(
-        self, controller: Controller, models: list[str], device: str = "auto"
+        self,
+        controller: Controller,
+        models: Sequence[ModelSpec],
+        preferred: str,
+        device: str = "auto",
     ) -> None:
         self.controller = controller
+        self._models = {spec.name: spec for spec in models}
         self.image = ComboBox(
             label="Image",
             choices=lambda _: self._layers(Image),
@@ -110,8 +114,13 @@ class LayersPanel(Panel):
         # Layer names are long; the combo box takes what the button leaves.
         self.new.max_width = 60
         self.model = ComboBox(
-            label="Model", choices=models, tooltip="Labels stay when you switch."
+            label="Model",
+            # A preferred path or a name that is gone is listed too, so that
+            # another choice is a change.
+            choices=list(dict.fromkeys([*self._models, preferred])),
+            tooltip="Labels stay when you switch.",
         )
+        self.advice = Label(value="")
         self.device = ComboBox(
             label="Device",
             choices=["auto", "cpu", "cuda", "mps"],
@@ -122,7 +131,8 @@ class LayersPanel(Panel):
         labels_row.label = "Labels"
         model_row = row(self.model, self.device)
         model_row.label = "Model"
-        super().__init__(controller, [self.image, labels_row, model_row])
+        super().__init__(controller, [self.image, labels_row, model_row, self.advice])
+        self.advice.native.setWordWrap(True)
         self.image.changed.connect(self._choose_image)
         self.labels.changed.connect(self._choose_labels)
         self.new.changed.connect(self._new_labels)
@@ -153,6 +163,7 @@ class LayersPanel(Panel):
             name = self.controller.model_name
             if name is not None and name in self.model.choices:
                 self.model.value = name
+        self.advice.value = which_model(self.model.value, self._models)
 
     def _choose_image(self, layer: Image | None) -> None:
         self.controller.choose_image(layer)
@@ -174,6 +185,19 @@ class LayersPanel(Panel):
 
     def _load(self) -> None:
         self.controller.load_model(self.model.value, self.device.value)
+
+
+def which_model(name: str | None, models: Mapping[str, ModelSpec]) -> str:
+    """Return one line that says what a model is for, and which to take otherwise."""
+    spec = models.get(name) if name is not None else None
+    if spec is None or not spec.use_for:
+        return ""
+    others = [
+        f"choose {other.name} for {other.use_for}"
+        for other in models.values()
+        if other.bundled and other.use_for and other.name != name
+    ]
+    return "; ".join([f"For {spec.use_for}", *others]) + "."
 
 
 class ObjectPanel(Panel):
@@ -311,97 +335,6 @@ class OptionsPanel(Panel):
             min_area=self.min_area.value,
         )
         self.controller.change_settings(cleaning=cleaning)
-
-
-class EverythingPanel(Panel):
-    """Run everything mode, move its thresholds, write its proposals."""
-
-    def __init__(self, controller: Controller) -> None:
-        settings = controller.settings
-        self.plane = PushButton(text="This plane  (G)")
-        self.box = PushButton(text="In the box", tooltip="Draw a box first.")
-        self.stack = PushButton(text="All planes")
-        self.side = SpinBox(
-            label="Points per side",
-            value=settings.everything.points_per_side,
-            min=1,
-            max=128,
-            tooltip="Time grows with its square.",
-        )
-        self.crops = SpinBox(
-            label="Crop layers",
-            value=settings.everything.crop_n_layers,
-            min=0,
-            max=2,
-            tooltip="1 also looks at 4 enlarged crops, for small objects.",
-        )
-        self.score = FloatSlider(
-            label="Lowest score", value=settings.min_score, min=0.5, max=1.0
-        )
-        self.stability = FloatSlider(
-            label="Lowest stability", value=settings.min_stability, min=0.5, max=1.0
-        )
-        self.area = SpinBox(
-            label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
-        )
-        self.share = Slider(
-            label="Largest area (%)",
-            value=round(100 * settings.max_share),
-            min=1,
-            max=100,
-            tooltip="Larger proposals are mostly background.",
-        )
-        self.write = PushButton(text="Write into labels")
-        self.drop = PushButton(text="Drop")
-        super().__init__(
-            controller,
-            [
-                row(self.plane, self.box, self.stack),
-                self.side,
-                self.crops,
-                self.score,
-                self.stability,
-                self.area,
-                self.share,
-                row(self.write, self.drop),
-            ],
-        )
-        self.plane.changed.connect(controller.segment_plane)
-        self.box.changed.connect(controller.segment_box)
-        self.stack.changed.connect(controller.segment_stack)
-        self.side.changed.connect(self._grid)
-        self.crops.changed.connect(self._grid)
-        self.score.changed.connect(lambda v: controller.change_settings(min_score=v))
-        self.stability.changed.connect(
-            lambda v: controller.change_settings(min_stability=v)
-        )
-        self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
-        self.share.changed.connect(
-            lambda v: controller.change_settings(max_share=v / 100)
-        )
-        self.write.changed.connect(controller.everything.write)
-        self.drop.changed.connect(controller.everything.discard)
-
-    def _grid(self) -> None:
-        everything = replace(
-            self.controller.settings.everything,
-            points_per_side=self.side.value,
-            crop_n_layers=self.crops.value,
-        )
-        self.controller.change_settings(everything=everything)
-
-    def refresh(self) -> None:
-        """Show how many proposals there are."""
-        everything = self.controller.everything
-        can_run = (
-            self.controller.context.planes is not None and not everything.is_running
-        )
-        for button in (self.plane, self.box, self.stack):
-            button.enabled = can_run
-        count = everything.count
-        self.write.text = f"Write {count} into labels" if count else "Write into labels"
-        self.write.enabled = bool(count) and not everything.is_running
-        self.drop.enabled = bool(count) and not everything.is_running
 
 
 class StackPanel(Panel):

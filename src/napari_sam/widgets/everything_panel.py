@@ -1,0 +1,110 @@
+"""The panel of everything mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import FloatSlider, PushButton, Slider, SpinBox
+
+from napari_sam.widgets.panels import Panel, row
+
+if TYPE_CHECKING:
+    from napari_sam.viewer.controller import Controller
+
+
+class EverythingPanel(Panel):
+    """Run everything mode, move its thresholds, write its proposals."""
+
+    def __init__(self, controller: Controller) -> None:
+        settings = controller.settings
+        self.plane = PushButton(text="This plane  (G)")
+        self.box = PushButton(text="In the box", tooltip="Draw a box first.")
+        self.stack = PushButton(text="All planes")
+        self.prefill = PushButton(
+            text="Pre-fill slice  (Shift+G)",
+            tooltip="Proposes what the model is sure of and nobody has labelled.",
+        )
+        self.side = SpinBox(
+            label="Points per side",
+            value=settings.everything.points_per_side,
+            min=1,
+            max=128,
+            tooltip="Time grows with its square.",
+        )
+        self.crops = SpinBox(
+            label="Crop layers",
+            value=settings.everything.crop_n_layers,
+            min=0,
+            max=2,
+            tooltip="1 also looks at 4 enlarged crops, for small objects.",
+        )
+        self.score = FloatSlider(
+            label="Lowest score", value=settings.min_score, min=0.5, max=1.0
+        )
+        self.stability = FloatSlider(
+            label="Lowest stability", value=settings.min_stability, min=0.5, max=1.0
+        )
+        self.area = SpinBox(
+            label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
+        )
+        self.share = Slider(
+            label="Largest area (%)",
+            value=round(100 * settings.max_share),
+            min=1,
+            max=100,
+            tooltip="Larger proposals are mostly background.",
+        )
+        self.write = PushButton(text="Write into labels")
+        self.drop = PushButton(text="Drop")
+        super().__init__(
+            controller,
+            [
+                row(self.plane, self.box, self.stack),
+                row(self.prefill),
+                self.side,
+                self.crops,
+                self.score,
+                self.stability,
+                self.area,
+                self.share,
+                row(self.write, self.drop),
+            ],
+        )
+        self.prefill.changed.connect(controller.prefill)
+        self.plane.changed.connect(controller.segment_plane)
+        self.box.changed.connect(controller.segment_box)
+        self.stack.changed.connect(controller.segment_stack)
+        self.side.changed.connect(self._grid)
+        self.crops.changed.connect(self._grid)
+        self.score.changed.connect(lambda v: controller.change_settings(min_score=v))
+        self.stability.changed.connect(
+            lambda v: controller.change_settings(min_stability=v)
+        )
+        self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
+        self.share.changed.connect(
+            lambda v: controller.change_settings(max_share=v / 100)
+        )
+        self.write.changed.connect(controller.everything.write)
+        self.drop.changed.connect(controller.everything.discard)
+
+    def _grid(self) -> None:
+        everything = replace(
+            self.controller.settings.everything,
+            points_per_side=self.side.value,
+            crop_n_layers=self.crops.value,
+        )
+        self.controller.change_settings(everything=everything)
+
+    def refresh(self) -> None:
+        """Show how many proposals there are."""
+        everything = self.controller.everything
+        can_run = (
+            self.controller.context.planes is not None and not everything.is_running
+        )
+        for button in (self.plane, self.box, self.stack, self.prefill):
+            button.enabled = can_run
+        count = everything.count
+        self.write.text = f"Write {count} into labels" if count else "Write into labels"
+        self.write.enabled = bool(count) and not everything.is_running
+        self.drop.enabled = bool(count) and not everything.is_running
