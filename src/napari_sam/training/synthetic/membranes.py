@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.em import tissue, warp
 from napari_sam.training.synthetic.shapes import (
     blob,
     border_distance,
@@ -15,6 +14,7 @@ from napari_sam.training.synthetic.shapes import (
     nearest,
     spread,
 )
+from napari_sam.training.synthetic.tissue import tissue, warp
 
 if TYPE_CHECKING:
     import numpy.typing as npt
