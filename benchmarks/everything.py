@@ -200,12 +200,13 @@ def one_crop(
     line = np.linspace(1 / (2 * n), 1 - 1 / (2 * n), n)
     xy = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     masks, boxes, scores = [], [], []
+    thresholds = s.thresholds((height, width))
     for logits, score in decode(sam, plane, xy * [x1 - x0, y1 - y0]):
-        if score <= s.pred_iou_thresh:
+        if score <= thresholds.min_score:
             continue
         high = np.count_nonzero(logits > s.stability_score_offset)
         low = np.count_nonzero(logits > -s.stability_score_offset)
-        if not low or high / low < s.stability_score_thresh:
+        if not low or high / low < thresholds.min_stability:
             continue
         mask = logits > 0
         box = to_box(mask)
@@ -312,7 +313,7 @@ def measure(options: argparse.Namespace) -> None:
             for i, j in product(range(8), range(8))
         ]
         started = time.perf_counter()
-        for _ in plane.iter_points(grid, min_iou=settings.floor[0]):
+        for _ in plane.iter_points(grid, min_iou=settings.floor()[0]):
             pass
         decoding = (time.perf_counter() - started) / 64 * settings.total_points
         times = []

@@ -13,18 +13,17 @@ covers.  Everything else is the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Sized
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from napari_sam.core.asking import make_questions
 from napari_sam.core.decoding import decode_candidates
+from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.grid import is_whole, plan_searches
 from napari_sam.core.proposals import Proposals
-from napari_sam.core.selection import Candidates, Thresholds
+from napari_sam.core.selection import Candidates
 from napari_sam.core.steps import finish
 from napari_sam.errors import SettingsError
 from napari_sam.types import Plane, Progress, ProgressCallback, Region
@@ -33,140 +32,19 @@ if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
     from napari_sam.types import RGBArray
 
+__all__ = [
+    "EverythingSettings",
+    "iter_everything",
+    "iter_everything_stack",
+    "run",
+]
+
 T = TypeVar("T")
-Prompts = Literal["auto", "grid", "objects"]
 Encode = Callable[["RGBArray"], "EncodedPlane"]
 ShouldStop = Callable[[], bool]
 
 _CHUNK = 8
 """Points between two progress reports, some tenths of a second on two cores."""
-
-
-@dataclass(frozen=True, slots=True)
-class EverythingSettings:
-    """Settings of everything mode, with the reference implementation's defaults.
-
-    Parameters
-    ----------
-    prompts : {"auto", "grid", "objects"}
-        Where the model is asked: on a grid, or where it sees objects, which
-        needs a model with a prompt head.  ``"auto"`` takes the objects if the
-        model sees them.
-    points_per_side : int
-        The grid has this many points along each side.
-    min_centre : float
-        Where the model sees objects: lowest probability of an object's centre.
-    pred_iou_thresh : float
-        Masks whose predicted IoU is not above this are hidden.
-    stability_score_thresh : float
-        Masks less stable than this are hidden.
-    stability_score_offset : float
-        By how much the logit threshold is moved to measure stability.
-    box_nms_thresh : float
-        Overlap of boxes above which the lower-scored mask is hidden.
-    crop_n_layers : int
-        Layer ``i`` repeats the search on ``4**i`` overlapping crops.
-    crop_nms_thresh : float
-        The same as ``box_nms_thresh``, between crops.
-    crop_overlap_ratio : float
-        Overlap of the crops of the first layer, as a part of the shorter side.
-    crop_n_points_downscale_factor : int
-        In layer ``i`` the grid has ``points_per_side`` over this to the power
-        of ``i`` points along each side.
-    min_mask_region_area : int
-        Holes and pieces smaller than this many pixels are removed from masks.
-    max_area_share : float
-        Masks of more than this share of the plane are hidden.  Not in the
-        reference: on most microscopy images the best-scored mask is the whole
-        plane, which hides all others where overlaps are resolved by score.
-        1 keeps it.
-    pred_iou_floor, stability_score_floor : float
-        Masks below these are not kept at all; between floor and threshold they
-        are hidden and come back when the threshold is lowered.
-    """
-
-    prompts: Prompts = "auto"
-    points_per_side: int = 32
-    min_centre: float = 0.2
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    min_mask_region_area: int = 0
-    max_area_share: float = 0.9
-    pred_iou_floor: float = 0.6
-    stability_score_floor: float = 0.6
-
-    def __post_init__(self) -> None:
-        if self.prompts not in get_args(Prompts):
-            raise SettingsError(
-                f"prompts is {self.prompts!r}; choose from "
-                f"{', '.join(get_args(Prompts))}."
-            )
-        _check("points_per_side", self.points_per_side, 1, 512)
-        _check("stability_score_offset", self.stability_score_offset, 0, 100)
-        _check("crop_n_layers", self.crop_n_layers, 0, 4)
-        _check("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
-        _check(
-            "crop_n_points_downscale_factor",
-            self.crop_n_points_downscale_factor,
-            1,
-            64,
-        )
-        _check("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
-        for name in (
-            "min_centre",
-            "pred_iou_thresh",
-            "stability_score_thresh",
-            "box_nms_thresh",
-            "crop_nms_thresh",
-            "max_area_share",
-            "pred_iou_floor",
-            "stability_score_floor",
-        ):
-            _check(name, getattr(self, name), 0, 1)
-
-    @property
-    def floor(self) -> tuple[float, float]:
-        """Predicted IoU and stability below which nothing is kept."""
-        return (
-            min(self.pred_iou_floor, self.pred_iou_thresh),
-            min(self.stability_score_floor, self.stability_score_thresh),
-        )
-
-    def thresholds(self, shape: tuple[int, int]) -> Thresholds:
-        """Return what the proposals of a plane of this shape start with."""
-        return Thresholds(
-            min_score=self.pred_iou_thresh,
-            min_stability=self.stability_score_thresh,
-            max_area=self.max_area_share * shape[0] * shape[1],
-            max_overlap=self.box_nms_thresh,
-            max_crop_overlap=self.crop_nms_thresh,
-            min_region_area=self.min_mask_region_area,
-        )
-
-    @property
-    def total_points(self) -> int:
-        """Number of prompts in a run on a grid."""
-        return sum(
-            4**layer * self.side_points(layer) ** 2
-            for layer in range(self.crop_n_layers + 1)
-        )
-
-    def side_points(self, layer: int) -> int:
-        """Return the points along each side of the grid in a crop layer."""
-        factor: int = self.crop_n_points_downscale_factor**layer
-        return max(1, self.points_per_side // factor)
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        limits = f"{low} or more" if high == math.inf else f"from {low} to {high}"
-        raise SettingsError(f"{name} is {value}; choose a value {limits}.")
 
 
 def iter_everything(
@@ -257,6 +135,7 @@ def _search(
     found: list[Candidates] = []
     done = 0
     is_finished = True
+    on_objects = False
     for number, search in enumerate(searches):
         # Windows to come count like the grids they may get.
         ahead = sum(s.side**2 for s in searches[number + 1 :])
@@ -274,8 +153,9 @@ def _search(
             search,
             settings.prompts,
             min_centre=settings.min_centre,
-            covering=settings.thresholds(shape),
+            covering=settings.thresholds(shape, on_objects=True),
         )
+        on_objects = questions.on_objects
         while len(chunk := questions.take(_CHUNK)):
             new = decode_candidates(
                 encoded,
@@ -283,8 +163,8 @@ def _search(
                 origin=(search.window.row0, search.window.col0),
                 crop=number,
                 offset=settings.stability_score_offset,
-                floor=settings.floor,
-                on_objects=questions.on_objects,
+                floor=settings.floor(on_objects),
+                on_objects=on_objects,
             )
             # Those cut by the window are no proposals but are no gap either.
             questions.answered(new)
@@ -297,10 +177,10 @@ def _search(
                 break
     proposals = Proposals.from_candidates(
         Candidates.concatenate(found),
-        settings.thresholds(shape),
+        settings.thresholds(shape, on_objects),
         shape=shape,
         crops=[s.window for s in searches],
-        floor=settings.floor,
+        floor=settings.floor(on_objects),
     )
     return proposals, is_finished
 

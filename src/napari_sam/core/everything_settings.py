@@ -1,0 +1,184 @@
+"""Settings of everything mode."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+from napari_sam.core.selection import Thresholds
+from napari_sam.errors import SettingsError
+
+Prompts = Literal["auto", "grid", "objects"]
+"""Where the model is asked."""
+
+
+class _Defaults(NamedTuple):
+    """Thresholds where none are given, and the floor of both."""
+
+    score: float
+    stability: float
+    floor: float
+
+
+_DEFAULTS = {
+    False: _Defaults(score=0.88, stability=0.95, floor=0.6),
+    # Points on objects need no proof that there is something, only a mask.
+    True: _Defaults(score=0.6, stability=0.8, floor=0.3),
+}
+"""On a grid, and on objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingSettings:
+    """Settings of everything mode, with the reference implementation's defaults.
+
+    Parameters
+    ----------
+    prompts : {"auto", "grid", "objects"}
+        Where the model is asked: on a grid, or where it sees objects, which
+        needs a model with a prompt head.  ``"auto"`` takes the objects if the
+        model sees them.
+    points_per_side : int
+        The grid has this many points along each side.
+    min_centre : float
+        Where the model sees objects: lowest probability of an object's centre.
+    pred_iou_thresh : float, optional
+        Masks whose predicted IoU is not above this are hidden.  By default 0.88
+        on a grid, where most points hit no object, as in the reference, and 0.6
+        on objects.
+    stability_score_thresh : float, optional
+        Masks less stable than this are hidden.  By default 0.95 on a grid, as
+        in the reference, and 0.8 on objects.
+    stability_score_offset : float
+        By how much the logit threshold is moved to measure stability.
+    box_nms_thresh : float
+        Overlap of boxes above which the lower-scored mask is hidden.
+    crop_n_layers : int
+        Layer ``i`` repeats the search on ``4**i`` overlapping crops.
+    crop_nms_thresh : float
+        The same as ``box_nms_thresh``, between crops.
+    crop_overlap_ratio : float
+        Overlap of the crops of the first layer, as a part of the shorter side.
+    crop_n_points_downscale_factor : int
+        In layer ``i`` the grid has ``points_per_side`` over this to the power
+        of ``i`` points along each side.
+    min_mask_region_area : int
+        Holes and pieces smaller than this many pixels are removed from masks.
+    max_area_share : float
+        Masks of more than this share of the plane are hidden.  Not in the
+        reference: on most microscopy images the best-scored mask is the whole
+        plane, which hides all others where overlaps are resolved by score.
+        1 keeps it.
+    pred_iou_floor, stability_score_floor : float, optional
+        Masks below these are not kept at all; between floor and threshold they
+        are hidden and come back when the threshold is lowered.  By default 0.6
+        on a grid and 0.3 on objects.
+    """
+
+    prompts: Prompts = "auto"
+    points_per_side: int = 32
+    min_centre: float = 0.2
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    max_area_share: float = 0.9
+    pred_iou_floor: float | None = None
+    stability_score_floor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompts not in get_args(Prompts):
+            raise SettingsError(
+                f"prompts is {self.prompts!r}; choose from "
+                f"{', '.join(get_args(Prompts))}."
+            )
+        _check("points_per_side", self.points_per_side, 1, 512)
+        _check("stability_score_offset", self.stability_score_offset, 0, 100)
+        _check("crop_n_layers", self.crop_n_layers, 0, 4)
+        _check("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
+        _check(
+            "crop_n_points_downscale_factor",
+            self.crop_n_points_downscale_factor,
+            1,
+            64,
+        )
+        _check("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
+        for name in (
+            "min_centre",
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "max_area_share",
+            "pred_iou_floor",
+            "stability_score_floor",
+        ):
+            if getattr(self, name) is not None:
+                _check(name, getattr(self, name), 0, 1)
+
+    def floor(self, on_objects: bool = False) -> tuple[float, float]:
+        """Return predicted IoU and stability below which nothing is kept."""
+        defaults = _DEFAULTS[on_objects]
+        return (
+            min(_or(self.pred_iou_floor, defaults.floor), self._score(on_objects)),
+            min(
+                _or(self.stability_score_floor, defaults.floor),
+                self._stability(on_objects),
+            ),
+        )
+
+    def thresholds(
+        self, shape: tuple[int, int], on_objects: bool = False
+    ) -> Thresholds:
+        """Return what the proposals of a plane of this shape start with.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width.
+        on_objects : bool
+            Whether the model is asked where it sees objects.
+        """
+        return Thresholds(
+            min_score=self._score(on_objects),
+            min_stability=self._stability(on_objects),
+            max_area=self.max_area_share * shape[0] * shape[1],
+            max_overlap=self.box_nms_thresh,
+            max_crop_overlap=self.crop_nms_thresh,
+            min_region_area=self.min_mask_region_area,
+        )
+
+    def _score(self, on_objects: bool) -> float:
+        return _or(self.pred_iou_thresh, _DEFAULTS[on_objects].score)
+
+    def _stability(self, on_objects: bool) -> float:
+        return _or(self.stability_score_thresh, _DEFAULTS[on_objects].stability)
+
+    @property
+    def total_points(self) -> int:
+        """Number of prompts in a run on a grid."""
+        return sum(
+            4**layer * self.side_points(layer) ** 2
+            for layer in range(self.crop_n_layers + 1)
+        )
+
+    def side_points(self, layer: int) -> int:
+        """Return the points along each side of the grid in a crop layer."""
+        factor: int = self.crop_n_points_downscale_factor**layer
+        return max(1, self.points_per_side // factor)
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        limits = f"{low} or more" if high == math.inf else f"from {low} to {high}"
+        raise SettingsError(f"{name} is {value}; choose a value {limits}.")
