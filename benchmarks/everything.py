@@ -2,6 +2,7 @@
 
     python benchmarks/everything.py --check     # against transformers' SamModel
     python benchmarks/everything.py             # time per image, memory, filtering
+    python benchmarks/everything.py --model mobile-sam-microscopy --prompts objects
 
 ``--check`` runs SAM's published automatic mask generation, written out plainly
 below, on the outputs of transformers' ``SamModel`` (prompt encoder and mask
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.types import Frame
+    from napari_sam.types import Frame, Progress
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 WEIGHTS = Path(napari_sam.__file__).parent / "weights" / "mobile_sam.safetensors"
@@ -267,6 +268,7 @@ def check(options: argparse.Namespace) -> None:
             crop_n_layers=layers,
             crop_n_points_downscale_factor=2,
             max_area_share=1,
+            prompts="grid",
         )
         expected = reference(sam, model, rgb, settings)
         proposals = run(iter_everything(rgb, model.encode_rgb, settings))
@@ -293,29 +295,35 @@ def check(options: argparse.Namespace) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Time everything mode and filtering."""
-    model = load_model("mobile-sam", device=options.device, dtype=options.dtype)
+    model = load_model(options.model, device=options.device, dtype=options.dtype)
     print(
-        "| image | size | points | s | of it decoding | candidates | shown "
+        "| image | size | prompts | s | of it decoding | candidates | shown "
         "| mask MB | filter ms |"
     )
     print("| --- " * 9 + "|")
-    settings = EverythingSettings(points_per_side=options.points)
+    settings = EverythingSettings(
+        prompts=options.prompts, points_per_side=options.points
+    )
     for number, (name, rgb) in enumerate(named_images()):
         if number >= options.images:
             break
         plane = model.encode_rgb(rgb)
         plane.predict(points=[(0, 0)])
+        steps: list[Progress] = []
         started = time.perf_counter()
-        proposals = run(iter_everything(rgb, model.encode_rgb, settings, plane=plane))
+        proposals = run(
+            iter_everything(rgb, model.encode_rgb, settings, plane=plane), steps.append
+        )
         seconds = time.perf_counter() - started
+        n_prompts = steps[-1].done
         grid = [
             ((i + 0.5) * rgb.shape[0] / 8, (j + 0.5) * rgb.shape[1] / 8)
             for i, j in product(range(8), range(8))
         ]
         started = time.perf_counter()
-        for _ in plane.iter_points(grid, min_iou=settings.floor()[0]):
+        for _ in plane.iter_points(grid, min_iou=proposals.floor[0]):
             pass
-        decoding = (time.perf_counter() - started) / 64 * settings.total_points
+        decoding = (time.perf_counter() - started) / 64 * n_prompts
         times = []
         for score in np.linspace(0.6, 0.99, 15):
             started = time.perf_counter()
@@ -323,7 +331,7 @@ def measure(options: argparse.Namespace) -> None:
             times.append(time.perf_counter() - started)
         size = sum(m.runs.nbytes for m in proposals.candidates.masks) / 1e6
         print(
-            f"| {name} | {rgb.shape[0]} x {rgb.shape[1]} | {settings.total_points} "
+            f"| {name} | {rgb.shape[0]} x {rgb.shape[1]} | {n_prompts} "
             f"| {seconds:.1f} | {decoding / seconds:.0%} "
             f"| {len(proposals.candidates)} | {len(proposals)} | {size:.1f} "
             f"| {np.median(times) * 1000:.1f} |",
@@ -337,6 +345,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--model", default="mobile-sam", help="to be timed")
+    parser.add_argument(
+        "--prompts", choices=["auto", "grid", "objects"], default="auto"
+    )
     parser.add_argument("--points", type=int, default=16, help="points per side")
     parser.add_argument("--images", type=int, default=99)
     parser.add_argument("--crops", type=int, default=2, help="images with crops")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.everything import Encode, ShouldStop
+    from napari_sam.core.everything_settings import Prompts
     from napari_sam.core.model import Model
     from napari_sam.core.planes import ArrayLike
     from napari_sam.core.proposals import Proposals
@@ -42,6 +43,7 @@ def segment_everything(
     image: npt.ArrayLike,
     *,
     model: Model | None = None,
+    prompts: Prompts | None = None,
     settings: EverythingSettings | None = None,
     region: Region | None = None,
     progress: ProgressCallback | None = None,
@@ -56,6 +58,10 @@ def segment_everything(
     model : Model, optional
         From :func:`napari_sam.load_model`.  Without one the bundled model is
         loaded for this call; load it yourself to segment many images.
+    prompts : {"auto", "grid", "objects"}, optional
+        Where the model is asked: on a grid, or where it sees objects, which
+        takes far fewer prompts and needs a model that can.  What ``settings``
+        say by default, and those take the objects if the model can.
     settings : EverythingSettings, optional
         SAM's own defaults if not given.
     region : Region, optional
@@ -89,6 +95,8 @@ def segment_everything(
     >>> proposals.filter(min_score=0.8, min_area=50).to_labels().shape
     (303, 384)
     """
+    if prompts is not None:
+        overrides["prompts"] = prompts
     return everything.run(
         iter_everything(
             image, model=model, settings=settings, region=region, **overrides

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import napari_sam as ns
+from napari_sam.cli import main
 from napari_sam.core.asking import Questions
 from napari_sam.core.centres import object_points
 from napari_sam.core.evaluation import average_precision, overlaps
@@ -48,6 +50,7 @@ TRAINED = 32  # cells of the embedding along each side; the rest is not seen
 class Desk:
     """A model with a trained head, and the image whose corner it was trained on."""
 
+    path: Path
     model: SamModel
     plane: SamPlane
     rgb: RGBArray
@@ -97,7 +100,7 @@ def desk(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     save_network(network, path, {"name": "seeing"})
     model = load_model(path, device="cpu")
     # The head is no part of the encoder.
-    return Desk(model, model.restore(encoded.embedding), rgb, truth)
+    return Desk(path, model, model.restore(encoded.embedding), rgb, truth)
 
 
 def no_encoding(rgb: RGBArray) -> SamPlane:
@@ -301,6 +304,21 @@ def test_where_to_ask_can_be_chosen(desk: Desk, plane32: SamPlane) -> None:
         run(iter_everything(coins, no_encoding, only, plane=plane32))
     with pytest.raises(SettingsError, match="prompts is 'everywhere'; choose"):
         EverythingSettings(prompts="everywhere")  # type: ignore[arg-type]
+
+
+def test_scripts_and_the_command_line_ask_where_objects_are(
+    desk: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = desk.rgb[:260, :348], desk.truth[:260, :348]
+    proposals = ns.segment_everything(own[0], model=desk.model, prompts="objects")
+    labels = proposals.filter(max_area=0.4 * own[1].size).to_labels(overlap="area")
+    image, out = tmp_path / "image.png", tmp_path / "labels.tif"
+    iio.imwrite(image, own[0])
+    options = ["--model", str(desk.path), "--device", "cpu", "--no-cache", "-q"]
+    assert main(["everything", str(image), str(out), *options]) == 0
+    np.testing.assert_array_equal(iio.imread(out) > 0, labels > 0)
+    with pytest.raises(SettingsError, match="does not see objects"):
+        ns.segment_everything(own[0], model=load_model("mobile-sam"), prompts="objects")
 
 
 def test_questions_are_asked_again_once_when_all_is_answered() -> None:

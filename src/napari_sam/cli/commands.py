@@ -34,6 +34,7 @@ def everything(options: argparse.Namespace) -> int:
     from napari_sam.types import Progress
 
     settings = EverythingSettings(
+        prompts=options.prompts,
         points_per_side=options.points_per_side,
         pred_iou_thresh=options.min_score,
         stability_score_thresh=options.min_stability,

@@ -47,13 +47,30 @@ def make_parser() -> argparse.ArgumentParser:
         "--all-planes", action="store_true", help="every plane of a stack, one by one"
     )
     everything.add_argument(
-        "--points-per-side", type=int, default=32, metavar="N", help="default: 32"
+        "--prompts",
+        choices=["auto", "grid", "objects"],
+        default="auto",
+        help="ask on a grid, or where the model sees objects; auto: where it sees"
+        " objects if it can (default)",
     )
     everything.add_argument(
-        "--min-score", type=float, default=0.88, metavar="S", help="default: 0.88"
+        "--points-per-side",
+        type=int,
+        default=32,
+        metavar="N",
+        help="of the grid (default: 32)",
     )
     everything.add_argument(
-        "--min-stability", type=float, default=0.95, metavar="S", help="default: 0.95"
+        "--min-score",
+        type=float,
+        metavar="S",
+        help="lowest predicted IoU (default: 0.88 on a grid, 0.6 on objects)",
+    )
+    everything.add_argument(
+        "--min-stability",
+        type=float,
+        metavar="S",
+        help="lowest stability (default: 0.95 on a grid, 0.8 on objects)",
     )
     everything.add_argument(
         "--min-area", type=float, metavar="PIXELS", help="smaller objects are left out"
