@@ -92,6 +92,17 @@ def test_taken_back_it_is_looked_at_again():
     assert queue.reopen(9) is None
 
 
+def test_what_comes_up_meanwhile_takes_its_turn():
+    queue = ReviewQueue()
+    queue.fill([entry(1, 0.1), entry(2, 0.5)])
+    queue.advance(always)
+    queue.mark(1, Outcome.REJECTED)
+    queue.add([entry(1, 0.1), entry(3, 0.3)])
+    assert queue.advance(always) == entry(3, 0.3)
+    assert len(queue) == 3
+    assert queue.count(Outcome.REJECTED) == 1
+
+
 def test_another_set_of_entries_is_another_review():
     queue = ReviewQueue()
     queue.fill([entry(1)])

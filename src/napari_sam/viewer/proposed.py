@@ -11,7 +11,7 @@ from napari_sam.types import Region
 from napari_sam.viewer.offers import make_offers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Collection, Generator, Iterable
 
     from napari_sam.core.proposals import Proposals
     from napari_sam.types import BoolArray, Plane
@@ -204,17 +204,21 @@ class ProposedPlanes:
 
     # -- decisions ----------------------------------------------------------
 
-    def decide(self, keys: Iterable[OfferKey], decision: Decision) -> None:
+    def decide(self, keys: Collection[OfferKey], decision: Decision) -> None:
         """Note what the user made of offers."""
-        for key in keys:
-            self._decided[key] = decision
-            self._stale.add(key[0])
+        self._decided.update(dict.fromkeys(keys, decision))
+        for plane in {key[0] for key in keys} & self._offers.keys():
+            # Made anew when they are next looked at; the count is right till then.
+            self._stale.add(plane)
+            self._offers[plane] = tuple(
+                o for o in self._offers[plane] if o.key not in self._decided
+            )
 
     def reopen(self, keys: Iterable[OfferKey]) -> None:
         """Take decisions back."""
         for key in keys:
             self._decided.pop(key, None)
-            self._stale.add(key[0])
+            self._offers.pop(key[0], None)
 
     def count(self, decision: Decision) -> int:
         """Return how many offers were decided so."""

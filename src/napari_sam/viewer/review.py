@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.navigation import Navigator
     from napari_sam.viewer.objects import ObjectBook
     from napari_sam.viewer.offer_desk import OfferDesk
-    from napari_sam.viewer.offers import Offer
+    from napari_sam.viewer.offers import Offer, OfferKey
     from napari_sam.viewer.writer import Accepted
 
 REVIEW_SLOT = "review"
@@ -141,13 +141,9 @@ class Review:
     def _begin(self, made: dict[Plane, tuple[Offer, ...]]) -> None:
         proposed = self._everything.proposed
         proposed.take(made)
-        entries = [
-            Entry(o.key, plane, o.centre, o.certainty)
-            for plane in proposed.offered
-            for o in proposed.offers(plane)
-        ]
+        offers = [o for plane in proposed.offered for o in proposed.offers(plane)]
         self._book = self._context.book
-        self._queue.fill([*entries, *self._objects.entries()])
+        self._queue.fill([*map(_entry, offers), *self._objects.entries()])
         self.is_active = True
         self._next()
 
@@ -330,7 +326,12 @@ class Review:
     def _on_accepted(self, keys: tuple[EntryKey, ...]) -> None:
         self._settle(keys, Outcome.ACCEPTED)
 
-    def _on_rejected(self, keys: tuple[EntryKey, ...]) -> None:
+    def _on_rejected(self, keys: tuple[OfferKey, ...]) -> None:
+        if self.is_active:
+            # What a rejected clump kept hidden comes up: its parts.
+            proposed = self._everything.proposed
+            for plane in {key[0] for key in keys}:
+                self._queue.add(map(_entry, proposed.offers(plane)))
         self._settle(keys, Outcome.REJECTED)
 
     def _on_written(self, accepted: Accepted) -> None:
@@ -389,3 +390,7 @@ class Review:
             # Of an undo that took many back, the least certain.
             self._next()
         self.changed.emit()
+
+
+def _entry(offer: Offer) -> Entry:
+    return Entry(offer.key, offer.plane, offer.centre, offer.certainty)

@@ -120,6 +120,11 @@ class ReviewQueue:
             self._outcomes.pop(key, None)
         self.current = None
 
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Take what came up during the review; known entries are left alone."""
+        for entry in entries:
+            self._entries.setdefault(entry.key, entry)
+
     def advance(self, is_open: Callable[[Entry], bool]) -> Entry | None:
         """Go to the least certain entry that was neither decided nor skipped.
 

@@ -1,0 +1,310 @@
+"""Pre-filling a slice: confident proposals, decided one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import COINS, Desk
+from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.types import MaskLevel
+from napari_sam.viewer.objects import Source
+
+FEW = EverythingSettings(points_per_side=6, prompts="grid")
+SURE = {"confident_score": 0.8, "confident_stability": 0.9}
+
+
+@pytest.fixture
+def filled(open_desk, coins):
+    """Return a function that opens the coins with a slice pre-filled."""
+
+    def fill(**options):
+        desk = open_desk(coins, everything=FEW, **SURE, **options)
+        desk.controller.prefill()
+        assert len(offers(desk)) >= 3
+        return desk
+
+    return fill
+
+
+def offers(desk: Desk):
+    return desk.controller.everything.offers
+
+
+def inside(offer):
+    """Return a pixel well inside an offer."""
+    rows, cols = np.nonzero(offer.mask.mask)
+    at = np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2)
+    return rows[at] + offer.mask.region.row0, cols[at] + offer.mask.region.col0
+
+
+def point_at(desk, offer):
+    desk.viewer.cursor.position = desk.world(*inside(offer))
+
+
+def record(desk, label):
+    return desk.controller.context.book.get(label)
+
+
+def test_only_what_is_certain_is_offered(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, min_score=0.6, min_stability=0.6)
+    mode = desk.controller.everything
+    desk.controller.prefill()
+    settings = desk.controller.settings
+    assert all(o.score > settings.confident_score for o in offers(desk))
+    assert all(o.stability >= settings.confident_stability for o in offers(desk))
+    count = mode.count
+    assert count == len(offers(desk))
+    # sliders above what is certain act on it; below, they do not
+    desk.controller.change_settings(min_score=0.5)
+    assert mode.count == count
+    desk.controller.change_settings(min_area=10**6)
+    assert mode.count == 0
+
+
+def test_labelled_pixels_are_left_alone(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, policy=OverlapPolicy.OVERWRITE, **SURE)
+    desk.click(*COINS[1])
+    desk.accept()
+    before = desk.labels.data == 1
+    desk.controller.prefill()
+    found = offers(desk)
+    assert found
+    for offer in found:
+        assert not (offer.mask.full(coins.shape) & before).any()
+    desk.controller.review.accept_plane()
+    np.testing.assert_array_equal(desk.labels.data == 1, before)
+    # every other object as it was shown, in one undo step
+    for number, offer in enumerate(found):
+        np.testing.assert_array_equal(
+            desk.labels.data == 2 + number, offer.mask.full(coins.shape)
+        )
+    assert not offers(desk)
+    assert desk.annotator.label == 2 + len(found)
+    desk.labels.undo()
+    np.testing.assert_array_equal(desk.labels.data != 0, before)
+    assert {o.key for o in offers(desk)} == {o.key for o in found}
+    desk.labels.redo()
+    assert not offers(desk)
+
+
+def test_a_second_press_needs_no_second_search(filled, monkeypatch):
+    desk = filled()
+    count = len(offers(desk))
+
+    def never(*_, **__):
+        raise AssertionError("this plane was searched already")
+
+    monkeypatch.setattr(desk.controller.context.runner, "submit", never)
+    desk.controller.prefill()
+    assert len(offers(desk)) == count
+
+
+def test_the_key_accepts_what_is_under_the_cursor(filled):
+    desk = filled()
+    first, *rest = offers(desk)
+    point_at(desk, first)
+    desk.controller.accept()
+    np.testing.assert_array_equal(
+        desk.labels.data == 1, first.mask.full(desk.image.data.shape)
+    )
+    assert {o.key for o in offers(desk)} == {o.key for o in rest}
+    one = record(desk, 1)
+    assert one.source is Source.PREFILL
+    assert one.confirmed
+    assert not one.corrected
+    assert one.items.is_empty
+    assert one.planes == (first.plane,)
+    assert one.stability == pytest.approx(first.stability)
+    desk.labels.undo()
+    assert record(desk, 1) is None
+    assert first.key in {o.key for o in offers(desk)}
+    desk.labels.redo()
+    assert record(desk, 1).source is Source.PREFILL
+
+
+def test_rejected_stays_rejected_until_dropped(filled):
+    desk = filled()
+    first = offers(desk)[0]
+    point_at(desk, first)
+    desk.controller.reject()
+    assert first.key not in {o.key for o in offers(desk)}
+    assert desk.controller.labels.layer is None
+    desk.controller.prefill()
+    assert first.key not in {o.key for o in offers(desk)}
+    desk.controller.everything.discard()
+    desk.controller.prefill()
+    assert first.key in {o.key for o in offers(desk)}
+    desk.viewer.cursor.position = desk.world(0, 0)
+    desk.controller.reject()
+    assert "no proposal under the cursor" in desk.controller.status
+
+
+def test_a_click_takes_a_proposal_and_n_writes_it_as_it_is(filled):
+    desk = filled()
+    first = offers(desk)[0]
+    desk.click(*inside(first))
+    assert desk.annotator.adopted.key == first.key
+    np.testing.assert_array_equal(desk.masks[0], first.mask.full(desk.image.data.shape))
+    assert first.key not in {o.key for o in offers(desk)}
+    assert desk.points.mode == "add"
+    desk.accept()
+    np.testing.assert_array_equal(
+        desk.labels.data == 1, first.mask.full(desk.image.data.shape)
+    )
+    one = record(desk, 1)
+    assert (one.source, one.corrected, one.corrections) == (Source.PREFILL, False, 0)
+
+
+def test_clicks_correct_a_proposal(filled):
+    desk = filled()
+    first, second = offers(desk)[:2]
+    desk.click(*inside(first))
+    desk.click(*inside(second))
+    both = desk.masks[0]
+    assert both[inside(first)]
+    assert desk.annotator.prediction.corrections == (1,)
+    desk.click(*inside(second), "Control")
+    desk.accept()
+    one = record(desk, 1)
+    assert (one.source, one.corrected, one.corrections) == (Source.PREFILL, True, 2)
+    # the point that stood for the proposal and two of the user's
+    assert len(one.items.points) == 3
+    desk.labels.undo()
+    assert desk.annotator.adopted.key == first.key
+    assert len(desk.annotator.items.points) == 3
+    desk.controller.discard()
+    assert first.key in {o.key for o in offers(desk)}
+
+
+def test_corrections_go_on_from_the_proposal(filled):
+    desk = filled()
+    first = offers(desk)[0]
+    desk.click(*inside(first))
+    proposal = desk.masks[0]
+    # A click on what is covered already changes little.
+    row, col = inside(first)
+    desk.click(row + 2, col + 2)
+    now = desk.masks[0]
+    assert (now & proposal).sum() / (now | proposal).sum() > 0.8
+    desk.controller.remove_last_prompt()
+    again = desk.masks[0]
+    assert (again & proposal).sum() / (again | proposal).sum() > 0.8
+    assert desk.annotator.adopted is not None
+    desk.controller.remove_last_prompt()
+    assert desk.annotator.adopted is None
+    assert first.key in {o.key for o in offers(desk)}
+
+
+def test_another_size_of_a_proposal_is_a_change_without_correction(filled):
+    desk = filled()
+    desk.click(*inside(offers(desk)[0]))
+    desk.controller.set_level(MaskLevel.WHOLE)
+    assert desk.annotator.prediction.level is MaskLevel.WHOLE
+    desk.accept()
+    one = record(desk, 1)
+    assert one.corrected
+    assert one.corrections == 0
+
+
+def test_ctrl_click_takes_a_part_away_at_once(filled):
+    desk = filled()
+    first = offers(desk)[0]
+    desk.click(*inside(first), "Control")
+    assert desk.annotator.adopted.key == first.key
+    assert [p.positive for p in desk.annotator.items.points] == [True, False]
+    assert desk.annotator.prediction.corrections == (1,)
+
+
+def test_shift_click_accepts_and_adds_no_point(filled):
+    desk = filled()
+    first = offers(desk)[0]
+    desk.click(*inside(first), "Shift")
+    assert desk.annotator.is_empty
+    assert len(desk.points.data) == 0
+    assert np.unique(desk.labels.data).tolist() == [0, 1]
+    assert desk.points.mode == "add"
+
+
+def test_with_an_object_under_way_a_click_is_a_prompt(filled):
+    desk = filled()
+    desk.click(2, 2)
+    count = len(offers(desk))
+    desk.click(*inside(offers(desk)[0]))
+    assert len(desk.annotator.items.points) == 2
+    assert desk.annotator.adopted is None
+    assert len(offers(desk)) == count
+
+
+def test_the_pick_key_corrects_and_escape_gives_back(filled):
+    desk = filled()
+    first, second = offers(desk)[:2]
+    point_at(desk, first)
+    desk.controller.pick_under_cursor()
+    assert desk.annotator.adopted.key == first.key
+    point_at(desk, second)
+    desk.controller.pick_under_cursor()
+    assert desk.annotator.adopted.key == second.key
+    desk.controller.reject()
+    assert desk.annotator.adopted is None
+    keys = {o.key for o in offers(desk)}
+    assert first.key in keys
+    assert second.key not in keys
+
+
+def test_painting_over_a_proposal_takes_it_away(filled):
+    desk = filled()
+    desk.controller.new_labels()
+    first = offers(desk)[0]
+    rows, cols = np.nonzero(first.mask.full(desk.image.data.shape))
+    desk.labels.data_setitem((rows, cols), 7)
+    desk.controller.everything.labels_changed()
+    assert first.key not in {o.key for o in offers(desk)}
+    point_at(desk, first)
+    desk.controller.accept()
+    assert np.unique(desk.labels.data).tolist() == [0, 7]
+
+
+def test_live_writing_and_proposals(filled):
+    desk = filled(live=True)
+    first = offers(desk)[0]
+    desk.click(*inside(first))
+    assert desk.controller.labels.layer is None
+    row, col = inside(first)
+    desk.click(row + 2, col + 2)
+    assert desk.labels.data.any()
+    desk.controller.accept()
+    assert record(desk, 1).source is Source.PREFILL
+    assert first.key not in {o.key for o in offers(desk)}
+
+
+def test_a_deleted_overlay_comes_back(filled):
+    desk = filled()
+    mode = desk.controller.everything
+    desk.viewer.layers.remove(mode.overlay.layer)
+    assert offers(desk)
+    desk.viewer.cursor.position = desk.world(*inside(offers(desk)[0]))
+    desk.controller.accept()
+    assert mode.overlay.layer in desk.viewer.layers
+
+
+def test_full_labels_refuse_in_one_sentence(filled, notes):
+    desk = filled()
+    labels = desk.viewer.add_labels(np.zeros(desk.image.data.shape, np.uint8))
+    labels.data[0, 0] = 255
+    desk.controller.choose_labels(labels)
+    before = labels.data.copy()
+    count = len(offers(desk))
+    point_at(desk, offers(desk)[0])
+    desk.controller.accept()
+    assert len(notes()) == 1
+    np.testing.assert_array_equal(labels.data, before)
+    assert len(offers(desk)) == count
+
+
+def test_nothing_certain_is_said(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, confident_score=1.2)
+    desk.controller.prefill()
+    assert not offers(desk)
+    assert "click the rest" in desk.controller.status
