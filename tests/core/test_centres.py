@@ -13,12 +13,13 @@ from napari_sam.core.centres import (
     MAX_POINTS,
     deepest_points,
     find_peaks,
-    missed_points,
     object_points,
     to_image,
     uncovered,
 )
+from napari_sam.core.foreground import Foreground
 from napari_sam.core.model import ObjectMaps
+from napari_sam.core.results import upscale
 from napari_sam.types import Frame, MaskCrop, Region
 
 if TYPE_CHECKING:
@@ -172,11 +173,31 @@ def test_masks_take_their_cells_away(
         region = Region(int(rows[0]), int(cols[0]), int(rows[1]), int(cols[1]))
         masks.append(MaskCrop(rng.random(region.shape) < 0.9, region))
         covered |= masks[-1].full((height, width))
-    points = missed_points(maps, masks)
+    points = Foreground(maps).missed(masks)
     at = points.round().astype(int)
     assert not covered[at[:, 0], at[:, 1]].any()
     whole = MaskCrop(np.ones((height, width), bool), Region(0, 0, height, width))
-    assert len(missed_points(maps, [*masks, whole])) == 0
+    assert len(Foreground(maps).missed([*masks, whole])) == 0
+
+
+@given(st.integers(32, 400), st.integers(32, 400), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_the_foreground_of_a_mask_is_that_of_its_pixels(
+    height: int, width: int, seed: int
+) -> None:
+    """The mean over a mask's cells, against the map blown up to the image."""
+    frame = Frame.fit((height, width), SIDE)
+    rng = np.random.default_rng(seed)
+    # Smooth, as what a model sees is.
+    rows, cols = np.indices((CELLS, CELLS)) / CELLS
+    wave = np.sin(rows * rng.uniform(0, 6) + cols * rng.uniform(0, 6)) / 2 + 0.5
+    maps = ObjectMaps(wave.astype(np.float32), wave.astype(np.float32), frame)
+    corner = rng.integers(0, (height, width))
+    size = rng.integers(1, np.array([height, width]) - corner + 1)
+    region = Region(*corner.tolist(), *(corner + size).tolist())
+    mask = MaskCrop(np.ones(region.shape, bool), region)
+    fine = upscale(maps.foreground, frame)[region.slices].mean()
+    assert Foreground(maps).inside(mask) == pytest.approx(fine, abs=0.1)
 
 
 # --- coordinates --------------------------------------------------------------
@@ -205,7 +226,7 @@ def test_points_are_inside_the_image_whatever_the_padding_shows(
         rng.random((CELLS, CELLS), np.float32),
         frame,
     )
-    for points in (object_points(maps), missed_points(maps, [])):
+    for points in (object_points(maps), Foreground(maps).missed([])):
         assert points.dtype == np.float32
         assert (points >= 0).all()
         assert (points <= np.array([height, width]) - 1).all()

@@ -6,44 +6,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.centres import missed_points, object_points
+from napari_sam.core.centres import object_points
+from napari_sam.core.foreground import Foreground
+from napari_sam.core.selection import as_box
 from napari_sam.errors import SettingsError
 from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
+    from napari_sam.core.everything_settings import EverythingSettings
     from napari_sam.core.grid import Search
-    from napari_sam.core.model import EncodedPlane
+    from napari_sam.core.model import EncodedPlane, ObjectMaps
     from napari_sam.core.selection import Candidates, Thresholds
     from napari_sam.types import FloatArray
 
 
 class Questions:
-    """Points to ask at, some of which depend on earlier answers.
+    """The points of a grid."""
 
-    Parameters
-    ----------
-    points : float32 array (N, 2)
-        Row and column in the plane.
-    on_objects : bool
-        Whether they lie on objects, one each.
-    ask_again : callable, optional
-        Called once, when all points are answered, with the answers; returns
-        further points.
-    """
+    on_objects = False
+    """Whether the points lie on objects, one each."""
 
-    def __init__(
-        self,
-        points: FloatArray,
-        *,
-        on_objects: bool,
-        ask_again: Callable[[list[Candidates]], FloatArray] | None = None,
-    ) -> None:
-        self.on_objects = on_objects
+    def __init__(self, points: FloatArray) -> None:
         self._points = points
-        self._ask_again = ask_again
-        self._answers: list[Candidates] = []
 
     @property
     def left(self) -> int:
@@ -51,27 +35,95 @@ class Questions:
         return len(self._points)
 
     def take(self, n: int) -> FloatArray:
-        """Return the next ``n`` points at most; none when all is asked."""
+        """Return the next ``n`` points at most; none when all is asked.
+
+        Returns
+        -------
+        float32 array (N, 2)
+            Row and column in the plane.
+        """
         chunk, self._points = self._points[:n], self._points[n:]
         return chunk
 
-    def answered(self, candidates: Candidates) -> None:
-        """Note the answers to the points taken last."""
-        if self._ask_again is None:
-            return
-        self._answers.append(candidates)
-        if not len(self._points):
-            self._points = self._ask_again(self._answers)
-            self._ask_again = None
+    def sift(self, answers: Candidates) -> Candidates:
+        """Return the answers to the points taken last that are to be kept."""
+        return answers
+
+
+class ObjectQuestions(Questions):
+    """Points on the objects that a model sees in one window.
+
+    When all are answered, it is asked once more where it sees foreground that
+    no good mask covers.
+
+    Parameters
+    ----------
+    maps : ObjectMaps
+        What the model sees.
+    search : Search
+        The window's place in the plane.
+    min_centre : float
+        See :func:`~napari_sam.core.centres.object_points`.
+    min_foreground : float
+        Masks on less foreground, on average, are not kept.
+    covering : Thresholds
+        Masks that pass these cover what is below them.
+    """
+
+    on_objects = True
+
+    def __init__(
+        self,
+        maps: ObjectMaps,
+        search: Search,
+        *,
+        min_centre: float,
+        min_foreground: float,
+        covering: Thresholds,
+    ) -> None:
+        self._search = search
+        self._origin = search.window.row0, search.window.col0
+        self._foreground = Foreground(maps)
+        self._min_foreground = min_foreground
+        self._covering = covering
+        self._covered: list[MaskCrop] = []
+        self._is_second_round = False
+        points = object_points(maps, min_centre=min_centre)
+        super().__init__(self._in_target(points))
+
+    def sift(self, answers: Candidates) -> Candidates:
+        """Return the answers to the points taken last that are to be kept."""
+        masks = [self._in_window(runs.decode()) for runs in answers.masks]
+        is_seen = np.array(
+            [self._foreground.inside(m) >= self._min_foreground for m in masks], bool
+        )
+        limits = self._covering
+        is_good = (
+            is_seen
+            & (answers.score > limits.min_score)
+            & (answers.stability >= limits.min_stability)
+            & (answers.area <= limits.max_area)
+        )
+        self._covered += [m for m, good in zip(masks, is_good, strict=True) if good]
+        if not self.left and not self._is_second_round:
+            self._is_second_round = True
+            self._points = self._in_target(self._foreground.missed(self._covered))
+        return answers.take(is_seen)
+
+    def _in_target(self, points: FloatArray) -> FloatArray:
+        """Return points of the window in the plane, those in the target."""
+        moved = points + np.array(self._origin, np.float32)
+        row0, col0, row1, col1 = as_box(self._search.target)
+        low, high = np.array([row0, col0]) - 0.5, np.array([row1, col1]) - 0.5
+        return moved[((moved >= low) & (moved < high)).all(axis=1)]
+
+    def _in_window(self, mask: MaskCrop) -> MaskCrop:
+        row, col = self._origin
+        return MaskCrop(mask.mask, mask.region.shifted(-row, -col))
 
 
 def make_questions(
-    encoded: EncodedPlane,
-    search: Search,
-    prompts: str,
-    *,
-    min_centre: float,
-    covering: Thresholds,
+    encoded: EncodedPlane, search: Search, settings: EverythingSettings
 ) -> Questions:
     """Return where to ask in one window.
 
@@ -80,56 +132,27 @@ def make_questions(
     encoded : EncodedPlane
         The window.
     search : Search
-        The window's place in the plane.
-    prompts : {"auto", "grid", "objects"}
-        See :class:`~napari_sam.core.everything.EverythingSettings`.
-    min_centre : float
-        See :func:`~napari_sam.core.centres.object_points`.
-    covering : Thresholds
-        Masks that pass these cover what is below them; the rest of the
-        foreground is asked for again.
+        Its place in the plane.
+    settings : EverythingSettings
+        Whether to ask on a grid or on objects, and on which.
 
     Raises
     ------
     SettingsError
         If the model is to see objects and cannot.
     """
-    maps = None if prompts == "grid" else encoded.objects()
-    if maps is None and prompts == "objects":
+    maps = None if settings.prompts == "grid" else encoded.objects()
+    if maps is not None:
+        return ObjectQuestions(
+            maps,
+            search,
+            min_centre=settings.min_centre,
+            min_foreground=settings.min_foreground,
+            covering=settings.thresholds(encoded.frame.image_size, on_objects=True),
+        )
+    if settings.prompts == "objects":
         raise SettingsError(
             "prompts is 'objects', but this model does not see objects by itself; "
             "choose 'grid', or a model with a prompt head."
         )
-    if maps is None:
-        return Questions(search.grid(), on_objects=False)
-    origin = np.array([search.window.row0, search.window.col0], np.float32)
-
-    def inside(points: FloatArray) -> FloatArray:
-        """Keep the points in the target; return them in the plane."""
-        moved = points + origin
-        t = search.target
-        low, high = (t.row0, t.col0), (t.row1, t.col1)
-        kept = (moved >= np.subtract(low, 0.5)) & (moved < np.subtract(high, 0.5))
-        return moved[kept.all(axis=1)]
-
-    def ask_again(answers: list[Candidates]) -> FloatArray:
-        return inside(missed_points(maps, _covering(answers, covering, search)))
-
-    points = object_points(maps, min_centre=min_centre)
-    return Questions(inside(points), on_objects=True, ask_again=ask_again)
-
-
-def _covering(
-    answers: list[Candidates], thresholds: Thresholds, search: Search
-) -> Iterator[MaskCrop]:
-    """Yield the masks good enough to be shown, in pixels of the window."""
-    for some in answers:
-        good = (
-            (some.score > thresholds.min_score)
-            & (some.stability >= thresholds.min_stability)
-            & (some.area <= thresholds.max_area)
-        )
-        for i in np.flatnonzero(good).tolist():
-            crop = some.masks[i].decode()
-            region = crop.region.shifted(-search.window.row0, -search.window.col0)
-            yield MaskCrop(crop.mask, region)
+    return Questions(search.grid())

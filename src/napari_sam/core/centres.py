@@ -21,10 +21,8 @@ from scipy.spatial import cKDTree
 from napari_sam.core.results import inside_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari_sam.core.model import ObjectMaps
-    from napari_sam.types import BoolArray, FloatArray, Frame, MaskCrop
+    from napari_sam.types import BoolArray, FloatArray, Frame
 
 MIN_FOREGROUND = 0.5
 """Probability above which a cell belongs to some object."""
@@ -69,42 +67,12 @@ def object_points(
         Row and column in pixels of the image, inside it, the most certain
         first.
     """
-    centre, foreground = _inside(maps)
+    centre = inside_frame(maps.centre, maps.frame)
+    foreground = inside_frame(maps.foreground, maps.frame)
     peaks, _ = find_peaks(centre, min_height=min_centre)
     is_missed = uncovered(foreground > MIN_FOREGROUND, peaks)
     found = np.concatenate([peaks, deepest_points(is_missed)])[:limit]
     return to_image(found, maps.frame, maps.centre.shape)
-
-
-def missed_points(maps: ObjectMaps, masks: Iterable[MaskCrop]) -> FloatArray:
-    """Return the deepest points of foreground that no mask covers.
-
-    Parameters
-    ----------
-    maps : ObjectMaps
-        What the model sees.
-    masks : iterable of MaskCrop
-        What has been found, in pixels of the image.
-
-    Returns
-    -------
-    float32 array (N, 2)
-        Row and column in pixels of the image, the deepest first.
-    """
-    _, foreground = _inside(maps)
-    is_missed = foreground > MIN_FOREGROUND
-    # The pixels at the cells' centres, ascending along each axis.
-    n = max(is_missed.shape)
-    diagonal = np.stack([np.arange(n), np.arange(n)], axis=1)
-    pixels = to_image(diagonal, maps.frame, maps.centre.shape).round().astype(np.intp)
-    rows, cols = (pixels[:size, axis] for axis, size in enumerate(is_missed.shape))
-    for mask in masks:
-        r = mask.region
-        row0, row1 = np.searchsorted(rows, (r.row0, r.row1))
-        col0, col1 = np.searchsorted(cols, (r.col0, r.col1))
-        own = mask.mask[np.ix_(rows[row0:row1] - r.row0, cols[col0:col1] - r.col0)]
-        is_missed[row0:row1, col0:col1] &= ~own
-    return to_image(deepest_points(is_missed), maps.frame, maps.centre.shape)
 
 
 def find_peaks(
@@ -271,10 +239,3 @@ def to_image(
     pixels = (np.asarray(cells, np.float64) + 0.5) * size / frame.scale - 0.5
     last = np.array(frame.image_size) - 1
     return np.clip(pixels, 0, last).astype(np.float32)
-
-
-def _inside(maps: ObjectMaps) -> tuple[FloatArray, FloatArray]:
-    """Return centre and foreground without the padding of the model's input."""
-    return inside_frame(maps.centre, maps.frame), inside_frame(
-        maps.foreground, maps.frame
-    )

@@ -148,13 +148,7 @@ def _search(
             encoded = plane
         else:
             encoded = encode(np.ascontiguousarray(rgb[search.window.slices]))
-        questions = make_questions(
-            encoded,
-            search,
-            settings.prompts,
-            min_centre=settings.min_centre,
-            covering=settings.thresholds(shape, on_objects=True),
-        )
+        questions = make_questions(encoded, search, settings)
         on_objects = questions.on_objects
         while len(chunk := questions.take(_CHUNK)):
             new = decode_candidates(
@@ -167,7 +161,7 @@ def _search(
                 on_objects=on_objects,
             )
             # Those cut by the window are no proposals but are no gap either.
-            questions.answered(new)
+            new = questions.sift(new)
             found.append(new.take(is_whole(new.box, search, shape)))
             done += len(chunk)
             total = done + questions.left + ahead

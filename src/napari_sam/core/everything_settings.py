@@ -43,6 +43,9 @@ class EverythingSettings:
         The grid has this many points along each side.
     min_centre : float
         Where the model sees objects: lowest probability of an object's centre.
+    min_foreground : float
+        Of masks found on objects: lowest probability of foreground, on average
+        over the mask.  Masks below are not kept.
     pred_iou_thresh : float, optional
         Masks whose predicted IoU is not above this are hidden.  By default 0.88
         on a grid, where most points hit no object, as in the reference, and 0.6
@@ -79,6 +82,7 @@ class EverythingSettings:
     prompts: Prompts = "auto"
     points_per_side: int = 32
     min_centre: float = 0.2
+    min_foreground: float = 0.5
     pred_iou_thresh: float | None = None
     stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
@@ -111,6 +115,7 @@ class EverythingSettings:
         _check("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
         for name in (
             "min_centre",
+            "min_foreground",
             "pred_iou_thresh",
             "stability_score_thresh",
             "box_nms_thresh",
