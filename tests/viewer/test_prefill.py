@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from desk import COINS, Desk
 
-from conftest import COINS, Desk
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel

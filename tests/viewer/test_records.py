@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from desk import COINS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Labels
 
-from conftest import COINS
 from napari_sam.types import MaskCrop, MaskLevel, Plane, Region
 from napari_sam.viewer.objects import (
     METADATA_KEY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from desk import COINS, Desk
 
-from conftest import COINS, Desk
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.viewer.objects import METADATA_KEY, ObjectBook, Source
 
@@ -44,6 +44,8 @@ def plane_of_labels(desk: Desk, plane):
 def test_from_least_to_most_certain_with_the_viewer_in_tow(searched):
     desk = searched()
     review = review_of(desk)
+    # So near that the edges of the image do not matter.
+    desk.viewer.scene.camera.zoom = 200
     certainties, planes = [], set()
     desk.controller.toggle_review()
     total = int(review.text.split(" of ")[1].split(" ")[0])

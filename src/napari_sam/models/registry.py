@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam.models.sam import SamModel
 
-DEFAULT_MODEL = "mobile-sam"
+DEFAULT_MODEL = "mobile-sam-microscopy"
 MODELS_FOLDER_VARIABLE = "NAPARI_SAM_MODELS_DIR"
 _SUFFIXES = (".safetensors", ".pt", ".pth")
 _WEIGHTS = Path(__file__).resolve().parent.parent / "weights"

@@ -41,7 +41,7 @@ def annotate(
     image: Image | str | None = None,
     *,
     labels: Labels | str | None = None,
-    model: str = "mobile-sam",
+    model: str = "mobile-sam-microscopy",
     device: str = "auto",
 ) -> Session:
     """Start annotating an image of a viewer from a script.

@@ -269,7 +269,7 @@ def _section(title: str, panel: Panel, *, expanded: bool) -> QCollapsible:
 def _preferences() -> dict[str, Any]:
     """Return the plugin's settings from napari's preferences, or the defaults."""
     found: dict[str, Any] = {
-        "name": "mobile-sam",
+        "name": "mobile-sam-microscopy",
         "device": "auto",
         "memory_gib": 1.0,
         "disk_gib": 10.0,
