@@ -197,9 +197,7 @@ class Controller:
 
     # -- model --------------------------------------------------------------
 
-    def load_model(
-        self, name: str = "mobile-sam-microscopy", device: str = "auto"
-    ) -> None:
+    def load_model(self, name: str, device: str = "auto") -> None:
         """Load a model in the background; labels and prompts stay."""
         self.loader.load(name, device)
         self.set_status(f"Loading model {name} …")
