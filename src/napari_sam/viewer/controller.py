@@ -24,6 +24,7 @@ from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
+from napari_sam.viewer.learning import Learning
 from napari_sam.viewer.loader import ModelLoader
 from napari_sam.viewer.navigation import Navigator
 from napari_sam.viewer.offer_clicks import OfferClicks
@@ -100,6 +101,7 @@ class Controller:
         self.review = Review(
             self.context, self.everything, self.annotator, self.desk, self.navigator
         )
+        self.learning = Learning(self.context, self.loader, self.load_model)
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
         self.status = "Loading the model."
         self.tool = Tool.POINT
@@ -127,9 +129,6 @@ class Controller:
             parts.connect(self.labels.undone, part.on_undone)
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
-        parts.connect(self.annotator.changed, self._on_part_changed)
-        parts.connect(self.everything.changed, self._on_part_changed)
-        parts.connect(self.review.changed, self._on_part_changed)
         parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
@@ -137,8 +136,10 @@ class Controller:
         parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
         parts.connect(self.prefetcher.failed, self._on_failed)
-        for teller in (self.annotator, self.everything, self.desk, self.review):
+        for teller in (self.annotator, self.everything, self.review, self.learning):
+            parts.connect(teller.changed, self._on_part_changed)
             parts.connect(teller.status, self.set_status)
+        parts.connect(self.desk.status, self.set_status)
         self._keys.bind_viewer(viewer)
 
     def close(self, *_: object) -> None:
@@ -154,9 +155,8 @@ class Controller:
         self.images.close()
         self.labels.release()
         self._keys.unbind()
-        self.pointer.close()
-        self._clicks.close()
-        self.everything.close()
+        for part in (self.learning, self.pointer, self._clicks, self.everything):
+            part.close()
         self.annotator.close()
         self.context.planes = None
         self.loader.engine = None

@@ -28,6 +28,8 @@ class ModelLoader:
 
     Attributes
     ----------
+    asked : str or None
+        By which name or path the engine's model was loaded.
     loaded : Signal()
         Another engine answers from now on.
     failed : Signal(object)
@@ -42,6 +44,7 @@ class ModelLoader:
         self._store = store
         self.engine: Engine | None = None
         self.name: str | None = None
+        self.asked: str | None = None
         self.is_loading = False
 
     @property
@@ -54,6 +57,10 @@ class ModelLoader:
         self.name = name
         self.is_loading = True
         store = self._store
+
+        def done(engine: Engine) -> None:
+            self.use(engine)
+            self.asked = name
 
         def work() -> Engine:
             # Imports torch, which takes a second or two.
@@ -68,7 +75,7 @@ class ModelLoader:
                 work,
                 priority=Priority.PREDICT,
                 slot=MODEL_SLOT,
-                on_result=self.use,
+                on_result=done,
                 on_error=self._on_error,
             )
         )
@@ -77,7 +84,7 @@ class ModelLoader:
         """Answer with this engine from now on."""
         self.engine = engine
         self._store = engine.store
-        self.name = engine.model.name
+        self.name = self.asked = engine.model.name
         self.is_loading = False
         self.loaded.emit()
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
-from napari_sam.errors import ImageError, PromptError
+from napari_sam.errors import Cancelled, ImageError, PromptError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.answers import PREDICT_SLOT
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
+    from napari_sam.training.adapt import Adapted, AdaptSettings
     from napari_sam.types import BoolArray, Plane
 
-_SLOTS = (MODEL_SLOT, SHOWN_SLOT, PREDICT_SLOT, EVERYTHING_SLOT, "count")
+_SLOTS = (MODEL_SLOT, SHOWN_SLOT, PREDICT_SLOT, EVERYTHING_SLOT, GATHER_SLOT, "count")
 
 
 def annotate(
@@ -294,6 +296,57 @@ class Session:
             if write and count:
                 mode.write()
         return count
+
+    # -- learning -----------------------------------------------------------
+
+    def learn(
+        self,
+        name: str = "",
+        *,
+        neck: bool = False,
+        always: bool = False,
+        settings: AdaptSettings | None = None,
+    ) -> Adapted:
+        """Let the model learn from the accepted objects, and use it if it is better.
+
+        Parameters
+        ----------
+        name : str
+            What to call the adapted model; by default that of the model and the
+            image.
+        neck : bool
+            Also adapt the neck of the image encoder, which needs all planes to be
+            encoded again.
+        always : bool
+            Save and use it even if it is not better.
+        settings : AdaptSettings, optional
+            How to learn.
+
+        Returns
+        -------
+        Adapted
+            Before and after on objects kept aside; ``name`` is None if it was
+            not saved.
+
+        Raises
+        ------
+        DataError
+            If there are fewer than five usable objects.
+        FileFormatError
+            If the result cannot be saved.
+        """
+        learning = self.controller.learning
+        with self._raising():
+            learning.start(name, neck=neck, settings=settings)
+            self.wait()
+            learning.runner.wait((LEARN_SLOT, SAVE_SLOT))
+            if always:
+                learning.keep()
+                learning.runner.wait((SAVE_SLOT,))
+            self.wait()
+        if learning.result is None:
+            raise Cancelled("Learning was cancelled; the model is as it was.")
+        return learning.result
 
     # -- life ---------------------------------------------------------------
 

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _POLL_SECONDS = 0.005
 NICENESS = 10
 """Added to the worker thread's nice value where the system has one per thread."""
+LOWEST = 15
+"""The same for work that takes minutes and that nobody waits for."""
 EXIT_SECONDS = 60.0
 """Longest that the end of the process waits for a running step."""
 
@@ -132,6 +134,9 @@ class Runner(Protocol):
     def wait(self, slots: Sequence[str]) -> None:
         """Return when no job of these slots is left and results are delivered."""
 
+    def sibling(self) -> Runner:
+        """Return another runner for work that takes minutes; closed by the caller."""
+
     def close(self, timeout: float = 2.0) -> None:
         """Cancel everything and wait a bounded time for the running step."""
 
@@ -211,6 +216,10 @@ class SyncRunner:
     def wait(self, slots: Sequence[str]) -> None:
         """Return at once: jobs end before `submit` returns."""
 
+    def sibling(self) -> SyncRunner:
+        """Return another runner of the same thread."""
+        return SyncRunner()
+
     def close(self, timeout: float = 2.0) -> None:
         """Cancel the running job and drop the queue."""
         del timeout
@@ -228,10 +237,17 @@ class ThreadRunner:
     deliver : callable
         Takes a function without arguments and has it run in the GUI thread,
         in order.
+    niceness : int
+        Added to the thread's nice value where the system has one per thread.
     """
 
-    def __init__(self, deliver: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Callable[[], None]], None],
+        niceness: int = NICENESS,
+    ) -> None:
         self._deliver = deliver
+        self._niceness = niceness
         self._lock = threading.Condition()
         # (priority, order, due time, job); heap order is priority, then age.
         self._heap: list[tuple[int, int, float, Job]] = []
@@ -289,6 +305,10 @@ class ThreadRunner:
         with self._lock:
             return slot in self._slots
 
+    def sibling(self) -> ThreadRunner:
+        """Return a runner with a thread of its own, of the lowest priority."""
+        return ThreadRunner(self._deliver, LOWEST)
+
     def close(self, timeout: float = 2.0) -> None:
         """Cancel all jobs and wait at most ``timeout`` seconds for the thread."""
         with self._lock:
@@ -305,7 +325,7 @@ class ThreadRunner:
             atexit.unregister(self.close)
 
     def _loop(self) -> None:
-        _lower_priority()
+        _lower_priority(self._niceness)
         while True:
             job = self._take()
             if job is None:
@@ -391,10 +411,10 @@ def _unless_cancelled(
     return call
 
 
-def _lower_priority() -> None:
+def _lower_priority(niceness: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             # On Linux a "process" id may be a thread id; others are unaffected.
             thread = threading.get_native_id()
             current = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, min(19, current + NICENESS))
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, current + niceness))

@@ -90,6 +90,13 @@ def segment_stack(viewer: napari.viewer.Viewer) -> None:
     _act(viewer, "segment_stack")
 
 
+def learn(viewer: napari.viewer.Viewer) -> None:
+    """Adapt the model to the accepted objects."""
+    controller = _controller(viewer)
+    if controller is not None:
+        controller.learning.start()
+
+
 def encode_stack(viewer: napari.viewer.Viewer) -> None:
     """Encode all planes of the stack."""
     _act(viewer, "encode_stack")

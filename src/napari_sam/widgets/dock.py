@@ -20,6 +20,7 @@ from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Tool
 from napari_sam.widgets.everything_panel import EverythingPanel
 from napari_sam.widgets.help import HelpPopup
+from napari_sam.widgets.learn import LearnPanel
 from napari_sam.widgets.panels import (
     LayersPanel,
     ObjectPanel,
@@ -80,6 +81,7 @@ class SamWidget(QWidget):
         self.options = OptionsPanel(controller)
         self.everything = EverythingPanel(controller)
         self.review = ReviewPanel(controller)
+        self.learn = LearnPanel(controller)
         self.stack = StackPanel(controller)
         self.strip = ReadyStrip()
         self.status = QLabel()
@@ -105,6 +107,8 @@ class SamWidget(QWidget):
         column.addWidget(self.strip)
         column.addWidget(self.stack.container.native)
         column.addWidget(_section("Everything", self.everything, expanded=True))
+        self.learn_section = _section("Learn", self.learn, expanded=False)
+        column.addWidget(self.learn_section)
         column.addWidget(_section("Options", self.options, expanded=False))
         column.addWidget(self.help.native)
         column.addStretch(1)
@@ -127,6 +131,7 @@ class SamWidget(QWidget):
         self.strip.clicked.connect(self._go_to)
         self.cancel.changed.connect(self._cancel)
         self.help.changed.connect(self._show_help)
+        controller.learning.models_changed.connect(self._list_models)
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
             emitter.connect(self._on_layers)
@@ -156,6 +161,7 @@ class SamWidget(QWidget):
             self.options,
             self.everything,
             self.review,
+            self.learn,
             self.stack,
         )
 
@@ -191,6 +197,9 @@ class SamWidget(QWidget):
             self.progress.tooltip = activity.text
             if activity.text and self.controller.everything.is_running:
                 self._show_status(f"Everything mode: {activity.text}")
+
+    def _list_models(self) -> None:
+        self.layers.list_models(list_models())
 
     def _show_status(self, text: str) -> None:
         self.status.setText(text)

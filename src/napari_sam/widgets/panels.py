@@ -150,6 +150,14 @@ class LayersPanel(Panel):
             self.labels.reset_choices()
         self.refresh()
 
+    def list_models(self, models: Sequence[ModelSpec]) -> None:
+        """Offer these models; the one in use stays chosen."""
+        self._models = {spec.name: spec for spec in models}
+        chosen = self.controller.model_name or self.model.value
+        with blocked(self.model):
+            self.model.choices = list(dict.fromkeys([*self._models, chosen]))
+        self.refresh()
+
     def refresh(self) -> None:
         """Show the controller's layers."""
         context = self.controller.context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
-from napari_sam.viewer.worker import ThreadRunner
+from napari_sam.viewer.worker import LOWEST, NICENESS, ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,9 +40,13 @@ class _Courier(QObject):
 class QtRunner(ThreadRunner):
     """A `ThreadRunner` whose callbacks run in the GUI thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int = NICENESS) -> None:
         self._courier = _Courier()
-        super().__init__(self._courier.send)
+        super().__init__(self._courier.send, niceness)
+
+    def sibling(self) -> QtRunner:
+        """Return a runner with a thread of its own, of the lowest priority."""
+        return QtRunner(LOWEST)
 
     def call(self, function: Callable[[], None]) -> None:
         """Run a function in the GUI thread; callable from any thread."""
