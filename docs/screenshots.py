@@ -7,12 +7,12 @@ real window with mouse and key events and writes ``docs/images/*.png``.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
@@ -34,7 +34,7 @@ class Scene(Window):
         pump(1.0)
         self.viewer.reset_view()
         self.viewer.camera.zoom *= zoom
-        pump(60.0, self.ready)
+        pump(600.0, self.ready)
         pump(0.5)
 
     def at(self, row: float, column: float) -> QPoint:
@@ -59,21 +59,37 @@ class Scene(Window):
         QTest.mouseRelease(native, left, none, last)
         pump(0.2)
 
-    def key(self, key: Qt.Key) -> None:
+    def key(
+        self,
+        key: Qt.Key,
+        modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier,
+    ) -> None:
         """Press a key in the canvas."""
-        QTest.keyClick(self.canvas.native, key)
+        QTest.keyClick(self.canvas.native, key, modifier)
         pump(0.3)
+
+    def grid(self, side: int) -> None:
+        """Set how many points everything mode asks at, along each side."""
+        self.widget.everything.side.value = side
+
+    def search(self) -> None:
+        """Wait until everything mode has come to its end."""
+        pump(5.0, lambda: self.controller.everything.is_running)
+        pump(600.0, lambda: not self.controller.everything.is_running)
 
     def settle(self) -> None:
         """Wait until the answer is there and drawn."""
-        pump(15.0, lambda: self.controller.annotator.prediction is not None)
+        pump(120.0, lambda: self.controller.annotator.prediction is not None)
         pump(0.6)
 
     def save(self, name: str) -> None:
         """Write a picture of the whole window."""
         pump(0.5)
         IMAGES.mkdir(exist_ok=True)
-        self.viewer.window.screenshot(str(IMAGES / f"{name}.png"), flash=False)
+        shot = self.viewer.window.screenshot(flash=False)
+        # A palette is enough for a picture of a page, at a third of the bytes.
+        picture = Image.fromarray(shot[..., :3]).quantize(192, dither=Image.Dither.NONE)
+        picture.save(IMAGES / f"{name}.png", optimize=True)
         print(f"docs/images/{name}.png: {self.controller.status}")
 
 
@@ -117,19 +133,48 @@ def stack() -> None:
 def everything() -> None:
     """Proposals waiting for review."""
     scene = Scene("nuclei")
-    settings = scene.controller.settings
-    scene.controller.change_settings(
-        everything=replace(settings.everything, points_per_side=24)
-    )
+    scene.grid(24)
     scene.key(Qt.Key.Key_G)
-    pump(1.0)
-    pump(300.0, lambda: not scene.controller.everything.is_running)
+    scene.search()
     scene.save("everything")
+    scene.close()
+
+
+def prefill() -> None:
+    """Some objects labelled, and proposals for others."""
+    scene = Scene("nuclei")
+    scene.grid(16)
+    for row, column in ANNOTATED[:2]:
+        scene.click(row, column)
+        scene.settle()
+        scene.key(Qt.Key.Key_N)
+    scene.key(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
+    scene.search()
+    scene.save("prefill")
+    scene.close()
+
+
+def review() -> None:
+    """The least certain of what was found in a part of a stack."""
+    scene = Scene("ovule", zoom=0.7)
+    scene.grid(16)
+    for position in REVIEWED:
+        scene.viewer.dims.set_point(0, position)
+        pump(60.0, scene.ready)
+        scene.key(Qt.Key.Key_G)
+        scene.search()
+    scene.controller.toggle_review()
+    pump(20.0, lambda: scene.controller.review.current is not None)
+    for key in (Qt.Key.Key_N, Qt.Key.Key_K, *5 * [Qt.Key.Key_N]):
+        scene.key(key)
+    pump(120.0, scene.ready)
+    scene.save("review")
     scene.close()
 
 
 ANNOTATED = [(105, 80), (115, 303), (132, 176), (165, 366), (286, 220)]
 PREVIEWED = (238, 297)
+REVIEWED = (20, 22)
 BOXES = [
     ((208, 8), (300, 58)),
     ((200, 40), (297, 124)),
@@ -138,6 +183,13 @@ BOXES = [
 ]
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["annotate", "boxes", "stack", "everything"]
+    wanted = sys.argv[1:] or [
+        "annotate",
+        "boxes",
+        "stack",
+        "everything",
+        "prefill",
+        "review",
+    ]
     for name in wanted:
         globals()[name]()

@@ -42,7 +42,7 @@ LAZY_ONLY = {
 TORCH = {"models", "training"}
 QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 MAX_LINES = 450
-LONGER = {"viewer/controller.py": 530, "viewer/annotator.py": 530}
+LONGER: dict[str, int] = {}
 """Modules that are to be split."""
 
 

@@ -14,7 +14,7 @@ from napari.layers import Image, Points
 from napari_sam.types import MaskCrop, Plane
 from napari_sam.viewer.coords import displayed_plane
 from napari_sam.viewer.layers import ROLE, is_ours
-from napari_sam.viewer.overlay import PlaneOverlay
+from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
 
 SHAPE = (6, 10, 12)
 
@@ -193,3 +193,12 @@ def test_more_objects_than_colours_are_all_shown():
     masks = [(n, spot(n % 10, n // 10, 1)) for n in range(1, 120)]
     overlay.show(image, Plane((1, 2), (0, None, None)), masks)
     assert set(np.unique(overlay.layer.data)) == set(range(120))
+
+
+def test_one_mask_among_many_is_neither_highlighted_nor_muted():
+    values = [bright(number) for number in range(1000)]
+    assert 0 < min(values) <= max(values) <= 255
+    places = {(value - 1) % MUTED + 1 for value in values}
+    assert places == set(range(1, MUTED + 1)) - {HIGHLIGHT, MUTED}
+    # neighbours in the list differ
+    assert all(a != b for a, b in itertools.pairwise(values))

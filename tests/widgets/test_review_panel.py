@@ -132,7 +132,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     wait_until(lambda: not everything.is_running, "the search to end")
     sam.push(panel.walk)
     wait_until(lambda: review.current is not None, "the review")
-    assert panel.walk.text == "Pause"
+    assert panel.walk.text == "Pause review"
     assert panel.accept.native.isVisible()
     first = review.current
     assert first is not None

@@ -9,7 +9,7 @@ from psygnal import Signal
 from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.overlay import PlaneOverlay
+from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
 from napari_sam.viewer.proposal_writer import (
     OffersAccepted,
     ProposalWriter,
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels import Commit
     from napari_sam.viewer.offers import Offer, OfferKey
-
-HIGHLIGHT, FIRST_OTHER = 1, 2
-"""Values of the overlay: what is looked at is yellow, the others are not."""
 
 
 class EverythingMode:
@@ -55,6 +52,9 @@ class EverythingMode:
     highlighter : callable
         Returns what is looked at, to be drawn in another colour: a plane and a
         mask, or None.
+    is_muted : bool
+        Whether proposals are grey, so that what is looked at and what is
+        labelled stand out.
     """
 
     changed = Signal()
@@ -67,6 +67,7 @@ class EverythingMode:
         self._writer = ProposalWriter(context, make_target)
         self.overlay = PlaneOverlay(context.viewer, "SAM proposals", "proposals", 0.6)
         self.proposed = ProposedPlanes(context)
+        self.is_muted = False
         self.highlighter: Callable[[], tuple[Plane, MaskCrop] | None] = lambda: None
         self._held: OfferKey | None = None
         # How each plane was searched, so that it need not be again.
@@ -368,15 +369,19 @@ class EverythingMode:
         """Show the proposals of the plane on screen."""
         context, shown = self._context, self.shown
         plane, image = context.plane, context.image
+        found: list[MaskCrop] = []
         masks: list[tuple[int, MaskCrop]] = []
         if plane is not None and image is not None:
             if self.proposed.is_offered(plane):
-                masks = [(_colour(i), o.mask) for i, o in enumerate(self.offers)]
+                found = [o.mask for o in self.offers]
             elif shown is not None:
-                masks = [(1 + i % 255, m) for i, m in enumerate(shown.iter_masks())]
+                found = list(shown.iter_masks())
+            highlight = self.highlighter()
+            masks = [
+                (MUTED if self.is_muted else bright(i), m) for i, m in enumerate(found)
+            ]
             # Best on top, as they will be written.
             masks.reverse()
-            highlight = self.highlighter()
             if highlight is not None and highlight[0].index == plane.index:
                 masks.append((HIGHLIGHT, _seen_from(plane, *highlight)))
         if plane is None or image is None or not (masks or shown is not None):
@@ -406,8 +411,3 @@ def _seen_from(plane: Plane, other: Plane, mask: MaskCrop) -> MaskCrop:
         return mask
     r = mask.region
     return MaskCrop(mask.mask.T, Region(r.col0, r.row0, r.col1, r.row1))
-
-
-def _colour(number: int) -> int:
-    # Six colours in a cycle; the first is for what is looked at.
-    return FIRST_OTHER + number % 5 + 6 * (number // 5 % 40)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from napari_sam.viewer.coords import data_to_world, layer_shape
 
@@ -38,9 +41,12 @@ class Navigator:
         dims.set_point(axes, [world[a - offset] for a in axes])
 
     def show(self, plane: Plane, row: float, column: float) -> None:
-        """Put a point of a plane into the middle of the canvas; the zoom stays.
+        """Bring a point of a plane to the middle of the canvas; the zoom stays.
 
-        The plane's axes are brought to the screen if others are there.
+        The middle as far as the image goes: an object at its edge does not pull
+        half the canvas beside the image, and an image that is wholly on screen
+        does not move at all.  The plane's axes are brought to the screen if
+        others are there.
         """
         image, viewer = self._context.image, self._context.viewer
         if image is None:
@@ -53,12 +59,21 @@ class Navigator:
         if tuple(dims.displayed) != shown:
             others = [a for a in dims.order if a not in shown]
             dims.order = (*others, *shown)
-        point = plane.to_array_point(row, column)
-        self.go_to_point(point)
-        world = data_to_world(dims, image, point)
+        self.go_to_point(plane.to_array_point(row, column))
+        height, width = plane.shape(layer_shape(image))
+        edges = (-0.5, height - 0.5), (-0.5, width - 0.5)
+        where, *corners = (
+            data_to_world(dims, image, plane.to_array_point(*at))[list(plane.displayed)]
+            for at in [(row, column), *product(*edges)]
+        )
         camera = viewer.scene.camera
-        first = camera.center[0] if len(camera.center) == 3 else 0.0
-        camera.center = (first, *(float(world[a]) for a in plane.displayed))
+        reach = np.asarray(viewer.canvas.size) / 2 / camera.zoom
+        low = np.min(corners, axis=0) + reach
+        high = np.max(corners, axis=0) - reach
+        # Where the image is smaller than the canvas: its middle.
+        middle = np.clip(where, np.minimum(low, high), np.maximum(low, high))
+        middle = np.where(low > high, (low + high) / 2, middle)
+        camera.center = (camera.center[0], *(float(x) for x in middle))
 
     @property
     def text(self) -> str:

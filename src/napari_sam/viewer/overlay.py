@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 PREVIEW_COLOUR = "#ffdc00"
-_CYCLE = [PREVIEW_COLOUR, "#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70"]
+_BRIGHT = ["#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70"]
+_MUTED_COLOUR = "#8395a7"
+_CYCLE = [PREVIEW_COLOUR, *_BRIGHT, _MUTED_COLOUR]
+HIGHLIGHT, MUTED = 1, len(_CYCLE)
+"""Values of what is looked at, and of what is not."""
+
+
+def bright(number: int) -> int:
+    """Return the value of one mask among many: neither highlighted nor muted."""
+    cycle, place = divmod(number, len(_BRIGHT))
+    # Values are bytes; after the last cycle that fits, they come again.
+    return HIGHLIGHT + 1 + place + len(_CYCLE) * (cycle % (255 // len(_CYCLE)))
 
 
 def _colormap() -> CyclicLabelColormap:

@@ -52,8 +52,6 @@ class Review:
         What the panel shows has changed.
     status : Signal(str)
         What just happened and what to press next.
-    is_active : bool
-        Whether a review is under way.
     """
 
     changed = Signal()
@@ -76,7 +74,6 @@ class Review:
         self._objects = WrittenObjects(context)
         self._book: ObjectBook | None = None
         self._is_correcting = False
-        self.is_active = False
         everything.highlighter = self._highlight
         everything.changed.connect(self._on_proposals)
         everything.reopened.connect(self._reopen)
@@ -86,6 +83,14 @@ class Review:
         desk.rejected.connect(self._on_rejected)
 
     # -- state --------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a review is under way."""
+        return self._everything.is_muted
+
+    def _set_active(self, active: bool) -> None:
+        self._everything.is_muted = active
 
     @property
     def proposal_count(self) -> int:
@@ -144,7 +149,7 @@ class Review:
         offers = [o for plane in proposed.offered for o in proposed.offers(plane)]
         self._book = self._context.book
         self._queue.fill([*map(_entry, offers), *self._objects.entries()])
-        self.is_active = True
+        self._set_active(True)
         self._next()
 
     def _on_error(self, error: Exception) -> None:
@@ -154,7 +159,7 @@ class Review:
         """Pause; what was decided stays, and `start` goes on from there."""
         self._context.runner.cancel(REVIEW_SLOT)
         if self.is_active:
-            self.is_active = False
+            self._set_active(False)
             self._everything.draw()
             self.status.emit(f"Review paused: {len(self._queue.open())} left.")
             self.changed.emit()
@@ -162,7 +167,7 @@ class Review:
     def reset(self) -> None:
         """Forget the review: another image or model."""
         self._context.runner.cancel(REVIEW_SLOT)
-        self.is_active = False
+        self._set_active(False)
         self._queue.clear()
         self.changed.emit()
 
@@ -188,7 +193,7 @@ class Review:
     def _next(self) -> None:
         entry = self._queue.advance(self._is_open)
         if entry is None:
-            self.is_active = False
+            self._set_active(False)
             self._everything.draw()
             later = self._queue.count(Outcome.SKIPPED)
             self.status.emit(

@@ -101,8 +101,10 @@ class SamWidget(QWidget):
         column.addWidget(self.objects.container.native)
         column.addWidget(self.status)
         column.addWidget(row(self.progress, self.cancel).native)
-        self._review_section = _section("Review", self.review, expanded=True)
-        column.addWidget(self._review_section)
+        # Not a section to fold: it is there only while something waits.
+        self._review_line = _line()
+        column.addWidget(self._review_line)
+        column.addWidget(self.review.container.native)
         column.addWidget(_line())
         column.addWidget(self.strip)
         column.addWidget(self.stack.container.native)
@@ -121,7 +123,7 @@ class SamWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        self.setMinimumWidth(310)
+        self.setMinimumWidth(350)
 
     def _connect(self, viewer: Any) -> None:
         controller = self.controller
@@ -171,7 +173,7 @@ class SamWidget(QWidget):
             return
         for panel in self._panels():
             panel.refresh()
-        self._review_section.setVisible(self.review.is_needed)
+        self._review_line.setVisible(self.review.is_needed)
         self._show_progress()
 
     def refresh_strip(self) -> None:

@@ -20,6 +20,7 @@ from magicgui.widgets import (
     SpinBox,
 )
 from napari.layers import Image, Labels
+from qtpy.QtWidgets import QComboBox
 
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import LabelsError
@@ -131,8 +132,16 @@ class LayersPanel(Panel):
         labels_row.label = "Labels"
         model_row = row(self.model, self.device)
         model_row.label = "Model"
-        super().__init__(controller, [self.image, labels_row, model_row, self.advice])
+        super().__init__(
+            controller, [self.image, labels_row, model_row, row(self.advice)]
+        )
         self.advice.native.setWordWrap(True)
+        # A long name is cut in the box, not the box by the edge of the window.
+        self.model.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.model.native.setMinimumContentsLength(12)
+        self.device.max_width = 72
         self.image.changed.connect(self._choose_image)
         self.labels.changed.connect(self._choose_labels)
         self.new.changed.connect(self._new_labels)

@@ -62,6 +62,7 @@ class ReviewPanel(Panel):
     def refresh(self) -> None:
         """Show what waits, or how far the review is."""
         controller, review = self.controller, self.controller.review
+        self.container.visible = self.is_needed
         current = review.current
         if current is not None:
             self.info.value = f"{review.text}  ·  certainty {current.certainty:.2f}"
@@ -70,7 +71,7 @@ class ReviewPanel(Panel):
         self._decide.visible = self._postpone.visible = current is not None
         self.rest.visible = current is not None
         self.plane.visible = bool(controller.everything.offers)
-        self.walk.text = "Pause" if current is not None else "Review one by one"
+        self.walk.text = "Pause review" if current is not None else "Review one by one"
         self.walk.enabled = not controller.everything.is_running
 
 
