@@ -1,0 +1,91 @@
+"""How long learning from objects takes, against encoding planes in the same run.
+
+    python benchmarks/adapt.py --objects 50 --threads 2
+
+The objects are thresholded nuclei of the bundled sample: their outlines are not
+the truth, but they cost what true ones cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from napari_sam.core.imaging import to_rgb
+from napari_sam.io import read_image
+from napari_sam.models import DEFAULT_MODEL, load_model
+from napari_sam.samples import SAMPLES
+
+STAGES = ("before", "learning", "choosing", "after")
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--objects", type=int, default=50)
+    parser.add_argument("--threads", type=int, help="torch's choice by default")
+    parser.add_argument("--encodes", type=int, default=5)
+    options = parser.parse_args()
+
+    import torch
+
+    from napari_sam.models.openmp import use_one_thread_if_spinning
+    from napari_sam.training.adapt import Example, iter_adapt
+
+    use_one_thread_if_spinning()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    rgb = to_rgb(np.asarray(read_image(SAMPLES["nuclei"].path).data))
+    model = load_model(options.model)
+    times = []
+    for _ in range(options.encodes):
+        start = perf_counter()
+        plane = model.encode_rgb(rgb)
+        times.append(perf_counter() - start)
+    encode = median(times)
+    example = Example.from_labels(plane.embedding, nuclei(rgb, options.objects))
+
+    seconds = dict.fromkeys(STAGES, 0.0)
+    start = last = perf_counter()
+    steps = iter_adapt(options.model, [example])
+    while True:
+        try:
+            progress = next(steps)
+        except StopIteration as end:
+            adapted = end.value
+            break
+        now = perf_counter()
+        stage = next((s for s in STAGES if s in progress.text), None)
+        if stage is not None:
+            seconds[stage] += now - last
+        last = now
+    total = perf_counter() - start
+    print(f"{options.model} on {model.device}, {model.dtype}")
+    print(f"{torch.get_num_threads()} threads, {len(example.objects)} objects")
+    print(f"{'one plane encoded':22}{encode:8.2f} s (median of {len(times)})")
+    for stage, value in seconds.items():
+        print(f"{stage:22}{value:8.2f} s{value / encode:8.1f} encodings")
+    print(f"{'all':22}{total:8.2f} s{total / encode:8.1f} encodings")
+    print(adapted.summary)
+
+
+def nuclei(rgb: np.ndarray, count: int) -> np.ndarray:
+    """Return this many bright spots, the largest, as a label image."""
+    grey = ndimage.gaussian_filter(rgb[..., 0].astype(float), 1)
+    labels, _ = ndimage.label(grey > threshold_otsu(grey))
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    largest = np.argsort(areas)[::-1][:count]
+    if areas[largest[-1]] < 20:
+        raise SystemExit(f"the sample has fewer than {count} nuclei")
+    return np.where(np.isin(labels, largest), labels, 0)
+
+
+if __name__ == "__main__":
+    main()
