@@ -29,6 +29,7 @@ from napari_sam.training.adapt_windows import (
     STRIDE,
     Window,
     draw_window,
+    make_batch,
     window_mask,
     window_side,
 )
@@ -189,6 +190,7 @@ def test_too_little_is_refused(cells: Example, network: SamNetwork):
     assert "only one object" in texts[2]
     assert "only 4 objects" in texts[3]
     assert "fewer than 20 pixels" in texts[4]
+    assert "All objects (6)" in texts[4]
     assert "only one object" in texts[5]
     assert all(t.endswith(".") and "label" in t for t in texts)
 
@@ -278,6 +280,20 @@ def test_a_window_holds_its_object(size, place, extent, seed):
     assert (inside == whole[rows, cols]).all()
     scale = frame.scale
     assert abs(whole.sum() - crop.area * scale[0] * scale[1]) <= sum(whole.shape)
+
+
+def test_a_thin_object_of_a_large_plane_can_be_clicked_on():
+    """Its row is none of those that the model's input is sampled from."""
+    frame = Frame.fit((8192, 8192))
+    region = Region(4097, 100, 4098, 4000)
+    crop = MaskCrop(np.ones((1, 3900), bool), region)
+    assert not window_mask(crop, frame, Window(0, 0, 0, 64)).any()
+    rng = np.random.default_rng(0)
+    batch, _ = make_batch(rng, [Target(0, 0)], [blank(frame, [crop], [0])], 64, 0.0)
+    rows, cols = (int(x[0]) for x in torch.nonzero(batch.masks[0], as_tuple=True))
+    assert rows == 4097 // 8
+    assert 100 // 8 <= cols < 4000 // 8
+    assert batch.xy[0, 0].tolist() == [cols, rows]
 
 
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (7, 40), (32, 32)])

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.types import Embedding, RGBArray
+    from napari_sam.types import Embedding, Frame, RGBArray
 
 MIN_OBJECTS = 5
 """With fewer, nothing is left to learn from beside those kept aside."""
+
+_MIN_MODEL_AREA = 16
+"""Pixels of the model's input: one cell of the mask logits."""
 
 _ASIDE = 5
 """One object of so many is kept aside."""
@@ -150,7 +153,8 @@ class Split:
 def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
     """Keep a fifth of the objects aside, at random but the same for the same seed.
 
-    Objects of fewer than 20 pixels are left out.
+    Objects of fewer than 20 pixels are left out, and those that the model's input
+    has hardly a pixel of, as may happen on planes much larger than it.
 
     Parameters
     ----------
@@ -173,7 +177,7 @@ def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
         for i, (mask, key) in enumerate(
             zip(example.objects, example.keys, strict=True)
         ):
-            if mask.area < MIN_AREA:
+            if _is_too_small(mask, example.embedding.frame):
                 too_small += 1
             else:
                 groups.setdefault(key, []).append(Target(number, i))
@@ -188,6 +192,11 @@ def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
     return Split(teach, guide, judge, len(rest), n_judged)
 
 
+def _is_too_small(mask: MaskCrop, frame: Frame) -> bool:
+    rows, cols = frame.scale
+    return mask.area < MIN_AREA or mask.area * rows * cols < _MIN_MODEL_AREA
+
+
 def _check_count(count: int, too_small: int) -> None:
     if count >= MIN_OBJECTS:
         return
@@ -195,11 +204,11 @@ def _check_count(count: int, too_small: int) -> None:
         raise DataError("There is no object to learn from; label at least five.")
     if not count:
         raise DataError(
-            f"All objects ({too_small}) have fewer than {MIN_AREA} pixels, which is "
-            f"too small to learn from; label larger ones."
+            f"All objects ({too_small}) are too small to learn from, of fewer than "
+            f"{MIN_AREA} pixels or hardly seen by the model; label larger ones."
         )
     have = "one object" if count == 1 else f"{count} objects"
-    small = f" of {MIN_AREA} pixels or more" if too_small else ""
+    small = ", apart from too small ones," if too_small else ""
     raise DataError(
         f"There is only {have}{small} to learn from; label at least {MIN_OBJECTS}."
         if count == 1

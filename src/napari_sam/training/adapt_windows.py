@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from napari_sam.core.evaluation import deepest_point
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 from napari_sam.training.batches import Batch
@@ -104,7 +105,11 @@ def make_batch(
         window = draw_window(rng, target, example, side)
         windows.append(window)
         crop, frame = example.objects[target.mask], example.embedding.frame
-        masks.append(window_mask(crop, frame, window))
+        mask = window_mask(crop, frame, window)
+        if not mask.any():
+            # A thin object between the points where a large plane is sampled.
+            mask[_middle(crop, frame, window)] = True
+        masks.append(mask)
     cells = examples[targets[0].example].embedding.frame.side // STRIDE
     col, row = (STRIDE * int(n) for n in rng.integers(0, cells - side + 1, 2))
     xy = np.zeros((len(masks), 2, 2), np.float32)
@@ -143,6 +148,16 @@ def window_mask(mask: MaskCrop, frame: Frame, window: Window) -> BoolArray:
         steps.append(np.clip(pixel - low, 0, high - low - 1))
     out = mask.mask[np.ix_(*steps)]
     return np.asarray(out & inside[0][:, None] & inside[1], bool)
+
+
+def _middle(crop: MaskCrop, frame: Frame, window: Window) -> tuple[int, int]:
+    """Return the model pixel of a window that an object's deepest pixel is in."""
+    row, col, _ = deepest_point(crop)
+    rows, cols = frame.scale
+    return (
+        int((row + 0.5) * rows) - window.row * STRIDE,
+        int((col + 0.5) * cols) - window.col * STRIDE,
+    )
 
 
 def _first_prompt(
