@@ -9,6 +9,7 @@ from driver import Driver, wait_until
 from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 
+from napari_sam.models import DEFAULT_MODEL
 from napari_sam.widgets.dock import SamWidget
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def test_preferences_reach_model_device_and_budgets(
     monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path))
     npe2pm.register(PluginManifest.from_file(request.config.rootpath / "napari.yaml"))
     settings = get_plugin_settings("napari-sam")
-    assert settings.model.name == "mobile-sam"
+    assert settings.model.name == DEFAULT_MODEL
     assert settings.model.device == "auto"
     assert settings.embeddings.memory_gib == 1.0
     assert settings.embeddings.disk_gib == 10.0
