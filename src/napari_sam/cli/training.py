@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure models on images with ground truth."""
-    from napari_sam.io.atomic import replacing
+    from napari_sam.core.atomic import replacing
     from napari_sam.models import DEFAULT_MODEL, load_model
     from napari_sam.training import EvaluationSettings
     from napari_sam.training import evaluate as measure

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError, LabelsError
-from napari_sam.io.atomic import replacing
 from napari_sam.io.image_file import PIXEL
 from napari_sam.io.units import full_name, ome_symbol
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError
-from napari_sam.io.atomic import replacing
 
 if TYPE_CHECKING:
     import os

@@ -58,7 +58,9 @@ _BUNDLED = (
             "MobileSAM architecture, fine-tuned on microscopy; finds objects by "
             "itself in everything mode."
         ),
-        licence="Apache-2.0 (architecture), MIT (weights)",
+        licence=(
+            "Apache-2.0 (architecture), MIT (base weights), BSD-3-Clause (training)"
+        ),
         path=_WEIGHTS / "mobile_sam_microscopy.safetensors",
         bundled=True,
         use_for="microscopy",
