@@ -234,8 +234,14 @@ class Driver:
     # -- keys ---------------------------------------------------------------
 
     def key(self, key: str, modifier: Any = NO_MODIFIER) -> None:
-        """Press and release a key over the canvas: a letter or Qt's name of it."""
-        QTest.keyClick(self.canvas, _key(key), modifier)
+        """Press and release a key over the canvas: a letter or Qt's name of it.
+
+        ``Shift+G`` is understood too.
+        """
+        held, _, name = key.rpartition("+")
+        if held:
+            modifier = modifier | {"Shift": SHIFT, "Ctrl": CONTROL}[held]
+        QTest.keyClick(self.canvas, _key(name), modifier)
         spin(10)
 
     def press(self, key: str) -> None:

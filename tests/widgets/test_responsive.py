@@ -15,6 +15,7 @@ import pytest
 from driver import COINS, wait_until
 from watchdog import Watchdog
 
+from napari_sam.core.everything import EverythingSettings
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def test_everything_leaves_the_window_alive_and_answers_clicks(
 ) -> None:
     sam = open_sam(coins)
     everything = sam.controller.everything
-    sam.widget.everything.side.value = 8
+    # A grid takes long enough to click meanwhile.
+    grid = EverythingSettings(prompts="grid", points_per_side=8)
+    sam.controller.change_settings(everything=grid)
     with Watchdog() as watchdog:
         sam.key("G")
         start = time.perf_counter()
