@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from driver import COINS
+from driver import COINS, wait_until
 from napari.layers import Image, Labels, Points, Shapes, Surface, Tracks, Vectors
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -110,8 +110,10 @@ def test_every_key_arrives_whatever_layer_is_active(
     sam.key("J")
     assert "no object under the cursor" in statuses[-1]
     sam.key("G")
-    assert sam.controller.everything.is_running
+    everything = sam.controller.everything
+    assert everything.is_running
     sam.controller.cancel()
+    wait_until(lambda: not everything.is_running, "the search to end")
     sam.points.add([COINS[4]])
     sam.key("U")
     assert sam.annotator.is_empty

@@ -22,6 +22,7 @@ def test_ctrl_z_brings_the_prompts_back(open_sam: OpenSam, coins: Pixels) -> Non
     sam = open_sam(coins)
     sam.annotate(COINS[4])
     sam.annotate(COINS[1])
+    written = np.count_nonzero(sam.labels.data == 2)
     sam.viewer.layers.selection.active = sam.labels
     sam.key("Z", CONTROL)
     assert sam.labelled == [1]
@@ -30,7 +31,7 @@ def test_ctrl_z_brings_the_prompts_back(open_sam: OpenSam, coins: Pixels) -> Non
     assert np.allclose(point.position, COINS[1], atol=0.6)
     assert np.allclose(sam.points.data, [COINS[1]], atol=0.6)
     sam.wait_preview()
-    assert sam.preview_pixels > 300
+    assert sam.preview_pixels == written > 0
     sam.key("Z", CONTROL)
     assert sam.labelled == []
     assert sam.annotator.label == 1
