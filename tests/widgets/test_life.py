@@ -15,6 +15,7 @@ from driver import COINS, Driver, spin, wait_until
 from qtpy.QtCore import QCoreApplication, Qt
 from qtpy.QtTest import QTest
 
+from napari_sam.core.everything import EverythingSettings
 from napari_sam.viewer.keys import KEYS
 from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.worker import Job, Priority
@@ -167,6 +168,9 @@ def test_closing_the_viewer_while_everything_runs(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
+    # A grid takes long enough to close the viewer meanwhile.
+    grid = EverythingSettings(prompts="grid")
+    sam.controller.change_settings(everything=grid)
     sam.key("G")
     everything = sam.controller.everything
     wait_until(
