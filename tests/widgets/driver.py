@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-COINS = ((45, 50), (38, 112), (45, 170), (116, 45), (115, 97), (113, 152))
-"""Row and column inside six coins of the fixture `coins`."""
+COINS = ((54, 44), (56, 100), (51, 155), (124, 45), (126, 102), (127, 154))
+"""Row and column of the middles of six coins of the fixture `coins`."""
 BACKGROUND = (80, 80)
 
 PATIENCE_MS = 60_000
@@ -50,13 +50,17 @@ class Timeout(AssertionError):
 
 
 def wait_until(
-    condition: Callable[[], Any], what: str = "", *, timeout: int = PATIENCE_MS
+    condition: Callable[[], Any],
+    what: str | Callable[[], str] = "a condition",
+    *,
+    timeout: int = PATIENCE_MS,
 ) -> None:
     """Let the event loop run until a condition holds."""
     end = time.monotonic() + timeout / 1000
     while not condition():
         if time.monotonic() > end:
-            raise Timeout(f"waited {timeout} ms in vain for: {what or condition}")
+            what = what if isinstance(what, str) else what()
+            raise Timeout(f"waited {timeout} ms in vain for: {what}")
         QTest.qWait(5)
 
 
@@ -274,7 +278,10 @@ class Driver:
         self.click(position)
         self.wait_preview()
         self.key("N")
-        wait_until(lambda: self.annotator.is_empty, "the accept")
+        wait_until(
+            lambda: self.annotator.is_empty,
+            lambda: f"the accept; the status says: {self.controller.status}",
+        )
 
     def screenshot(self, path: Path) -> None:
         """Save what the window shows."""
