@@ -308,3 +308,22 @@ def test_nothing_certain_is_said(open_desk, coins):
     desk.controller.prefill()
     assert not offers(desk)
     assert "click the rest" in desk.controller.status
+
+
+def test_nothing_is_written_while_the_labels_are_counted(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, **SURE)
+    desk.click(*COINS[1])
+    desk.accept()
+    desk.controller.prefill()
+    target = desk.controller.context.target
+    before = desk.labels.data.copy()
+    counted, target.known_max = target.known_max, None
+    # numbers may be taken on planes that nobody has looked at yet
+    assert not desk.controller.everything.write()
+    assert desk.controller.everything.accept(offers(desk)[:1]) == 0
+    assert "counting" in desk.controller.status
+    np.testing.assert_array_equal(desk.labels.data, before)
+    target.known_max = counted
+    assert desk.controller.everything.write()
+    assert (desk.labels.data[before == 1] == 1).all()
+    assert desk.labels.data.max() > 1

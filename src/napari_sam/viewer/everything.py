@@ -311,6 +311,10 @@ class EverythingMode:
     def _write(
         self, objects: Sequence[ToWrite], why_not: str, **options: Any
     ) -> Commit | None:
+        target = self._context.target
+        if target is not None and target.known_max is None:
+            self.status.emit("Still counting the labels; try again in a moment.")
+            return None
         try:
             commit = self._writer.write(objects, **options)
         except SamError as error:
