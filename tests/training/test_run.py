@@ -18,9 +18,12 @@ import torch
 from safetensors.torch import load_file
 
 from napari_sam.cli import main
+from napari_sam.core.evaluation import choose_objects, deepest_point, object_mask
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, FileFormatError
 from napari_sam.models import find_model, load_model
+from napari_sam.models.metadata import read_metadata
+from napari_sam.models.sharpness import logit_factor
 from napari_sam.training.data import SampleSet, samples_from_arrays
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
@@ -95,6 +98,48 @@ def test_a_closed_run_goes_on(rods: tuple[SampleGroup, ...], tmp_path: Path) -> 
     a, b = (load_file(p / "last.safetensors") for p in (whole, parts))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_result_keeps_a_share_of_the_base(
+    rods: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
+    """In the middle between base and trained weights; a new head is as trained."""
+    found = {}
+    for keep in (0.0, 0.5, 1.0):
+        out = tmp_path / str(keep)
+        finish(iter_run(BASE, rods, replace(RECIPE, keep=keep), out, settings=SETTINGS))
+        found[keep] = load_file(out / "last.safetensors")
+    base = load_file(BASE)
+    changed = 0
+    for name, value in base.items():
+        if "output_hypernetworks" in name or "mask_downscaling" in name:
+            continue  # scaled
+        trained = found[0.0][name].float()
+        middle = (value.float() + trained) / 2
+        assert torch.equal(found[1.0][name], value)
+        torch.testing.assert_close(
+            found[0.5][name].float(), middle, rtol=2e-3, atol=1e-6
+        )
+        changed += not torch.equal(trained, value.float())
+    assert changed > 100
+    head = [name for name in found[1.0] if name.startswith("prompt_head.")]
+    assert head
+    assert all(torch.equal(found[1.0][n], found[0.0][n]) for n in head)
+
+
+def test_the_result_has_logits_of_the_usual_scale(
+    rods: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
+    result = finish(iter_run(BASE, rods, RECIPE, tmp_path, settings=SETTINGS))
+    assert 0.1 < float(read_metadata(result.weights)["logit_scale"]) < 10
+    model = load_model(result.weights, dtype="float32")
+    examples = []
+    for sample in rods[0].samples:
+        labels = choose_objects(sample.labels, max_objects=6)
+        masks = [object_mask(sample.labels, label) for label in labels]
+        points = [deepest_point(mask)[:2] for mask in masks]
+        examples.append((model.encode_rgb(sample.rgb), points))
+    assert logit_factor(examples) == pytest.approx(1, rel=0.25)
 
 
 def test_shares_name_sources(validation: SampleSet) -> None:

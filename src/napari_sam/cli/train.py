@@ -36,7 +36,20 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
     "accumulate": (positive, "batches whose gradients make a step (default: 1)"),
     "learning_rate": (float, "of the decoder (default: 0.0002)"),
     "encoder_rate": (float, "that of the encoder, as a fraction (default: 0.5)"),
+    "min_size": (float, "smallest objects, in the model's pixels (default: 10)"),
+    "max_size": (float, "largest objects, in the model's pixels (default: 320)"),
+    "average": (float, "decay of the average of the weights (default: 0.99)"),
+    "keep": (
+        float,
+        "share of the weights it begins with that the result keeps (default: 0)",
+    ),
     "cooldown": (float, "last part of the steps, slowing down (default: 0.3)"),
+}
+
+_TEXTS = {
+    "licence": "of the weights",
+    "description": "of the model, one line for menus",
+    "use_for": "which images to choose the model for",
 }
 
 
@@ -84,7 +97,8 @@ def add_train(commands: Commands) -> None:
     train.add_argument(
         "--name", help="what the model is called; that of OUT by default"
     )
-    train.add_argument("--licence", default="", help="of the weights")
+    for name, text in _TEXTS.items():
+        train.add_argument(f"--{name.replace('_', '-')}", default="", help=text)
     train.add_argument("--save-every", type=positive, default=100, metavar="STEPS")
     train.add_argument("--evaluate-every", type=positive, default=500, metavar="STEPS")
     train.add_argument(
@@ -128,7 +142,7 @@ def run_train(options: argparse.Namespace) -> int:
             "trained_on": ", ".join(
                 f"{len(g.samples)} images of {g.name}" for g in groups
             ),
-            **({"licence": options.licence} if options.licence else {}),
+            **{n: text for n in _TEXTS if (text := getattr(options, n))},
         },
         device=options.device,
         dtype=options.dtype,

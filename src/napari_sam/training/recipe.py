@@ -62,6 +62,10 @@ class Recipe:
         Share of crops at about the scale that the whole image would have.
     boxes : float
         Share of first prompts that are noisy boxes; the others are points.
+    keep : float
+        How much of the weights it began with the finished ones keep, 0 to 1: see
+        :class:`napari_sam.training.finishing.Finish`.  It changes nothing of the
+        training itself.
     """
 
     steps: int = 2000
@@ -86,6 +90,7 @@ class Recipe:
     max_size: float = 320.0
     natural: float = 0.5
     boxes: float = 0.4
+    keep: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "images", "prompts", "accumulate", "fine_images"):
@@ -108,7 +113,7 @@ class Recipe:
             raise SettingsError(
                 f"parts is {self.parts!r}; choose all, decoder or decoder+neck."
             )
-        for name in ("cooldown", "natural", "boxes", "average"):
+        for name in ("cooldown", "natural", "boxes", "average", "keep"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; choose a value from 0 to 1."

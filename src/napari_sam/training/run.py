@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ import torch.distributed as dist
 from napari_sam.core.atomic import replacing
 from napari_sam.core.stopwatch import Stopwatch, format_duration
 from napari_sam.errors import DataError, FileFormatError
-from napari_sam.models.checkpoint import load_network, save_network
+from napari_sam.models.checkpoint import load_network
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.sam import SamModel
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.evaluation import iter_evaluate
+from napari_sam.training.finishing import Finish
 from napari_sam.training.report import EvaluationSettings
 from napari_sam.training.state import TrainingState
 from napari_sam.training.trainer import iter_training
@@ -186,10 +188,16 @@ def iter_run(
             f"another one."
         ) from error
     device = _own_device(settings.device)
-    state = TrainingState(_network(base, recipe), recipe, device)
+    network = load_network(base)
+    begun = {name: value.clone() for name, value in network.state_dict().items()}
+    if network.prompt_head is None:
+        network.prompt_head = PromptHead()
+        network.prompt_head.reset_parameters(recipe.seed)
+    state = TrainingState(network, recipe, device)
     if (folder / STATE).exists():
         state.load(folder / STATE)
-    run = _Run(state, folder, validation, settings)
+    finish = Finish(begun, recipe.keep, groups, settings.metadata, settings.device)
+    run = _Run(state, folder, validation, settings, finish)
     with closing(run.steps(groups)) as steps:
         result = yield from steps
     return result
@@ -222,14 +230,6 @@ def _own_device(name: str) -> torch.device:
     return device
 
 
-def _network(base: Path, recipe: Recipe) -> Any:
-    network = load_network(base)
-    if network.prompt_head is None:
-        network.prompt_head = PromptHead()
-        network.prompt_head.reset_parameters(recipe.seed)
-    return network
-
-
 class _Run:
     """One run under way."""
 
@@ -239,8 +239,10 @@ class _Run:
         folder: Path,
         validation: SampleSet | None,
         settings: RunSettings,
+        finish: Finish,
     ) -> None:
         self._state = state
+        self._finish = finish
         self._folder = folder
         self._validation = validation
         self._settings = settings
@@ -290,7 +292,7 @@ class _Run:
             dist.barrier()
             return
         candidate = self._folder / _CANDIDATE
-        self._write(candidate)
+        self._finish.write(self._state, candidate)
         if self._validation is not None:
             settings = self._settings
             model = SamModel.from_file(
@@ -304,26 +306,11 @@ class _Run:
             if score > self._best:
                 self._best, self._best_step = score, self._state.step
                 self._report = report
-                self._write(self._folder / BEST)
+                with replacing(self._folder / BEST) as aside:
+                    shutil.copyfile(candidate, aside)
         candidate.replace(self._folder / LAST)
         if dist.is_initialized():
             dist.barrier()
-
-    def _write(self, path: Path) -> None:
-        """Write the averaged weights; the network itself is left alone."""
-        state = self._state
-        kept = {k: v.clone() for k, v in state.network.state_dict().items()}
-        was_training = state.network.training
-        state.network.load_state_dict(state.averaged())
-        try:
-            save_network(
-                state.network,
-                path,
-                {**self._settings.metadata, "step": str(state.step)},
-            )
-        finally:
-            state.network.load_state_dict(kept)
-            state.network.train(was_training)
 
     def _note(self, report: StepReport) -> None:
         if report.step % 10 == 0:

@@ -157,7 +157,9 @@ class TrainingState:
         plateau = min(plateau, longer.steps - longer.fine_steps)
         free = {"steps", "cooldown", "fine_steps", "fine_side", "fine_images"}
         differs = sorted(
-            k for k, v in recipe.items() if mine.get(k) != v and k not in free
+            k
+            for k, v in recipe.items()
+            if mine.get(k) != v and k not in free and k != "keep"
         )
         if not differs and step > plateau:
             differs = sorted(k for k in free if mine[k] != recipe.get(k))
