@@ -22,13 +22,23 @@ NO_DISPLAY = (
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of the window where none can be shown."""
+    """Skip the tests of the window where none can be shown; divide all of them.
+
+    With several processes (``scripts/test``), the tests of a file stay together and
+    share its fixtures, and those of the window are in one process, since they share
+    a display and its focus.  They take longest, so they come first.
+    """
+    of_window = {item for item in items if item.get_closest_marker("gui") is not None}
     if NO_DISPLAY:
         skip = pytest.mark.skip(reason="needs a display: run scripts/test")
-        for item in items:
-            if item.get_closest_marker("gui") is not None:
-                item.add_marker(skip)
+        for item in of_window:
+            item.add_marker(skip)
+    for item in items:
+        group = "window" if item in of_window else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item not in of_window)
 
 
 @pytest.fixture(scope="session")
