@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
-COINS = ((54, 44), (56, 100), (51, 155), (124, 45), (126, 102), (127, 154))
-"""Row and column of the middles of six coins of the fixture `coins`."""
+COINS = ((46, 45), (47, 101), (43, 155), (114, 45), (113, 101), (116, 154))
+"""Row and column inside six coins of the fixture `coins`, also of its upside-down
+plane in `stack`."""
 BACKGROUND = (80, 80)
 
 PATIENCE_MS = 60_000
