@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from napari_sam.types import RGBArray
 
 _MAX_SHAPES = 70
+_WITH_PARTS = 0.45
+"""Things of several materials teach that a box means all of it."""
 
 
 def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
@@ -50,8 +52,9 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     sizes = sizes[np.argsort(-sizes + rng.normal(0, 0.4, count) * sizes)]
     light = rng.uniform(0, 2 * np.pi)
     for number, size in enumerate(sizes, start=1):
-        stamp = _leaf(rng, shape, float(size))
-        if stamp is None:
+        row, col = rng.uniform(-0.05, 1.05, 2) * shape
+        stamp = _leaf(rng, shape, (row, col), float(size))
+        if stamp is None or not stamp.inside.any():
             continue
         inside = stamp.inside
         if rng.random() < 0.3:
@@ -60,6 +63,8 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         piece *= _shading(rng, stamp, light)[..., None]
         image[stamp.box][inside] = piece[inside]
         labels[stamp.box][inside] = number
+        if rng.random() < _WITH_PARTS:
+            _add_parts(rng, image, labels, stamp, float(size), light)
     sharpness = rng.uniform(0.0, 1.4)
     image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
     image *= illumination(rng, shape, float(rng.uniform(0, 0.4)))[..., None]
@@ -70,9 +75,47 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     return rgb, clean(labels)
 
 
-def _leaf(rng: Generator, shape: tuple[int, int], size: float) -> Stamp | None:
+def _add_parts(
+    rng: Generator,
+    image: FloatImage,
+    labels: Labels,
+    stamp: Stamp,
+    size: float,
+    light: float,
+) -> None:
+    """Put parts of other materials on a shape, or beyond its outline, in place.
+
+    They are of the same object: clothes and limbs, wheels and windows.
+    """
+    number = labels[stamp.box][stamp.inside][0]
+    for _ in range(int(rng.integers(1, 5))):
+        is_limb = rng.random() < 0.4
+        level = stamp.level
+        rows, cols = np.nonzero(stamp.inside & ((level > 0.7) if is_limb else True))
+        if not rows.size:
+            continue
+        at = rng.integers(rows.size)
+        middle = (
+            float(rows[at] + stamp.box[0].start),
+            float(cols[at] + stamp.box[1].start),
+        )
+        part = _leaf(rng, labels.shape, middle, size * float(rng.uniform(0.2, 0.8)))
+        if part is None:
+            continue
+        where = part.inside
+        if not is_limb:
+            where = where & (labels[part.box] == number)
+        piece = _material(rng, where.shape)
+        piece *= _shading(rng, part, light)[..., None]
+        image[part.box][where] = piece[where]
+        labels[part.box][where] = number
+
+
+def _leaf(
+    rng: Generator, shape: tuple[int, ...], center: tuple[float, float], size: float
+) -> Stamp | None:
     """Return one shape of about ``size`` pixels across, or None if it is outside."""
-    row, col = rng.uniform(-0.05, 1.05, 2) * shape
+    row, col = center
     angle = float(rng.uniform(0, 2 * np.pi))
     kind = rng.random()
     if kind < 0.2:
