@@ -9,8 +9,12 @@ the truth, but they cost what true ones cost.
 from __future__ import annotations
 
 import argparse
+import time
+from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -20,6 +24,14 @@ from napari_sam.core.imaging import to_rgb
 from napari_sam.io import read_image
 from napari_sam.models import DEFAULT_MODEL, load_model
 from napari_sam.samples import SAMPLES
+from napari_sam.viewer.learning import learn
+from napari_sam.viewer.worker import Job, Priority, ThreadRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_sam.core.model import EncodedPlane
+    from napari_sam.training.adapt import Example
 
 STAGES = ("before", "learning", "choosing", "after")
 
@@ -31,6 +43,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=50)
     parser.add_argument("--threads", type=int, help="torch's choice by default")
     parser.add_argument("--encodes", type=int, default=5)
+    parser.add_argument("--clicks", type=int, default=30, help="0: leave them out")
     options = parser.parse_args()
 
     import torch
@@ -73,6 +86,39 @@ def main() -> None:
         print(f"{stage:22}{value:8.2f} s{value / encode:8.1f} encodings")
     print(f"{'all':22}{total:8.2f} s{total / encode:8.1f} encodings")
     print(adapted.summary)
+    if options.clicks:
+        print(f"\n{'a click is answered in':22}{'median':>9}{'slowest of 10':>15}")
+        alone = click_times(plane, options.clicks)
+        with learning(options.model, example):
+            meanwhile = click_times(plane, options.clicks)
+        for name, values in (("nothing else", alone), ("while it learns", meanwhile)):
+            slow = float(np.quantile(values, 0.9))
+            print(f"{name:22}{median(values) * 1e3:6.0f} ms{slow * 1e3:12.0f} ms")
+
+
+def click_times(plane: EncodedPlane, count: int) -> list[float]:
+    """Return how long single clicks take, with pauses as a user makes them."""
+    times = []
+    rng = np.random.default_rng(0)
+    for row, col in rng.uniform(0.1, 0.9, (count, 2)) * plane.frame.image_size:
+        time.sleep(0.2)
+        start = perf_counter()
+        plane.predict(points=[(row, col)])
+        times.append(perf_counter() - start)
+    return times
+
+
+@contextmanager
+def learning(model: str, example: Example) -> Iterator[None]:
+    """Learn in the thread that the viewer would use, until the block ends."""
+    runner = ThreadRunner(lambda callback: None).sibling()
+    work = partial(learn, model, [example], None, False, "auto", lambda: False)
+    runner.submit(Job(work, priority=Priority.EVERYTHING))
+    time.sleep(5)  # it loads the model and measures before it learns
+    try:
+        yield
+    finally:
+        runner.close(60)
 
 
 def nuclei(rgb: np.ndarray, count: int) -> np.ndarray:

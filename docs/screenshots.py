@@ -6,8 +6,10 @@ real window with mouse and key events and writes ``docs/images/*.png``.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -172,8 +174,31 @@ def review() -> None:
     scene.close()
 
 
+def learn() -> None:
+    """A model learns from the accepted nuclei, and answers a click meanwhile."""
+    with TemporaryDirectory() as folder:
+        os.environ["NAPARI_SAM_MODELS_DIR"] = folder
+        scene = Scene("nuclei")
+        scene.key(Qt.Key.Key_G, Qt.KeyboardModifier.ShiftModifier)
+        scene.search()
+        scene.controller.accept_plane()
+        scene.widget.everything_section.collapse(animate=False)
+        scene.widget.learn_section.expand(animate=False)
+        pump(0.5)
+        learning = scene.controller.learning
+        learning.start()
+        pump(600.0, lambda: "left" in getattr(learning.progress, "text", ""))
+        pump(20.0)
+        scene.click(*UNLABELLED)
+        scene.settle()
+        scene.save("learn")
+        learning.cancel()
+        scene.close()
+
+
 ANNOTATED = [(105, 80), (115, 303), (132, 176), (165, 366), (286, 220)]
 PREVIEWED = (238, 297)
+UNLABELLED = (333, 311)
 REVIEWED = (20, 22)
 BOXES = [
     ((208, 8), (300, 58)),
@@ -190,6 +215,7 @@ if __name__ == "__main__":
         "everything",
         "prefill",
         "review",
+        "learn",
     ]
     for name in wanted:
         globals()[name]()
