@@ -21,6 +21,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.steps import finish
 from napari_sam.io import read_image
 from napari_sam.models import DEFAULT_MODEL, load_model
 from napari_sam.samples import SAMPLES
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model import EncodedPlane
     from napari_sam.training.adapt import Example
+    from napari_sam.types import Progress
 
 STAGES = ("before", "learning", "choosing", "after")
 
@@ -66,18 +68,16 @@ def main() -> None:
 
     seconds = dict.fromkeys(STAGES, 0.0)
     start = last = perf_counter()
-    steps = iter_adapt(options.model, [example])
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            adapted = end.value
-            break
+
+    def clock(progress: Progress) -> None:
+        nonlocal last
         now = perf_counter()
         stage = next((s for s in STAGES if s in progress.text), None)
         if stage is not None:
             seconds[stage] += now - last
         last = now
+
+    adapted = finish(iter_adapt(options.model, [example]), clock)
     total = perf_counter() - start
     print(f"{options.model} on {model.device}, {model.dtype}")
     print(f"{torch.get_num_threads()} threads, {len(example.objects)} objects")
