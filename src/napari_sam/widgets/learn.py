@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, Label, LineEdit, ProgressBar, PushButton
+from qtpy.QtWidgets import QSizePolicy
 
 from napari_sam.viewer.learning import Stage
 from napari_sam.widgets.panels import Panel, blocked, row
@@ -53,6 +54,10 @@ class LearnPanel(Panel):
             ],
         )
         self.info.native.setWordWrap(True)
+        # Text that may wrap is as narrow as it can be unless it is told to expand.
+        self.info.native.setSizePolicy(
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
+        )
         # A name that the user has typed is not replaced.
         self._suggested = ""
         learning = controller.learning
