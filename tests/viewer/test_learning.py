@@ -223,24 +223,33 @@ def test_a_folder_that_cannot_be_written(
 # -- in the background ------------------------------------------------------
 
 
-def test_annotating_goes_on_and_cancel_leaves_no_trace(
+@pytest.fixture
+def endless(
     open_desk: Callable[..., Desk],
     coins: np.ndarray,
     painted: np.ndarray,
     pumped: PumpedRunner,
-):
+) -> Desk:
+    """Return a desk that has begun to learn and would not end by itself."""
     desk = open_desk(coins, runner=pumped)
     adopt(desk, painted)
-    controller = desk.controller
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    settings = AdaptSettings(steps=10_000, objects=2, side=16)
+    desk.controller.learning.start(settings=settings)
+    return desk
+
+
+def test_annotating_goes_on_and_cancel_leaves_no_trace(
+    endless: Desk, painted: np.ndarray, pumped: PumpedRunner
+):
+    controller = endless.controller
     learning, base = controller.learning, controller.loader.engine
-    pumped.pump(lambda: controller.prefetcher.is_shown_ready)
-    learning.start(settings=AdaptSettings(steps=10_000, objects=2, side=16))
     pumped.pump(
         lambda: learning.progress is not None and "step" in learning.progress.text
     )
     # A click is answered, by the old model, while the other thread learns.
-    desk.click(*COINS[2])
-    pumped.pump(lambda: desk.annotator.prediction is not None)
+    endless.click(*COINS[2])
+    pumped.pump(lambda: endless.annotator.prediction is not None)
     assert learning.stage is Stage.LEARNING
     assert controller.loader.engine is base
     pumped.pump(lambda: "step 2 of" in learning.progress.text)
@@ -253,23 +262,14 @@ def test_annotating_goes_on_and_cancel_leaves_no_trace(
     assert learning.result is None
     assert own_models() == []
     assert controller.loader.engine is base
-    np.testing.assert_array_equal(desk.labels.data, painted)
+    np.testing.assert_array_equal(endless.labels.data, painted)
 
 
-def test_closing_ends_the_thread(
-    open_desk: Callable[..., Desk],
-    coins: np.ndarray,
-    painted: np.ndarray,
-    pumped: PumpedRunner,
-):
-    desk = open_desk(coins, runner=pumped)
-    adopt(desk, painted)
-    learning = desk.controller.learning
-    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
-    learning.start(settings=AdaptSettings(steps=10_000, objects=2, side=16))
+def test_closing_ends_the_thread(endless: Desk, pumped: PumpedRunner):
+    learning = endless.controller.learning
     pumped.pump(lambda: learning.stage is Stage.LEARNING)
     runner = learning.runner
-    desk.controller.close()
+    endless.controller.close()
     runner.close(60.0)
     assert not runner._thread.is_alive()
     assert own_models() == []
