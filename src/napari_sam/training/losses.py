@@ -26,7 +26,7 @@ _OTHERS = 0.1
 output that never wins never learns."""
 
 _SCORE = 3.0
-_CHOICE = 0.5
+_CHOICE = 1.0
 _SHARPNESS = 10.0
 """Predicted IoUs that differ by 0.1 are chosen between at odds of e to 1."""
 
@@ -120,8 +120,9 @@ def round_loss(
 ) -> RoundLoss:
     """Return the loss of the decoder's four outputs for one round.
 
-    Output 0 answers boxes and several clicks; the best of outputs 1 to 3
-    answers a single click, chosen by the model's own predicted IoU.
+    Output 0 answers boxes and several clicks; the best of outputs 1 to 3 answers a
+    single click, chosen by the model's own predicted IoU.  All of them learn from
+    every prompt.
 
     Parameters
     ----------
@@ -141,11 +142,10 @@ def round_loss(
     one, three = losses[:, _SINGLE], losses[:, 1:]
     best = three.min(dim=1).values
     three_loss = best + _OTHERS * (three.mean(dim=1) - best)
-    weight_one = torch.where(single, 0.25, 1.0)
     weight_three = torch.where(single, 1.0, 0.5)
-    mask = (weight_one * one + weight_three * three_loss).mean()
+    mask = (one + weight_three * three_loss).mean()
     score = _SCORE * F.mse_loss(predicted, ious) + _CHOICE * choice_loss(
-        predicted[:, 1:], ious[:, 1:]
+        predicted, ious
     )
     picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), _SINGLE)
     shown = ious.gather(1, picked[:, None])[:, 0]
