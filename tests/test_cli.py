@@ -113,11 +113,16 @@ def test_predict_with_points_and_boxes(
     assert run("predict", image, out, "--point", f"{row},{column}") == 0
     assert np.asarray(read_image(out).data)[row, column] == 1
     assert "score" in capsys.readouterr().err
-    boxes = ("--box", "100,100,140,150", "--box=300,300,260,250")
+    boxes = ("--box", "2,114,38,154", "--box=67,477,15,422")
     assert run("predict", image, out, *boxes, "-q") == 0
     assert set(np.unique(np.asarray(read_image(out).data))) == {0, 1, 2}
     assert capsys.readouterr().err == ""
-    prompts = ("--box", "100,100,140,150", "--point", "120,120:+", "--point=0,0:-")
+    # A box of background: the model answers with nothing, and that is said.
+    assert run("predict", image, out, *boxes, "--box=100,100,140,150") == 0
+    said = capsys.readouterr().err
+    assert "object 3: nothing found" in said
+    assert "2 objects in" in said
+    prompts = ("--box", "15,422,67,477", "--point", "40,450:+", "--point=0,0:-")
     assert run("predict", image, out, *prompts) == 0
 
 

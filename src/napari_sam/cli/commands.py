@@ -129,20 +129,23 @@ def predict(options: argparse.Namespace) -> int:
     encoded = _engine(options).encode(rgb)
     prompts = [PromptSet(points, box) for box in boxes] or [PromptSet(points)]
     labels = np.zeros(rgb.shape[:2], np.uint32)
+    n_found = 0
     for number, prompt in enumerate(prompts, start=1):
         result = encoded.predict_prompts(prompt)
         mask = result.best
         labels[mask & (labels == 0)] = number
         area = int(np.count_nonzero(mask))
+        n_found += area > 0
+        answer = f"{area} pixels" if area else "nothing found"
         say(
-            f"object {number}: {area} pixels, score {result.score:.2f}",
+            f"object {number}: {answer}, score {result.score:.2f}",
             quiet=options.quiet,
         )
     _write(options, image, labels)
     if options.preview is not None:
         _preview(options, rgb, labels)
     say(
-        f"{_objects(len(prompts))} in {time.perf_counter() - start:.1f} s",
+        f"{_objects(n_found)} in {time.perf_counter() - start:.1f} s",
         quiet=options.quiet,
     )
     return 0
