@@ -77,7 +77,7 @@ def test_q_flips_what_the_next_click_marks(open_sam: OpenSam, coins: Pixels) -> 
 
 def test_w_cycles_the_sizes(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
-    sam.click(COINS[4])
+    sam.click(COINS[2])  # all three masks are of one piece there
     sam.wait_preview()
     seen = {}
     for level in (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE, MaskLevel.AUTO):
@@ -86,10 +86,7 @@ def test_w_cycles_the_sizes(open_sam: OpenSam, coins: Pixels) -> None:
         sam.wait_idle()
         seen[level] = sam.preview_pixels
         assert sam.widget.objects.level.value is level
-    # They are ordered by the cells of the logits; pixels may differ a little from that.
-    subpart, part, whole = list(seen.values())[:3]
-    assert subpart <= 1.03 * part
-    assert part <= 1.03 * whole
+    assert seen[MaskLevel.SUBPART] <= seen[MaskLevel.PART] <= seen[MaskLevel.WHOLE]
     assert seen[MaskLevel.SUBPART] < seen[MaskLevel.WHOLE]
     assert seen[MaskLevel.AUTO] in list(seen.values())[:3]
 
