@@ -187,3 +187,25 @@ def test_malformed_results_are_refused(
             Frame.fit((8, 8)),
             default,
         )
+
+
+def test_reordered_takes_scores_and_the_choice_along() -> None:
+    frame = Frame.fit((64, 64))
+    logits = np.stack([np.full((256, 256), n, np.float32) for n in range(4)])
+    result = MaskResult(logits, np.arange(4, dtype=np.float32), frame, default=3)
+    other = result.reordered([2, 0, 1])
+    assert other.logits[:, 0, 0].tolist() == [0, 3, 1, 2]
+    assert other.predicted_iou.tolist() == [0, 3, 1, 2]
+    assert other.default == 1
+    single = MaskResult(logits, result.predicted_iou, frame, default=0)
+    assert single.reordered([2, 0, 1]).default == 0
+
+
+@pytest.mark.parametrize("order", [(0, 1), (0, 1, 1), (1, 2, 3)])
+def test_reordered_refuses_what_is_no_order(order: tuple[int, ...]) -> None:
+    frame = Frame.fit((64, 64))
+    result = MaskResult(
+        np.zeros((4, 256, 256), np.float32), np.zeros(4, np.float32), frame, default=0
+    )
+    with pytest.raises(ValueError, match="permutation"):
+        result.reordered(order)

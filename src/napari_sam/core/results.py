@@ -8,7 +8,7 @@ not shifted against the image, whatever its size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,8 @@ import numpy as np
 from napari_sam.types import BoolArray, FloatArray, Frame, MaskCrop, MaskLevel, Region
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 _LEVEL_INDEX = {MaskLevel.SUBPART: 1, MaskLevel.PART: 2, MaskLevel.WHOLE: 3}
@@ -85,6 +87,25 @@ class MaskResult:
     def crop(self, level: MaskLevel = MaskLevel.AUTO) -> MaskCrop:
         """Return one mask at image resolution, cut to its bounding box."""
         return upscale_mask(self.logits[self.index_of(level)], self.frame)
+
+    def reordered(self, order: Sequence[int]) -> MaskResult:
+        """Return the same answers with other ones as subpart, part and whole.
+
+        Parameters
+        ----------
+        order : sequence of int
+            For each of the three, which of the present ones it becomes: a
+            permutation of 0, 1, 2.
+        """
+        if sorted(order) != [0, 1, 2]:
+            raise ValueError(f"order is a permutation of 0, 1, 2, not {order}")
+        index = [0, *(1 + int(n) for n in order)]
+        return replace(
+            self,
+            logits=self.logits[index],
+            predicted_iou=self.predicted_iou[index],
+            default=index.index(self.default),
+        )
 
     def stability(
         self, level: MaskLevel = MaskLevel.AUTO, offset: float = 1.0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
+_NESTED = (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE)
 _LIVE = 4
 _UNDER_WAY = 2
 """Most encodings begun and not finished."""
@@ -337,18 +338,35 @@ def _say_the_same(a: PromptSet, b: PromptSet) -> bool:
 def relevel(
     prediction: Prediction, level: MaskLevel, cleaning: PostProcessing
 ) -> Prediction:
-    """Return the same answers at another mask level or with other cleaning."""
-    candidates = tuple(
-        Candidate(
-            clean(
-                result.crop(level),
-                cleaning,
-                [(p.row, p.column) for p in prompts.points if p.positive],
-                shape=result.frame.image_size,
-            ),
-            # A regression output: the model may be surer than certain.
-            min(1.0, float(result.predicted_iou[result.index_of(level)])),
-        )
-        for prompts, result in zip(prediction.prompts, prediction.results, strict=True)
+    """Return the same answers at another mask level or with other cleaning.
+
+    Subpart, part and whole are put in order of the masks that are shown: what is
+    cleaned away counts for the model's order, but the user does not see it.
+    """
+    results, candidates = [], []
+    for prompts, result in zip(prediction.prompts, prediction.results, strict=True):
+        result, mask = _shown(result, prompts, level, cleaning)
+        # A regression output: the model may be surer than certain.
+        score = min(1.0, float(result.predicted_iou[result.index_of(level)]))
+        results.append(result)
+        candidates.append(Candidate(mask, score))
+    return replace(
+        prediction, level=level, results=tuple(results), candidates=tuple(candidates)
     )
-    return replace(prediction, level=level, candidates=candidates)
+
+
+def _shown(
+    result: MaskResult, prompts: PromptSet, level: MaskLevel, cleaning: PostProcessing
+) -> tuple[MaskResult, MaskCrop]:
+    """Return an answer with its levels in order, and its mask at one of them."""
+
+    def cleaned(which: MaskLevel) -> MaskCrop:
+        clicked = [(p.row, p.column) for p in prompts.points if p.positive]
+        shape = result.frame.image_size
+        return clean(result.crop(which), cleaning, clicked, shape=shape)
+
+    if level is MaskLevel.AUTO:
+        return result, cleaned(level)
+    masks = [cleaned(which) for which in _NESTED]
+    order = sorted(range(len(masks)), key=lambda i: masks[i].area)
+    return result.reordered(order), masks[order[_NESTED.index(level)]]
