@@ -63,7 +63,9 @@ def test_evaluate(
     assert json.loads(out.read_text())["rows"][0]["objects"][0]["image"] == "a"
 
 
-def test_evaluate_with_options(cells: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_with_options(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = (
         "evaluate",
         cells / "images",
@@ -77,6 +79,13 @@ def test_evaluate_with_options(cells: Path, capsys: pytest.CaptureFixture[str]) 
     assert "| images | 1 | 1 |" in said.out
     # Quiet or not, what is left out is said.
     assert said.err == "left out c: no label image in masks\n"
+    grid = ("--max-objects=0", "--everything=1", "--prompts=grid", "--max-images=1")
+    grid += ("--points-per-side=4", "--overlap=score", "-q")
+    out = tmp_path / "report.json"
+    assert run(*arguments, *grid, "--out", out) == 0
+    kept = json.loads(out.read_text())["settings"]
+    assert (kept["prompts"], kept["points_per_side"]) == ("grid", 4)
+    assert kept["overlap"] == "score"
 
 
 def test_a_model_is_measured_once_and_compared(

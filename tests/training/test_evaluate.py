@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.evaluation import interactive_score, object_mask
+from napari_sam.core.evaluation import (
+    average_precision,
+    interactive_score,
+    object_mask,
+)
+from napari_sam.core.everything import EverythingSettings, iter_everything
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.steps import finish
 from napari_sam.errors import SettingsError
 from napari_sam.io import read_image
 from napari_sam.samples import SAMPLES
@@ -129,6 +135,30 @@ def test_several_models_and_everything_mode(model: Model, nuclei: Sample) -> Non
     assert plain.precision == {}
     assert "AP" in report.to_markdown()
     assert "AP" not in Report((plain,)).to_markdown()
+
+
+@pytest.mark.parametrize("overlap", ["area", "score"])
+def test_everything_mode_is_what_the_user_gets(
+    model: Model, nuclei: Sample, overlap: Literal["area", "score"]
+) -> None:
+    options = EvaluationSettings(
+        max_objects=0, everything=1, prompts="grid", points_per_side=6, overlap=overlap
+    )
+    row = evaluate(model, [nuclei], options).rows[0]
+    grid = EverythingSettings(prompts="grid", points_per_side=6, max_area_share=0.4)
+    found = finish(iter_everything(nuclei.rgb, model.encode_rgb, grid))
+    labels = found.to_labels(overlap=overlap)
+    expected = average_precision(nuclei.labels, labels)
+    assert expected[0] > 0
+    assert row.precisions[0] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"overlap": "first"}, {"prompts": "dots"}, {"max_area_share": 1.5}]
+)
+def test_what_everything_mode_cannot_do_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        EvaluationSettings(everything=1, **wrong)
 
 
 def test_stopping_between_images(model: Model, nuclei: Sample) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def everything(options: argparse.Namespace) -> int:
     """Segment all objects of an image, a plane or a stack."""
     from napari_sam.api import iter_everything_stack
-    from napari_sam.core.everything import EverythingSettings
+    from napari_sam.core.everything_settings import LARGEST_SHARE, EverythingSettings
     from napari_sam.io import read_image
     from napari_sam.types import Progress
 
@@ -62,8 +62,7 @@ def everything(options: argparse.Namespace) -> int:
         where, proposals = step
         kept = proposals.filter(
             min_area=options.min_area,
-            # What fills most of the plane is its background.
-            max_area=options.max_area or 0.4 * math.prod(proposals.shape),
+            max_area=options.max_area or LARGEST_SHARE * math.prod(proposals.shape),
         )
         visible = _renumbered(kept.to_labels(overlap=options.overlap), count)
         labels[where.slicer] = visible

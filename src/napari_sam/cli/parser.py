@@ -12,7 +12,10 @@ import numpy as np
 from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.train import add_train
-from napari_sam.cli.training_parser import add_training_commands
+from napari_sam.cli.training_parser import (
+    add_everything_options,
+    add_training_commands,
+)
 from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
@@ -46,20 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     everything.add_argument(
         "--all-planes", action="store_true", help="every plane of a stack, one by one"
     )
-    everything.add_argument(
-        "--prompts",
-        choices=["auto", "grid", "objects"],
-        default="auto",
-        help="ask on a grid, or where the model sees objects; auto: where it sees"
-        " objects if it can (default)",
-    )
-    everything.add_argument(
-        "--points-per-side",
-        type=int,
-        default=32,
-        metavar="N",
-        help="of the grid (default: 32)",
-    )
+    add_everything_options(everything)
     everything.add_argument(
         "--min-score",
         type=float,
@@ -80,13 +70,6 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         metavar="PIXELS",
         help="larger objects are left out (default: 40 %% of the plane)",
-    )
-    everything.add_argument(
-        "--overlap",
-        choices=["score", "area"],
-        default="area",
-        help="who gets pixels that masks share: the best-scored, or the smallest"
-        " (default)",
     )
     everything.add_argument("--crop-layers", type=int, default=0, metavar="N")
     everything.set_defaults(run=run.everything)

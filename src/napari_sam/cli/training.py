@@ -28,7 +28,9 @@ def evaluate(options: argparse.Namespace) -> int:
         max_objects=options.max_objects,
         feed_logits=not options.anew,
         everything=options.everything,
+        prompts=options.prompts,
         points_per_side=options.points_per_side,
+        overlap=options.overlap,
         seed=options.seed,
     )
     check_outputs([options.out, options.markdown])

@@ -58,6 +58,31 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_everything_options(parser: argparse.ArgumentParser) -> None:
+    """Add where everything mode asks, and who gets what masks share."""
+    parser.add_argument(
+        "--prompts",
+        choices=["auto", "grid", "objects"],
+        default="auto",
+        help="ask on a grid, or where the model sees objects; auto: where it sees"
+        " objects if it can (default)",
+    )
+    parser.add_argument(
+        "--points-per-side",
+        type=int,
+        default=32,
+        metavar="N",
+        help="of the grid (default: 32)",
+    )
+    parser.add_argument(
+        "--overlap",
+        choices=["score", "area"],
+        default="area",
+        help="who gets pixels that masks share: the best-scored, or the smallest"
+        " (default)",
+    )
+
+
 def positive(text: str) -> int:
     """Return a whole number from 1."""
     try:
@@ -110,9 +135,7 @@ def _add_evaluate(commands: Commands) -> None:
         metavar="N",
         help="also measure everything mode, on the first N images of each source",
     )
-    evaluate.add_argument(
-        "--points-per-side", type=positive, default=32, metavar="N", help="default: 32"
-    )
+    add_everything_options(evaluate)
     evaluate.add_argument(
         "--anew",
         action="store_true",

@@ -12,6 +12,10 @@ from napari_sam.errors import SettingsError
 Prompts = Literal["auto", "grid", "objects"]
 """Where the model is asked."""
 
+LARGEST_SHARE = 0.4
+"""Viewer and command line hide larger proposals: what fills most of a plane is
+its background."""
+
 
 class _Defaults(NamedTuple):
     """Thresholds where none are given, and the floor of both."""

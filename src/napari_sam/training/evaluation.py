@@ -14,7 +14,7 @@ from napari_sam.core.evaluation import (
     interactive_score,
     object_mask,
 )
-from napari_sam.core.everything import EverythingSettings, iter_everything
+from napari_sam.core.everything import iter_everything
 from napari_sam.core.steps import finish
 from napari_sam.training.data import SampleSet
 from napari_sam.training.report import EvaluationSettings, ObjectScore, Report, Row
@@ -176,9 +176,13 @@ class _Tally:
     def _precision(
         self, sample: Sample, plane: EncodedPlane, settings: EvaluationSettings
     ) -> tuple[float, ...]:
-        grid = EverythingSettings(points_per_side=settings.points_per_side)
-        steps = iter_everything(sample.rgb, self.model.encode_rgb, grid, plane=plane)
-        found = finish(steps).to_labels()
+        steps = iter_everything(
+            sample.rgb,
+            self.model.encode_rgb,
+            settings.everything_settings(),
+            plane=plane,
+        )
+        found = finish(steps).to_labels(overlap=settings.overlap)
         return _rounded(average_precision(sample.labels, found))
 
     def row(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_sam.core.evaluation import AP_THRESHOLDS, MAX_OBJECTS, MIN_AREA
+from napari_sam.core.everything_settings import (
+    LARGEST_SHARE,
+    EverythingSettings,
+    Prompts,
+)
 from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -35,8 +40,15 @@ class EvaluationSettings:
         the model is asked anew with all clicks.
     everything : int
         Images per source on which everything mode is measured, from the first.
+    prompts : {"auto", "grid", "objects"}
+        Where the model is asked then.
     points_per_side : int
         Its grid.
+    max_area_share : float
+        Masks of more than this share of the plane are left out.
+    overlap : {"area", "score"}
+        Whether the smaller or the better-scored mask gets pixels that masks
+        share.  The defaults are those of the viewer and the command line.
     seed : int
         Of the choice of objects; an image's objects depend on this and on its
         name alone.
@@ -47,7 +59,10 @@ class EvaluationSettings:
     clicks: tuple[int, ...] = CLICKS
     feed_logits: bool = True
     everything: int = 0
+    prompts: Prompts = "auto"
     points_per_side: int = 32
+    max_area_share: float = LARGEST_SHARE
+    overlap: Literal["area", "score"] = "area"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -56,6 +71,9 @@ class EvaluationSettings:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; give 0 or a positive number."
                 )
+        if self.overlap not in ("area", "score"):
+            raise SettingsError(f"overlap is {self.overlap!r}; choose area or score.")
+        self.everything_settings()  # refuses what is wrong before the work
         if not self.clicks or self.clicks[0] < 1:
             raise SettingsError(f"clicks are {self.clicks}; give numbers from 1.")
         if list(self.clicks) != sorted(set(self.clicks)):
@@ -65,6 +83,14 @@ class EvaluationSettings:
                 "Neither objects nor images for everything mode are to be measured;"
                 " make max_objects or everything positive."
             )
+
+    def everything_settings(self) -> EverythingSettings:
+        """Return how everything mode is run."""
+        return EverythingSettings(
+            prompts=self.prompts,
+            points_per_side=self.points_per_side,
+            max_area_share=self.max_area_share,
+        )
 
 
 @dataclass(frozen=True, slots=True)

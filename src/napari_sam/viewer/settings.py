@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything_settings import LARGEST_SHARE, EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
 
 
@@ -68,7 +68,7 @@ class AnnotationSettings:
     min_area: int = 20
     min_score: float = 0.60
     min_stability: float = 0.80
-    max_share: float = 0.4
+    max_share: float = LARGEST_SHARE
     confident_score: float = 0.80
     confident_stability: float = 0.90
 
