@@ -105,6 +105,23 @@ def test_batches_do_not_depend_on_where_a_run_begins(
     assert not torch.equal(whole[0].images, other.images)
 
 
+def test_a_share_of_the_steps_sees_larger_crops(
+    rods: tuple[SampleGroup, ...],
+) -> None:
+    recipe = replace(RECIPE, steps=400, fine_share=0.3)
+    fine = [recipe.is_fine(step) for step in range(recipe.steps)]
+    assert 0.2 < np.mean(fine[:-2]) < 0.4
+    assert fine[-2:] == [True, True]
+    longer = replace(recipe, steps=500, images=1)
+    assert [longer.is_fine(step) for step in range(398)] == fine[:398]
+    assert [replace(recipe, seed=1).is_fine(s) for s in range(398)] != fine[:398]
+    cropper = Cropper(rods, recipe)
+    for step in (fine.index(False), fine.index(True)):
+        batch = make_batch(cropper, recipe, step, 0)
+        count, _, side, _ = batch.images.shape
+        assert (side, count) == ((192, 1) if fine[step] else (128, 2))
+
+
 def test_processes_see_different_crops(rods: tuple[SampleGroup, ...]) -> None:
     recipe = replace(RECIPE, accumulate=2, steps=1, fine_steps=0)
     cropper = Cropper(rods, recipe)

@@ -111,6 +111,17 @@ def test_a_longer_run_goes_on_from_the_plateau(
         start(replace(recipe, seed=7)).load(tmp_path / "2.safetensors")
 
 
+def test_the_other_side_is_free_until_it_is_used(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    start(SMALL).save(path)
+    start(replace(SMALL, fine_side=160)).load(path)
+    with pytest.raises(FileFormatError, match=r"fine_share = 0\.0, not 0\.5"):
+        start(replace(SMALL, fine_share=0.5)).load(path)
+    start(replace(SMALL, fine_share=0.5, fine_side=128)).save(path)
+    with pytest.raises(FileFormatError, match="fine_side = 128, not 160"):
+        start(replace(SMALL, fine_share=0.5, fine_side=160)).load(path)
+
+
 def test_a_damaged_state_is_refused(start: Start, tmp_path: Path) -> None:
     state = start(SMALL)
     path = tmp_path / "state.safetensors"
@@ -169,6 +180,7 @@ def test_a_crop_is_decoded_as_its_place_in_the_frame(
         ({"parts": "encoder"}, "parts is 'encoder'"),
         ({"boxes": 1.5}, "boxes is 1.5"),
         ({"fine_steps": 9, "steps": 5}, "fine_steps is 9"),
+        ({"fine_share": -0.1}, "fine_share is -0.1"),
         ({"min_size": 50.0, "max_size": 20.0}, "50.0 to 20.0"),
     ],
 )

@@ -33,11 +33,17 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
     "fine_steps": (natural, "last steps, on crops of another side (default: 0)"),
     "fine_side": (positive, "their side (default: 1024)"),
     "fine_images": (positive, "crops per step then (default: 1)"),
+    "fine_share": (float, "share of the steps before that use them too (default: 0)"),
     "accumulate": (positive, "batches whose gradients make a step (default: 1)"),
     "learning_rate": (float, "of the decoder (default: 0.0002)"),
     "encoder_rate": (float, "that of the encoder, as a fraction (default: 0.5)"),
     "min_size": (float, "smallest objects, in the model's pixels (default: 10)"),
     "max_size": (float, "largest objects, in the model's pixels (default: 320)"),
+    "natural": (
+        float,
+        "share of crops at the scale of the whole image (default: 0.5)",
+    ),
+    "boxes": (float, "share of first prompts that are boxes (default: 0.4)"),
     "average": (float, "decay of the average of the weights (default: 0.99)"),
     "keep": (
         float,

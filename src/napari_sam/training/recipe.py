@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from napari_sam.errors import SettingsError
 
 Parts = Literal["all", "decoder", "decoder+neck"]
 
 ROUNDS = (0.35, 0.30, 0.20, 0.15)
 """How likely one, two, three … rounds of clicks on an object are."""
+
+_FINE = 0x66
+"""Keeps the draw of a step's side apart from those of its crops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class Recipe:
         112 waste nothing in TinyViT's windows.
     fine_steps, fine_side, fine_images : int
         The last steps use crops of another side and number: the full frame.
+    fine_share : float
+        Share of the steps before, drawn at random, that use them too.  Without
+        any, the model forgets objects that are larger than the small crops.
     accumulate : int
         Batches whose gradients make one step.
     learning_rate : float
@@ -77,6 +85,7 @@ class Recipe:
     fine_steps: int = 0
     fine_side: int = 1024
     fine_images: int = 1
+    fine_share: float = 0.0
     accumulate: int = 1
     learning_rate: float = 2e-4
     encoder_rate: float = 0.5
@@ -113,7 +122,14 @@ class Recipe:
             raise SettingsError(
                 f"parts is {self.parts!r}; choose all, decoder or decoder+neck."
             )
-        for name in ("cooldown", "natural", "boxes", "average", "keep"):
+        for name in (
+            "fine_share",
+            "cooldown",
+            "natural",
+            "boxes",
+            "average",
+            "keep",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
@@ -133,7 +149,11 @@ class Recipe:
 
     def is_fine(self, step: int) -> bool:
         """Whether a step uses the fine side."""
-        return step >= self.steps - self.fine_steps
+        if step >= self.steps - self.fine_steps:
+            return True
+        # Drawn from seed and step alone: the same in every process, and resumed.
+        draw = np.random.default_rng((self.seed, step, _FINE)).random()
+        return bool(draw < self.fine_share)
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain values."""

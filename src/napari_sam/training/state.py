@@ -152,21 +152,20 @@ class TrainingState:
     def _check(self, path: Path, step: int, recipe: dict[str, object]) -> None:
         mine = self.recipe.to_json()
         longer = Recipe.from_json(dict(recipe))
+        theirs = longer.to_json()  # with what older files do not name
         # What depends on the number of steps begins with the cooldown.
         plateau = longer.steps - max(1, round(longer.steps * longer.cooldown))
         plateau = min(plateau, longer.steps - longer.fine_steps)
-        free = {"steps", "cooldown", "fine_steps", "fine_side", "fine_images"}
-        differs = sorted(
-            k
-            for k, v in recipe.items()
-            if mine.get(k) != v and k not in free and k != "keep"
-        )
-        if not differs and step > plateau:
-            differs = sorted(k for k in free if mine[k] != recipe.get(k))
+        free = {"keep", "steps", "cooldown", "fine_steps"}
+        if not longer.fine_share:
+            free |= {"fine_side", "fine_images"}
+        if step > plateau:
+            free = {"keep"}
+        differs = sorted(k for k, v in theirs.items() if k not in free and mine[k] != v)
         if differs:
             name = differs[0]
             raise FileFormatError(
-                f"{path.name} was made at step {step} with {name} = {recipe[name]}, "
+                f"{path.name} was made at step {step} with {name} = {theirs[name]}, "
                 f"not {mine[name]}; resume with the same recipe, or start again in "
                 f"another folder."
             )

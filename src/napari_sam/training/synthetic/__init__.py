@@ -25,6 +25,7 @@ from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.rods import rods
 from napari_sam.training.synthetic.shapes import Labels
 from napari_sam.training.synthetic.spots import spots
+from napari_sam.training.synthetic.things import things
 from napari_sam.types import RGBArray
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ KINDS: dict[str, Draw] = {
     "filaments": filaments,
     "leaves": leaves,
     "spots": spots,
+    "things": things,
 }
 """Families of specimens by name."""
 

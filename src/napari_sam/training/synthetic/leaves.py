@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
-from napari_sam.training.synthetic.optics import blur, illumination, texture
+from napari_sam.training.synthetic.optics import blur, illumination
 from napari_sam.training.synthetic.shapes import blob, capsule, clean
+from napari_sam.training.synthetic.surfaces import cast_shadow, material, shading
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -44,7 +44,7 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         The visible part of every shape.
     """
     shape = (side, side)
-    image = _material(rng, shape)
+    image = material(rng, shape)
     labels = np.zeros(shape, np.int32)
     count = int(rng.integers(6, _MAX_SHAPES))
     # Far things first; the last ones are whole and may be large.
@@ -53,18 +53,18 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     light = rng.uniform(0, 2 * np.pi)
     for number, size in enumerate(sizes, start=1):
         row, col = rng.uniform(-0.05, 1.05, 2) * shape
-        stamp = _leaf(rng, shape, (row, col), float(size))
+        stamp = leaf(rng, shape, (row, col), float(size))
         if stamp is None or not stamp.inside.any():
             continue
         inside = stamp.inside
         if rng.random() < 0.3:
-            _cast_shadow(rng, image, stamp, inside, light)
-        piece = _material(rng, inside.shape)
-        piece *= _shading(rng, stamp, light)[..., None]
+            cast_shadow(rng, image, stamp, inside, light)
+        piece = material(rng, inside.shape)
+        piece *= shading(rng, stamp, light)[..., None]
         image[stamp.box][inside] = piece[inside]
         labels[stamp.box][inside] = number
         if rng.random() < _WITH_PARTS:
-            _add_parts(rng, image, labels, stamp, float(size), light)
+            add_parts(rng, image, labels, stamp, float(size), light)
     sharpness = rng.uniform(0.0, 1.4)
     image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
     image *= illumination(rng, shape, float(rng.uniform(0, 0.4)))[..., None]
@@ -75,7 +75,7 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     return rgb, clean(labels)
 
 
-def _add_parts(
+def add_parts(
     rng: Generator,
     image: FloatImage,
     labels: Labels,
@@ -99,19 +99,19 @@ def _add_parts(
             float(rows[at] + stamp.box[0].start),
             float(cols[at] + stamp.box[1].start),
         )
-        part = _leaf(rng, labels.shape, middle, size * float(rng.uniform(0.2, 0.8)))
+        part = leaf(rng, labels.shape, middle, size * float(rng.uniform(0.2, 0.8)))
         if part is None:
             continue
         where = part.inside
         if not is_limb:
             where = where & (labels[part.box] == number)
-        piece = _material(rng, where.shape)
-        piece *= _shading(rng, part, light)[..., None]
+        piece = material(rng, where.shape)
+        piece *= shading(rng, part, light)[..., None]
         image[part.box][where] = piece[where]
         labels[part.box][where] = number
 
 
-def _leaf(
+def leaf(
     rng: Generator, shape: tuple[int, ...], center: tuple[float, float], size: float
 ) -> Stamp | None:
     """Return one shape of about ``size`` pixels across, or None if it is outside."""
@@ -138,56 +138,3 @@ def _leaf(
         roughness=float(rng.choice([0.0, 0.08, 0.25])),
         spikes=int(rng.integers(3, 9)) if kind > 0.8 else 0,
     )
-
-
-def _material(rng: Generator, shape: tuple[int, int]) -> FloatImage:
-    """Return a coloured surface, float32 (H, W, 3) around 0 to 1."""
-    base = rng.uniform(0.05, 0.95, 3)
-    if rng.random() < 0.6:  # most things are not vivid
-        base = base.mean() + (base - base.mean()) * rng.uniform(0.1, 0.5)
-    other = np.clip(base + rng.normal(0, 0.2, 3), 0, 1)
-    pattern = _pattern(rng, shape)[..., None]
-    mixed = base + (other - base) * pattern
-    return np.asarray(mixed, np.float32)
-
-
-def _pattern(rng: Generator, shape: tuple[int, int]) -> FloatImage:
-    """Return how much of the second colour there is, about 0 to 1."""
-    kind = rng.random()
-    if kind < 0.25:
-        return np.zeros(shape, np.float32)
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    angle = rng.uniform(0, np.pi)
-    along = x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle))
-    if kind < 0.4:
-        return np.asarray((along - along.min()) / (np.ptp(along) + 1), np.float32)
-    if kind < 0.55:
-        period = rng.uniform(4, 30)
-        wave = np.sin(along * np.float32(2 * np.pi / period))
-        return np.asarray(0.5 + 0.5 * wave, np.float32)
-    field = texture(rng, shape, float(rng.uniform(1, 20)), float(rng.uniform(0.5, 3)))
-    if kind < 0.7:
-        return np.asarray(field > rng.uniform(0.2, 1.2), np.float32)
-    return np.asarray(0.5 + 0.3 * field, np.float32)
-
-
-def _shading(rng: Generator, stamp: Stamp, light: float) -> FloatImage:
-    """Return a factor around 1: rounder things are darker away from the light."""
-    depth = rng.uniform(0, 0.5) if rng.random() < 0.5 else 0.0
-    rows, cols = stamp.level.shape
-    y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
-    x = np.linspace(-1, 1, cols, dtype=np.float32)[None]
-    slope = x * np.float32(np.cos(light)) + y * np.float32(np.sin(light))
-    rim = np.clip(stamp.level, 0, 1) ** 3
-    return np.asarray(1 + depth * (0.6 * slope - 0.5 * rim), np.float32)
-
-
-def _cast_shadow(
-    rng: Generator, image: FloatImage, stamp: Stamp, inside: np.ndarray, light: float
-) -> None:
-    """Darken what lies behind a shape, on the side away from the light."""
-    away = rng.uniform(0.03, 0.12) * max(inside.shape)
-    shift = (-away * np.sin(light), -away * np.cos(light))
-    shadow = ndimage.shift(inside.astype(np.float32), shift, order=0)
-    shadow = blur(shadow, float(rng.uniform(0.5, 0.2 * away + 1)))
-    image[stamp.box] *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow[..., None]
