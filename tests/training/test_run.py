@@ -161,15 +161,19 @@ def test_the_command_trains_and_resumes(
     folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert main(arguments(folders, out, "--share", f"{folders.name}=2")) == 0
+    memory = ["--remember", "5", "--remembered", folders.name, "--recall", "0.5"]
+    memory += ["--remember-model", "mobile-sam"]
+    shares = ["--share", f"{folders.name}=2"]
+    assert main(arguments(folders, out, *shares, *memory)) == 0
     assert (out / "best.safetensors").exists() or (out / "last.safetensors").exists()
     recipe = json.loads((out / "recipe.json").read_text())
     assert recipe["recipe"]["side"] == 112
+    assert recipe["remembered"] == [folders.name]
     assert "images of" in recipe["trained_on"]
     capsys.readouterr()
     assert main(arguments(folders, out)) == 2
     assert "There is a run in" in capsys.readouterr().err
-    assert main(arguments(folders, out, "--resume")) == 0
+    assert main(arguments(folders, out, "--resume", *memory)) == 0
 
 
 @pytest.mark.parametrize(
@@ -178,6 +182,13 @@ def test_the_command_trains_and_resumes(
         (["--share", "cats=2"], "No source is called 'cats'"),
         (["--side", "100"], "choose a multiple of 16"),
         (["--base", "no-such-model"], "no-such-model"),
+        (["--remember", "2"], "--remembered on which source; give both"),
+        (["--remembered", "cells"], "--remembered on which source; give both"),
+        (
+            ["--remember", "2", "--remembered", "cats"],
+            "No source is called 'cats'",
+        ),
+        (["--remember-model", "no-such-model"], "no-such-model"),
         (["--recipe", "nowhere.json"], "is not a recipe"),
     ],
 )

@@ -44,6 +44,14 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
         "share of crops at the scale of the whole image (default: 0.5)",
     ),
     "boxes": (float, "share of first prompts that are boxes (default: 0.4)"),
+    "recall": (
+        float,
+        "share of the remembered encoder in the weights it begins with (default: 0)",
+    ),
+    "remember": (
+        float,
+        "weight of the distance from the remembered embedding (default: 0)",
+    ),
     "average": (float, "decay of the average of the weights (default: 0.99)"),
     "keep": (
         float,
@@ -101,6 +109,19 @@ def add_train(commands: Commands) -> None:
         help="how much is drawn from the source of that name, 1 by default; repeatable",
     )
     train.add_argument(
+        "--remembered",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a source on which the image encoder is to stay as it was (--remember);"
+        " repeatable",
+    )
+    train.add_argument(
+        "--remember-model",
+        metavar="MODEL",
+        help="whose encoder that is (default: that of --base)",
+    )
+    train.add_argument(
         "--name", help="what the model is called; that of OUT by default"
     )
     for name, text in _TEXTS.items():
@@ -135,9 +156,14 @@ def run_train(options: argparse.Namespace) -> int:
     is_first = join_launcher()
     quiet = options.quiet or not is_first
     recipe = _recipe(options)
+    if (recipe.remember > 0) != bool(options.remembered):
+        raise SettingsError(
+            "--remember says how much, and --remembered on which source; give both."
+        )
     base = find_model(options.base)
+    old = find_model(options.remember_model or options.base)
     samples = read_samples_of(options, "train", in_memory=True)
-    groups = groups_of(samples, dict(options.share))
+    groups = groups_of(samples, dict(options.share), options.remembered)
     settings = RunSettings(
         save_every=options.save_every,
         evaluate_every=options.evaluate_every,
@@ -160,6 +186,7 @@ def run_train(options: argparse.Namespace) -> int:
         groups,
         recipe,
         options.out,
+        remember=old.path,
         validation=validation,
         settings=settings,
         resume=options.resume,
@@ -185,7 +212,11 @@ def run_train(options: argparse.Namespace) -> int:
     if is_first:
         write_recipe(
             options.out / "recipe.json",
-            {"recipe": recipe.to_json(), "shares": dict(options.share)}
+            {
+                "recipe": recipe.to_json(),
+                "shares": dict(options.share),
+                "remembered": options.remembered,
+            }
             | dict(settings.metadata),
         )
         say(f"weights of step {result.step}: {result.weights}", quiet=quiet)

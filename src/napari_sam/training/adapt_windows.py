@@ -125,6 +125,7 @@ def make_batch(
         torch.from_numpy(kinds),
         nothing,
         (col, row),
+        nothing,
         seed,
     )
     return batch, windows

@@ -48,6 +48,8 @@ class Batch:
         Foreground and object centres, 0 … 1.
     offset : tuple of int
         Column and row of the crops in the model's frame, multiples of 16.
+    remembered : bool tensor (B,)
+        Crops that are to look as before to the encoder.
     seed : tuple of int
         For the clicks that follow.
     """
@@ -58,6 +60,7 @@ class Batch:
     kinds: Tensor
     maps: Tensor
     offset: tuple[int, int]
+    remembered: Tensor
     seed: tuple[int, ...]
 
 
@@ -138,6 +141,7 @@ def make_batch(cropper: Cropper, recipe: Recipe, step: int, place: int) -> Batch
         torch.from_numpy(kinds),
         torch.from_numpy(maps),
         (col, row),
+        torch.tensor([crop.is_remembered for crop in crops]),
         (*seed, 1),
     )
 

@@ -24,6 +24,10 @@ CELL = 4
 MIN_VISIBLE = 48
 """Objects with fewer model pixels inside a crop are not clicked on."""
 
+_SMALL_FIRST = 0.25
+"""Of two objects, one twice as wide as the other, the smaller one comes first at
+odds of √2 to 1."""
+
 _DEEPEST = 0.4
 _CAREFUL = 0.6
 _EXACT_BOX = 0.25
@@ -34,13 +38,25 @@ _MAX_BOX_NOISE = 20.0
 def choose(
     rng: np.random.Generator, labels: npt.NDArray[np.int32], count: int
 ) -> npt.NDArray[np.int32]:
-    """Return ``count`` labels of a crop, repeated if it has fewer; maybe none."""
+    """Return ``count`` labels of a crop, repeated if it has fewer; maybe none.
+
+    Smaller objects come first more often: they are the hardest to hit, and few
+    where large ones fill the image.
+    """
     values, areas = np.unique(labels, return_counts=True)
-    usable = values[(values != 0) & (areas >= MIN_VISIBLE)]
+    is_usable = (values != 0) & (areas >= MIN_VISIBLE)
+    usable, areas = values[is_usable], areas[is_usable]
     if not usable.size:
         return np.zeros(0, np.int32)
+    # Exponential waiting times, sorted, are a weighted draw without replacement.
+    waiting = areas.astype(float) ** _SMALL_FIRST
     repeats = -(-count // usable.size)
-    order = np.concatenate([rng.permutation(usable) for _ in range(repeats)])
+    order = np.concatenate(
+        [
+            usable[np.argsort(waiting * rng.exponential(size=usable.size))]
+            for _ in range(repeats)
+        ]
+    )
     return np.asarray(order[:count], np.int32)
 
 

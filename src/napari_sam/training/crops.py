@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,11 +38,15 @@ class SampleGroup:
         Images with labels.
     weight : float
         Relative to the other sources.
+    is_remembered : bool
+        Whether they are to look as before to the encoder; see
+        :class:`~napari_sam.training.memory.Memory`.
     """
 
     name: str
     samples: tuple[Sample, ...]
     weight: float = 1.0
+    is_remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +61,14 @@ class Crop:
         0 outside ``size``.
     size : tuple of int
         Height and width of the part that shows the image; the rest is padding.
+    is_remembered : bool
+        Of its source.
     """
 
     rgb: FloatArray
     labels: npt.NDArray[np.int32]
     size: tuple[int, int]
+    is_remembered: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +108,7 @@ class Cropper:
         self._recipe = recipe
         self._tables: list[list[tuple[Sample, _Objects]]] = []
         self._chances: list[npt.NDArray[np.float64]] = []
+        self._remembered: list[bool] = []
         weights = []
         for source in sources:
             table = [(s, _Objects.of(s.labels)) for s in source.samples]
@@ -110,6 +118,7 @@ class Cropper:
             self._tables.append(table)
             self._chances.append(_balanced([s for s, _ in table]))
             weights.append(source.weight)
+            self._remembered.append(source.is_remembered)
         if not weights:
             raise ValueError("no sample has an object to learn from")
         self._weights = np.array(weights) / np.sum(weights)
@@ -121,7 +130,8 @@ class Cropper:
         sample, objects = table[rng.choice(len(table), p=chances)]
         target = rng.integers(objects.sizes.size)
         scale = self._scale(rng, sample, float(objects.sizes[target]), side)
-        return _cut(rng, sample, objects.centres[target], scale, side)
+        crop = _cut(rng, sample, objects.centres[target], scale, side)
+        return replace(crop, is_remembered=self._remembered[which])
 
     def _scale(
         self, rng: np.random.Generator, sample: Sample, size: float, side: int

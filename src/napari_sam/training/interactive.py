@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.training.batches import Batch
+    from napari_sam.training.memory import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def backward(
     precision: torch.dtype,
     train_encoder: bool,
     share: float = 1.0,
+    memory: Memory | None = None,
 ) -> Figures:
     """Add the gradients of one batch.
 
@@ -72,6 +74,8 @@ def backward(
         Whether any part of the encoder wants a gradient.
     share : float
         Factor of the loss, one over the number of batches of a step.
+    memory : Memory, optional
+        What the encoder is not to forget.
     """
     images = batch.images.to(device, memory_format=torch.channels_last)
     with (
@@ -83,6 +87,10 @@ def backward(
         network, embedding, batch, device=device, precision=precision, share=share
     )
     if train_encoder:
+        if memory is not None:
+            with _autocast(device, precision):
+                pull = memory.gradient(images, embedding, batch.remembered.to(device))
+            gradient = gradient + share * pull
         torch.autograd.backward(embedding, gradient)
     return figures
 

@@ -70,6 +70,11 @@ class Recipe:
         Share of crops at about the scale that the whole image would have.
     boxes : float
         Share of first prompts that are noisy boxes; the others are points.
+    recall : float
+        How much of the remembered encoder the weights begin with, 0 to 1.
+    remember : float
+        Weight of the distance from the remembered encoder's embedding, on the
+        sources that are remembered: see :class:`napari_sam.training.memory.Memory`.
     keep : float
         How much of the weights it began with the finished ones keep, 0 to 1: see
         :class:`napari_sam.training.finishing.Finish`.  It changes nothing of the
@@ -99,6 +104,8 @@ class Recipe:
     max_size: float = 320.0
     natural: float = 0.5
     boxes: float = 0.4
+    recall: float = 0.0
+    remember: float = 0.0
     keep: float = 0.0
 
     def __post_init__(self) -> None:
@@ -127,6 +134,7 @@ class Recipe:
             "cooldown",
             "natural",
             "boxes",
+            "recall",
             "average",
             "keep",
         ):
@@ -134,6 +142,10 @@ class Recipe:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
                 )
+        if not self.remember >= 0:
+            raise SettingsError(
+                f"remember is {self.remember}; give 0 or a positive number."
+            )
         if not 0 < self.min_size <= self.max_size:
             raise SettingsError(
                 f"Object sizes {self.min_size} to {self.max_size} are no range; give "

@@ -22,13 +22,14 @@ from napari_sam.models.sam import SamModel
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.evaluation import iter_evaluate
 from napari_sam.training.finishing import Finish
+from napari_sam.training.memory import Memory
 from napari_sam.training.report import EvaluationSettings
 from napari_sam.training.state import TrainingState
 from napari_sam.training.trainer import iter_training
 from napari_sam.types import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Collection, Generator, Mapping
     from pathlib import Path
 
     from napari_sam.training.data import SampleSet
@@ -95,7 +96,9 @@ class RunResult:
 
 
 def groups_of(
-    samples: SampleSet, weights: Mapping[str, float] | None = None
+    samples: SampleSet,
+    weights: Mapping[str, float] | None = None,
+    remembered: Collection[str] = (),
 ) -> tuple[SampleGroup, ...]:
     """Return the samples of each source as a group with its share of the crops.
 
@@ -105,23 +108,28 @@ def groups_of(
         Read into memory here if they are not there.
     weights : mapping of str to float, optional
         Shares by the source's name; 1 for those not named.
+    remembered : collection of str
+        Names of the sources that are to look as before to the encoder.
 
     Raises
     ------
     DataError
-        If a share is not positive, or names no source.
+        If a share is not positive, or a name is no source's.
     """
     weights = weights or {}
-    for name, weight in weights.items():
+    for name in (*weights, *remembered):
         if name not in samples.sources:
             raise DataError(
                 f"No source is called {name!r}; choose one of "
                 f"{', '.join(samples.sources)}."
             )
+    for name, weight in weights.items():
         if weight <= 0:
             raise DataError(f"The share of {name} is {weight}; give a positive number.")
     return tuple(
-        SampleGroup(name, tuple(samples.of(name)), weights.get(name, 1.0))
+        SampleGroup(
+            name, tuple(samples.of(name)), weights.get(name, 1.0), name in remembered
+        )
         for name in samples.sources
     )
 
@@ -132,6 +140,7 @@ def iter_run(
     recipe: Recipe,
     folder: Path,
     *,
+    remember: Path | None = None,
     validation: SampleSet | None = None,
     settings: RunSettings | None = None,
     resume: bool = False,
@@ -153,6 +162,9 @@ def iter_run(
         How.
     folder : Path
         Where to put the files.
+    remember : Path, optional
+        Weights whose encoder is not to be forgotten; those of the base if None.
+        The recipe says how much, the groups on which images.
     validation : SampleSet, optional
         What decides which weights are the best; the last ones without it.
     settings : RunSettings, optional
@@ -189,6 +201,12 @@ def iter_run(
         ) from error
     device = _own_device(settings.device)
     network = load_network(base)
+    memory = None
+    if recipe.remember or recipe.recall:
+        other = network if remember is None else load_network(remember)
+        memory = Memory(other, recipe.remember)
+        memory.recall(network, recipe.recall)
+        memory.to(device)
     begun = {name: value.clone() for name, value in network.state_dict().items()}
     if network.prompt_head is None:
         network.prompt_head = PromptHead()
@@ -197,7 +215,7 @@ def iter_run(
     if (folder / STATE).exists():
         state.load(folder / STATE)
     finish = Finish(begun, recipe.keep, groups, settings.metadata, settings.device)
-    run = _Run(state, folder, validation, settings, finish)
+    run = _Run(state, folder, validation, settings, finish, memory)
     with closing(run.steps(groups)) as steps:
         result = yield from steps
     return result
@@ -240,8 +258,10 @@ class _Run:
         validation: SampleSet | None,
         settings: RunSettings,
         finish: Finish,
+        memory: Memory | None,
     ) -> None:
         self._state = state
+        self._memory = memory
         self._finish = finish
         self._folder = folder
         self._validation = validation
@@ -261,6 +281,7 @@ class _Run:
             groups,
             precision=resolve_dtype(settings.dtype, state.device),
             workers=settings.workers,
+            memory=self._memory,
         )
         try:
             for report in training:

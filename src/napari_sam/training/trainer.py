@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam.training.crops import SampleGroup
+    from napari_sam.training.memory import Memory
     from napari_sam.training.state import TrainingState
 
 
@@ -56,6 +57,7 @@ def iter_training(
     *,
     precision: torch.dtype = torch.bfloat16,
     workers: int = 1,
+    memory: Memory | None = None,
 ) -> Iterator[StepReport]:
     """Train from the state's step to the recipe's last, one step at a time.
 
@@ -73,6 +75,8 @@ def iter_training(
         Of the arithmetic; weights and their average stay float32.
     workers : int
         Threads that prepare batches.
+    memory : Memory, optional
+        What the encoder is not to forget, on the sources that are remembered.
 
     Yields
     ------
@@ -100,6 +104,7 @@ def iter_training(
                 precision=precision,
                 train_encoder=state.trains_encoder,
                 share=1 / len(step),
+                memory=memory,
             )
             for batch in step
         ]
