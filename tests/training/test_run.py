@@ -22,8 +22,8 @@ from napari_sam.core.evaluation import choose_objects, deepest_point, object_mas
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, FileFormatError
 from napari_sam.models import find_model, load_model
+from napari_sam.models.calibration import logit_factor
 from napari_sam.models.metadata import read_metadata
-from napari_sam.models.sharpness import logit_factor
 from napari_sam.training.data import SampleSet, samples_from_arrays
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
@@ -130,8 +130,11 @@ def test_the_result_keeps_a_share_of_the_base(
 def test_the_result_has_logits_of_the_usual_scale(
     rods: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
-    result = finish(iter_run(BASE, rods, RECIPE, tmp_path, settings=SETTINGS))
-    assert 0.1 < float(read_metadata(result.weights)["logit_scale"]) < 10
+    recipe = replace(RECIPE, score_shift=-0.25)
+    result = finish(iter_run(BASE, rods, recipe, tmp_path, settings=SETTINGS))
+    texts = read_metadata(result.weights)
+    assert 0.1 < float(texts["logit_scale"]) < 10
+    assert texts["score_shift"] == "-0.25"
     model = load_model(result.weights, dtype="float32")
     examples = []
     for sample in rods[0].samples:

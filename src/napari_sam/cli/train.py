@@ -57,6 +57,10 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
         float,
         "share of the weights it begins with that the result keeps (default: 0)",
     ),
+    "score_shift": (
+        float,
+        "added to the result's scores of answers to a click (default: 0)",
+    ),
     "cooldown": (float, "last part of the steps, slowing down (default: 0.3)"),
 }
 

@@ -9,9 +9,9 @@ import torch
 
 from napari_sam.core.evaluation import choose_objects, deepest_point, object_mask
 from napari_sam.errors import ModelError
+from napari_sam.models.calibration import logit_factor, scale_logits, shift_scores
 from napari_sam.models.checkpoint import save_network
 from napari_sam.models.sam import SamModel
-from napari_sam.models.sharpness import logit_factor, scale_logits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,6 +49,8 @@ class Finish:
         What the file says about itself.
     device : str
         Where to measure.
+    score_shift : float
+        Added to the scores of answers to a click.
     """
 
     base: Mapping[str, Tensor]
@@ -56,6 +58,7 @@ class Finish:
     groups: tuple[SampleGroup, ...]
     metadata: Mapping[str, str]
     device: str = "auto"
+    score_shift: float = 0.0
 
     def write(self, state: TrainingState, path: Path) -> None:
         """Write a model; the network that is being trained is left alone.
@@ -74,7 +77,12 @@ class Finish:
             save_network(network, path, texts)
             factor = self._factor(path)
             scale_logits(network, factor)
-            save_network(network, path, {**texts, "logit_scale": f"{factor:.3f}"})
+            shift_scores(network, self.score_shift)
+            texts |= {
+                "logit_scale": f"{factor:.3f}",
+                "score_shift": f"{self.score_shift:g}",
+            }
+            save_network(network, path, texts)
         finally:
             network.load_state_dict(trained)
             network.train(was_training)

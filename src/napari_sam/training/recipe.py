@@ -79,6 +79,9 @@ class Recipe:
         How much of the weights it began with the finished ones keep, 0 to 1: see
         :class:`napari_sam.training.finishing.Finish`.  It changes nothing of the
         training itself.
+    score_shift : float
+        Added to the scores of the finished weights' answers to a click: see
+        :func:`napari_sam.models.calibration.shift_scores`.  Nor does this.
     """
 
     steps: int = 2000
@@ -107,6 +110,7 @@ class Recipe:
     recall: float = 0.0
     remember: float = 0.0
     keep: float = 0.0
+    score_shift: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "images", "prompts", "accumulate", "fine_images"):
@@ -142,6 +146,10 @@ class Recipe:
                 raise SettingsError(
                     f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
                 )
+        if not abs(self.score_shift) <= 1:
+            raise SettingsError(
+                f"score_shift is {self.score_shift}; choose a value from -1 to 1."
+            )
         if not self.remember >= 0:
             raise SettingsError(
                 f"remember is {self.remember}; give 0 or a positive number."

@@ -214,7 +214,14 @@ def iter_run(
     state = TrainingState(network, recipe, device)
     if (folder / STATE).exists():
         state.load(folder / STATE)
-    finish = Finish(begun, recipe.keep, groups, settings.metadata, settings.device)
+    finish = Finish(
+        begun,
+        recipe.keep,
+        groups,
+        settings.metadata,
+        settings.device,
+        recipe.score_shift,
+    )
     run = _Run(state, folder, validation, settings, finish, memory)
     with closing(run.steps(groups)) as steps:
         result = yield from steps

@@ -156,11 +156,12 @@ class TrainingState:
         # What depends on the number of steps begins with the cooldown.
         plateau = longer.steps - max(1, round(longer.steps * longer.cooldown))
         plateau = min(plateau, longer.steps - longer.fine_steps)
-        free = {"keep", "steps", "cooldown", "fine_steps"}
+        finish = {"keep", "score_shift"}
+        free = finish | {"steps", "cooldown", "fine_steps"}
         if not longer.fine_share:
             free |= {"fine_side", "fine_images"}
         if step > plateau:
-            free = {"keep"}
+            free = finish
         differs = sorted(k for k, v in theirs.items() if k not in free and mine[k] != v)
         if differs:
             name = differs[0]

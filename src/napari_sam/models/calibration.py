@@ -1,4 +1,4 @@
-"""Give a trained model's logits the scale that SAM's have.
+"""Give a trained model's logits the scale that SAM's have, and its scores a shift.
 
 Training decides how steep logits are at a mask's edge: losses on soft targets
 leave them several times flatter than SAM's.  No mask depends on it, but every
@@ -56,6 +56,26 @@ def scale_logits(network: SamNetwork, factor: float) -> None:
             last = cast(nn.Linear, cast("MLP", mlp).layers[-1])
             last.weight.mul_(factor)
             last.bias.mul_(factor)
+
+
+def shift_scores(network: SamNetwork, by: float) -> None:
+    """Add to the predicted IoU of the three answers to a click, in place.
+
+    A model is surer of its answers than they deserve on images unlike those it
+    learnt from, and the best-scored of three is one that was overestimated.  All
+    three move together, so the choice among them stays the same, and the single
+    answer to a box keeps its score.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        The network.
+    by : float
+        Negative makes it more modest.
+    """
+    head = network.mask_decoder.iou_prediction_head
+    with torch.no_grad():
+        cast(nn.Linear, head.layers[-1]).bias[1:].add_(by)
 
 
 def logit_factor(

@@ -11,9 +11,9 @@ import pytest
 from napari_sam.core.decoding import measure
 from napari_sam.errors import ModelError
 from napari_sam.models import find_model
+from napari_sam.models.calibration import logit_factor, scale_logits, shift_scores
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.sam import SamModel
-from napari_sam.models.sharpness import logit_factor, scale_logits
 
 if TYPE_CHECKING:
     from napari_sam.models.checkpoint import SamNetwork
@@ -50,6 +50,21 @@ def test_masks_and_refined_answers_stay_the_same(
             for p, r in ((plane32, before), (flat, after))
         )
         np.testing.assert_allclose(third.logits * 8, second.logits, atol=1e-2)
+
+
+def test_scores_of_clicks_are_shifted_and_nothing_else(
+    network: SamNetwork, plane32: SamPlane
+) -> None:
+    modest = copy.deepcopy(network)
+    shift_scores(modest, -0.125)
+    model = SamModel.from_network(modest, name="x", device="cpu", dtype="float32")
+    plane = model.restore(plane32.embedding)
+    for point in POINTS[:3]:
+        before, after = (p.predict(points=[point]) for p in (plane32, plane))
+        np.testing.assert_allclose(after.scores, before.scores - 0.125, atol=1e-5)
+        assert after.predicted_iou[0] == pytest.approx(before.predicted_iou[0])
+        assert after.default == before.default
+        np.testing.assert_allclose(after.logits, before.logits, atol=1e-4)
 
 
 def test_the_factor_makes_good_masks_typically_stable(
