@@ -20,10 +20,12 @@ from safetensors.torch import load_file
 from napari_sam.cli import main
 from napari_sam.core.evaluation import choose_objects, deepest_point, object_mask
 from napari_sam.core.steps import finish
-from napari_sam.errors import DataError, FileFormatError
+from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models import find_model, load_model
 from napari_sam.models.calibration import logit_factor
+from napari_sam.models.checkpoint import SamNetwork, save_network
 from napari_sam.models.metadata import read_metadata
+from napari_sam.models.vit import SamViT, ViTShape
 from napari_sam.training.data import SampleSet, samples_from_arrays
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
@@ -143,6 +145,19 @@ def test_the_result_has_logits_of_the_usual_scale(
         points = [deepest_point(mask)[:2] for mask in masks]
         examples.append((model.encode_rgb(sample.rgb), points))
     assert logit_factor(examples) == pytest.approx(1, rel=0.25)
+
+
+def test_an_encoder_of_another_architecture_is_not_remembered(
+    rods: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
+    shape = ViTShape(48, depth=3, heads=3, grid=8, window=6, global_blocks=(2,), mlp=96)
+    other = tmp_path / "vit.safetensors"
+    save_network(SamNetwork(SamViT(shape), "vit_48x3", shape.grid * 16), other, {})
+    run = iter_run(
+        BASE, rods, replace(RECIPE, recall=0.5), tmp_path / "run", remember=other
+    )
+    with pytest.raises(SettingsError, match="is vit_48x3, that of the base vit_t"):
+        finish(run)
 
 
 def test_shares_name_sources(validation: SampleSet) -> None:

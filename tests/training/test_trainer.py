@@ -181,6 +181,10 @@ def test_a_crop_is_decoded_as_its_place_in_the_frame(
         ({"boxes": 1.5}, "boxes is 1.5"),
         ({"fine_steps": 9, "steps": 5}, "fine_steps is 9"),
         ({"fine_share": -0.1}, "fine_share is -0.1"),
+        ({"remember": -1.0}, "remember is -1.0"),
+        ({"remember": 2.0, "parts": "decoder"}, "the encoder stays as it is"),
+        ({"recall": 1.5}, "recall is 1.5"),
+        ({"score_shift": -2.0}, "score_shift is -2.0"),
         ({"min_size": 50.0, "max_size": 20.0}, "50.0 to 20.0"),
     ],
 )

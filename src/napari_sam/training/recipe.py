@@ -154,6 +154,11 @@ class Recipe:
             raise SettingsError(
                 f"remember is {self.remember}; give 0 or a positive number."
             )
+        if self.remember and self.parts == "decoder":
+            raise SettingsError(
+                f"remember is {self.remember}, but only the decoder is trained and the "
+                f"encoder stays as it is; leave it out."
+            )
         if not 0 < self.min_size <= self.max_size:
             raise SettingsError(
                 f"Object sizes {self.min_size} to {self.max_size} are no range; give "

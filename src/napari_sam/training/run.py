@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from napari_sam.core.atomic import replacing
 from napari_sam.core.stopwatch import Stopwatch, format_duration
-from napari_sam.errors import DataError, FileFormatError
+from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.prompt_head import PromptHead
@@ -183,6 +183,8 @@ def iter_run(
 
     Raises
     ------
+    SettingsError
+        If the encoder to remember is of another architecture.
     FileFormatError
         If there is a run in the folder and ``resume`` is not set, if its state
         does not fit, or if a file cannot be written.
@@ -204,6 +206,11 @@ def iter_run(
     memory = None
     if recipe.remember or recipe.recall:
         other = network if remember is None else load_network(remember)
+        if other.architecture != network.architecture:
+            raise SettingsError(
+                f"The encoder to remember is {other.architecture}, that of the base "
+                f"{network.architecture}; choose one of the same architecture."
+            )
         memory = Memory(other, recipe.remember)
         memory.recall(network, recipe.recall)
         memory.to(device)
