@@ -367,3 +367,7 @@ class MaskLevel(StrEnum):
         """Return the level that the cycle key shows next."""
         order = list(MaskLevel)
         return order[(order.index(self) + 1) % len(order)]
+
+
+NESTED_LEVELS = (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE)
+"""The answers to an ambiguous prompt, from the smallest."""

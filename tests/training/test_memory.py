@@ -43,14 +43,13 @@ def test_the_gradient_is_that_of_the_distance(
     leaf = embedding.clone().requires_grad_()
     distance = ((leaf[which] - before) ** 2).mean((1, 2, 3)).sum() / 3 / before.var()
     (expected,) = torch.autograd.grad(4 * distance, leaf)
-    found = Memory(old, 4.0).gradient(images, embedding, which)
+    memory = Memory(old, 4.0)
+    found = memory.gradient(images, embedding, which)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-9)
     assert not found[1].any()
-    assert (
-        not Memory(old, 4.0).gradient(images, embedding, ~which | which).isnan().any()
-    )
-    nothing = torch.zeros(3, dtype=torch.bool)
-    assert not Memory(old, 4.0).gradient(images, embedding, nothing).any()
+    all_three, none = torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    assert not memory.gradient(images, embedding, all_three).isnan().any()
+    assert not memory.gradient(images, embedding, none).any()
 
 
 def test_recall_moves_the_encoder_alone(old: SamNetwork, network: SamNetwork) -> None:

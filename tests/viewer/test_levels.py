@@ -8,10 +8,16 @@ from desk import COINS
 
 from napari_sam.core.masks import PostProcessing
 from napari_sam.core.results import MaskResult
-from napari_sam.types import Frame, MaskLevel, Plane, PointPrompt, PromptSet
+from napari_sam.types import (
+    NESTED_LEVELS,
+    Frame,
+    MaskLevel,
+    Plane,
+    PointPrompt,
+    PromptSet,
+)
 from napari_sam.viewer.predict import Prediction, relevel
 
-NESTED = (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE)
 SIZE = (256, 256)
 
 
@@ -43,7 +49,7 @@ def torn() -> Prediction:
 
 def test_levels_follow_the_masks_that_are_shown(torn: Prediction) -> None:
     cleaning = PostProcessing()
-    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED]
+    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS]
     areas = [c.mask.area for c in shown]
     assert areas == sorted(areas)
     # each with its own score
@@ -52,7 +58,7 @@ def test_levels_follow_the_masks_that_are_shown(torn: Prediction) -> None:
 
 def test_what_is_kept_whole_keeps_the_models_order(torn: Prediction) -> None:
     cleaning = PostProcessing(largest_piece=False)
-    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED]
+    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS]
     assert [round(c.score, 1) for c in shown] == [0.6, 0.7, 0.8]
 
 
@@ -60,7 +66,7 @@ def test_the_models_own_choice_stays_while_levels_change(torn: Prediction) -> No
     cleaning = PostProcessing()
     before = relevel(torn, MaskLevel.AUTO, cleaning)
     after = before
-    for level in (*NESTED, MaskLevel.AUTO):
+    for level in (*NESTED_LEVELS, MaskLevel.AUTO):
         after = relevel(after, level, cleaning)
     assert after.candidates[0].score == before.candidates[0].score
     assert np.array_equal(after.candidates[0].mask.mask, before.candidates[0].mask.mask)
@@ -71,7 +77,7 @@ def test_cycling_grows_on_every_coin(open_desk, coins, coin) -> None:
     desk = open_desk(coins)
     desk.click(*coin)
     areas = []
-    for _ in NESTED:
+    for _ in NESTED_LEVELS:
         desk.controller.cycle_level()
         areas.append(desk.annotator.prediction.candidates[0].mask.area)
         assert (desk.shown != 0).sum() == areas[-1]

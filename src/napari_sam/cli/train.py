@@ -165,7 +165,7 @@ def run_train(options: argparse.Namespace) -> int:
             "--remember says how much, and --remembered on which source; give both."
         )
     base = find_model(options.base)
-    old = find_model(options.remember_model or options.base)
+    remembered = options.remember_model and find_model(options.remember_model).path
     samples = read_samples_of(options, "train", in_memory=True)
     groups = groups_of(samples, dict(options.share), options.remembered)
     settings = RunSettings(
@@ -190,7 +190,7 @@ def run_train(options: argparse.Namespace) -> int:
         groups,
         recipe,
         options.out,
-        remember=old.path,
+        remember=remembered,
         validation=validation,
         settings=settings,
         resume=options.resume,

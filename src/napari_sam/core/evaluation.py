@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from napari_sam.types import MaskCrop, MaskLevel, PointPrompt, PromptSet
+from napari_sam.types import NESTED_LEVELS, MaskCrop, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,8 +228,7 @@ def interactive_score(
 
 
 def _best_of_three(result: MaskResult, truth: MaskCrop) -> float:
-    levels = (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE)
-    return max(crop_iou(result.crop(level), truth) for level in levels)
+    return max(crop_iou(result.crop(level), truth) for level in NESTED_LEVELS)
 
 
 def overlaps(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> FloatArray:

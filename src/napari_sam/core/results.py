@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.types import BoolArray, FloatArray, Frame, MaskCrop, MaskLevel, Region
+from napari_sam.types import (
+    NESTED_LEVELS,
+    BoolArray,
+    FloatArray,
+    Frame,
+    MaskCrop,
+    MaskLevel,
+    Region,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-_LEVEL_INDEX = {MaskLevel.SUBPART: 1, MaskLevel.PART: 2, MaskLevel.WHOLE: 3}
+_LEVEL_INDEX = {level: i for i, level in enumerate(NESTED_LEVELS, start=1)}
 _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 cache
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from napari_sam.core.masks import PostProcessing, clean
 from napari_sam.core.refine import refine
 from napari_sam.core.results import upscale_mask
-from napari_sam.types import MaskLevel
+from napari_sam.types import NESTED_LEVELS, MaskLevel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
-_NESTED = (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE)
 _LIVE = 4
 _UNDER_WAY = 2
 """Most encodings begun and not finished."""
@@ -367,6 +366,6 @@ def _shown(
 
     if level is MaskLevel.AUTO:
         return result, cleaned(level)
-    masks = [cleaned(which) for which in _NESTED]
+    masks = [cleaned(which) for which in NESTED_LEVELS]
     order = sorted(range(len(masks)), key=lambda i: masks[i].area)
-    return result.reordered(order), masks[order[_NESTED.index(level)]]
+    return result.reordered(order), masks[order[NESTED_LEVELS.index(level)]]

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic.optics import blur, illumination
 from napari_sam.training.synthetic.shapes import blob, capsule, clean
-from napari_sam.training.synthetic.surfaces import cast_shadow, material, shading
+from napari_sam.training.synthetic.surfaces import (
+    cast_shadow,
+    cover,
+    material,
+    photographed,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.random import Generator
 
     from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
-    from napari_sam.types import RGBArray
+    from napari_sam.types import BoolArray, RGBArray
 
 _MAX_SHAPES = 70
 _WITH_PARTS = 0.45
@@ -59,23 +65,14 @@ def leaves(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         inside = stamp.inside
         if rng.random() < 0.3:
             cast_shadow(rng, image, stamp, inside, light)
-        piece = material(rng, inside.shape)
-        piece *= shading(rng, stamp, light)[..., None]
-        image[stamp.box][inside] = piece[inside]
+        cover(rng, image, stamp, inside, light)
         labels[stamp.box][inside] = number
         if rng.random() < _WITH_PARTS:
-            add_parts(rng, image, labels, stamp, float(size), light)
-    sharpness = rng.uniform(0.0, 1.4)
-    image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
-    image *= illumination(rng, shape, float(rng.uniform(0, 0.4)))[..., None]
-    image += rng.normal(0, rng.uniform(0.0, 0.03), image.shape)
-    if rng.random() < 0.25:
-        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    rgb = np.clip(np.round(image * 255), 0, 255).astype(np.uint8)
-    return rgb, clean(labels)
+            _add_parts(rng, image, labels, stamp, float(size), light)
+    return photographed(rng, image), clean(labels)
 
 
-def add_parts(
+def _add_parts(
     rng: Generator,
     image: FloatImage,
     labels: Labels,
@@ -83,32 +80,62 @@ def add_parts(
     size: float,
     light: float,
 ) -> None:
-    """Put parts of other materials on a shape, or beyond its outline, in place.
-
-    They are of the same object: clothes and limbs, wheels and windows.
-    """
-    number = labels[stamp.box][stamp.inside][0]
+    """Put a few parts on a shape, or beyond its outline: clothes and limbs."""
     for _ in range(int(rng.integers(1, 5))):
-        is_limb = rng.random() < 0.4
-        level = stamp.level
-        rows, cols = np.nonzero(stamp.inside & ((level > 0.7) if is_limb else True))
-        if not rows.size:
-            continue
-        at = rng.integers(rows.size)
-        middle = (
-            float(rows[at] + stamp.box[0].start),
-            float(cols[at] + stamp.box[1].start),
+        part = part_of(
+            rng, labels, stamp, 0.4, lambda: size * float(rng.uniform(0.2, 0.8))
         )
-        part = leaf(rng, labels.shape, middle, size * float(rng.uniform(0.2, 0.8)))
-        if part is None:
-            continue
-        where = part.inside
-        if not is_limb:
-            where = where & (labels[part.box] == number)
-        piece = material(rng, where.shape)
-        piece *= shading(rng, part, light)[..., None]
-        image[part.box][where] = piece[where]
-        labels[part.box][where] = number
+        if part is not None:
+            cover(rng, image, *part, light)
+
+
+def part_of(
+    rng: Generator,
+    labels: Labels,
+    stamp: Stamp,
+    limbs: float,
+    draw_size: Callable[[], float],
+) -> tuple[Stamp, BoolArray] | None:
+    """Add a part to an object's labels, in place; it is of the same object.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    labels : int32 array (H, W)
+        The object is all of ``stamp`` there.
+    stamp : Stamp
+        The object's shape.
+    limbs : float
+        How likely the part begins at the outline and goes beyond it.
+    draw_size : callable
+        Returns how large the part is, in pixels.
+
+    Returns
+    -------
+    stamp : Stamp
+        Of the part.
+    where : bool array
+        Its pixels, inside its box.  None if the part has no place.
+    """
+    is_limb = rng.random() < limbs
+    number = labels[stamp.box][stamp.inside][0]
+    near = stamp.inside & (stamp.level > 0.7) if is_limb else stamp.inside
+    rows, cols = np.nonzero(near)
+    if not rows.size:
+        return None
+    at = rng.integers(rows.size)
+    middle = (
+        float(rows[at] + stamp.box[0].start),
+        float(cols[at] + stamp.box[1].start),
+    )
+    part = leaf(rng, labels.shape, middle, draw_size())
+    if part is None:
+        return None
+    where = part.inside
+    if not is_limb:
+        where = where & (labels[part.box] == number)
+    labels[part.box][where] = number
+    return part, where
 
 
 def leaf(

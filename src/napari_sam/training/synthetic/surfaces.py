@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.training.synthetic.optics import blur, texture
+from napari_sam.training.synthetic.optics import blur, illumination, texture
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
     from napari_sam.training.synthetic.shapes import FloatImage, Stamp
-    from napari_sam.types import BoolArray
+    from napari_sam.types import BoolArray, RGBArray
 
 
 def material(rng: Generator, shape: tuple[int, int]) -> FloatImage:
@@ -67,3 +67,29 @@ def cast_shadow(
     shadow = ndimage.shift(inside.astype(np.float32), shift, order=0)
     shadow = blur(shadow, float(rng.uniform(0.5, 0.2 * away + 1)))
     image[stamp.box] *= 1 - np.float32(rng.uniform(0.2, 0.6)) * shadow[..., None]
+
+
+def cover(
+    rng: Generator,
+    image: FloatImage,
+    stamp: Stamp,
+    where: BoolArray,
+    light: float,
+    piece: FloatImage | None = None,
+) -> None:
+    """Give some pixels of a shape a surface, in place: a material if none is given."""
+    if piece is None:
+        piece = material(rng, (where.shape[0], where.shape[1]))
+    piece = piece * shading(rng, stamp, light)[..., None]
+    image[stamp.box][where] = piece[where]
+
+
+def photographed(rng: Generator, image: FloatImage) -> RGBArray:
+    """Return a scene as a camera shows it: blurred, unevenly lit, noisy, maybe grey."""
+    sharpness = rng.uniform(0.0, 1.4)
+    image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
+    image *= illumination(rng, image.shape[:2], float(rng.uniform(0, 0.4)))[..., None]
+    image += rng.normal(0, rng.uniform(0.0, 0.03), image.shape)
+    if rng.random() < 0.25:
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    return np.clip(np.round(image * 255), 0, 255).astype(np.uint8)

@@ -7,25 +7,30 @@ colony, an organ.  A box around such a thing means all of it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam.training.synthetic.em import em_neurites, em_organelles
 from napari_sam.training.synthetic.histology import histology
-from napari_sam.training.synthetic.leaves import leaf, leaves
+from napari_sam.training.synthetic.leaves import leaf, leaves, part_of
 from napari_sam.training.synthetic.membranes import membranes
 from napari_sam.training.synthetic.nuclei import nuclei
-from napari_sam.training.synthetic.optics import blur, illumination
 from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.shapes import clean
-from napari_sam.training.synthetic.surfaces import cast_shadow, material, shading
+from napari_sam.training.synthetic.surfaces import (
+    cast_shadow,
+    cover,
+    material,
+    photographed,
+)
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
     from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
-    from napari_sam.types import BoolArray, RGBArray
+    from napari_sam.types import RGBArray
 
 _FIELDS = (
     em_neurites,
@@ -73,21 +78,17 @@ def things(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             continue
         if rng.random() < 0.3:
             cast_shadow(rng, image, stamp, stamp.inside, light)
-        _cover(rng, image, stamp, stamp.inside, field, light)
+        piece = _piece_of(rng, field, stamp)
+        cover(rng, image, stamp, stamp.inside, light, piece)
         labels[stamp.box][stamp.inside] = number
         if rng.random() < _RIMMED:
             rim = stamp.inside & (stamp.level > rng.uniform(0.75, 0.95))
-            _cover(rng, image, stamp, rim, None, light)
+            cover(rng, image, stamp, rim, light)
         for _ in range(int(rng.integers(0, _MAX_PARTS))):
-            _add_part(rng, image, labels, stamp, float(size), field, light)
-    sharpness = rng.uniform(0.0, 1.4)
-    image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
-    image *= illumination(rng, shape, float(rng.uniform(0, 0.4)))[..., None]
-    image += rng.normal(0, rng.uniform(0.0, 0.03), image.shape)
-    if rng.random() < 0.25:
-        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    rgb = np.clip(np.round(image * 255), 0, 255).astype(np.uint8)
-    return rgb, clean(labels)
+            part = part_of(rng, labels, stamp, 0.35, partial(_part_size, rng, size))
+            if part is not None:
+                cover(rng, image, *part, light, _piece_of(rng, field, part[0]))
+    return photographed(rng, image), clean(labels)
 
 
 def _background(rng: Generator, side: int) -> tuple[FloatImage, Labels]:
@@ -107,50 +108,11 @@ def _field(rng: Generator, side: int) -> tuple[FloatImage, Labels]:
     return np.asarray(rgb / 255, np.float32), labels
 
 
-def _cover(
-    rng: Generator,
-    image: FloatImage,
-    stamp: Stamp,
-    where: BoolArray,
-    field: FloatImage | None,
-    light: float,
-) -> None:
-    """Give some pixels of a shape a surface: a material, or a piece of a field."""
-    if field is not None and rng.random() < _OF_MANY:
-        piece = field[stamp.box].copy()
-    else:
-        piece = material(rng, (where.shape[0], where.shape[1]))
-    piece *= shading(rng, stamp, light)[..., None]
-    image[stamp.box][where] = piece[where]
+def _piece_of(rng: Generator, field: FloatImage, stamp: Stamp) -> FloatImage | None:
+    """Return what a part is filled with, if it is one of many."""
+    return field[stamp.box] if rng.random() < _OF_MANY else None
 
 
-def _add_part(
-    rng: Generator,
-    image: FloatImage,
-    labels: Labels,
-    stamp: Stamp,
-    size: float,
-    field: FloatImage,
-    light: float,
-) -> None:
-    """Put a part on a thing, or a limb at its outline; it is of the same object."""
-    is_limb = rng.random() < 0.35
-    number = int(labels[stamp.box][stamp.inside].max())
-    near = stamp.inside & (stamp.level > 0.7) if is_limb else stamp.inside
-    rows, cols = np.nonzero(near)
-    if not rows.size:
-        return
-    at = rng.integers(rows.size)
-    middle = (
-        float(rows[at] + stamp.box[0].start),
-        float(cols[at] + stamp.box[1].start),
-    )
+def _part_size(rng: Generator, size: float) -> float:
     share = np.exp(rng.uniform(np.log(0.05), np.log(0.7)))
-    part = leaf(rng, labels.shape, middle, max(6.0, size * float(share)))
-    if part is None:
-        return
-    where = part.inside
-    if not is_limb:
-        where = where & (labels[part.box] == number)
-    _cover(rng, image, part, where, field, light)
-    labels[part.box][where] = number
+    return max(6.0, float(size) * float(share))
