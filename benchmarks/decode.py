@@ -22,10 +22,9 @@ import torch
 from skimage import data
 
 from _common import interleaved, print_table, transformers_sam
-from napari_sam.models import load_model
+from napari_sam.models import find_model, load_model
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.prompt_encoder import TokenLabel
-from napari_sam.models.registry import list_models
 
 if TYPE_CHECKING:
     from napari_sam.models.plane import SamPlane
@@ -41,12 +40,13 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     image = data.coins()
     models = [
-        load_model(device="cpu", dtype="float32"),
-        load_model(device="cpu", dtype="auto"),
+        load_model("mobile-sam", device="cpu", dtype="float32"),
+        load_model("mobile-sam", device="cpu", dtype="auto"),
     ]
+    twice = load_model(device="cpu", dtype="auto").encode(image)
     planes = [model.encode(image) for model in models]
     reference = transformers_sam(
-        load_network(list_models()[0].path), {"num_hidden_layers": 1}
+        load_network(find_model("mobile-sam").path), {"num_hidden_layers": 1}
     )
     embedding = torch.from_numpy(planes[0].embedding.features)[None].float()
     grid = np.linspace(0, 1, 8)
@@ -78,6 +78,8 @@ def main() -> None:
         many[f"{name}, IoU > {MIN_IOU}"] = lambda p=plane: list(
             p.iter_points(points, min_iou=MIN_IOU)
         )
+    one["ours, auto, looking twice"] = lambda: twice.predict(points[:1]).crop()
+    many["ours, auto, looking twice"] = lambda: twice.predict_many(points)
     base = "transformers"
     print_table("one prompt, image encoded", interleaved(one, rounds), base=base)
     print_table(

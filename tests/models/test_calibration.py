@@ -11,6 +11,7 @@ import pytest
 from napari_sam.core.decoding import measure
 from napari_sam.errors import ModelError
 from napari_sam.models import find_model
+from napari_sam.models.blending import Blend
 from napari_sam.models.calibration import logit_factor, scale_logits, shift_scores
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.sam import SamModel
@@ -65,6 +66,24 @@ def test_scores_of_clicks_are_shifted_and_nothing_else(
         assert after.predicted_iou[0] == pytest.approx(before.predicted_iou[0])
         assert after.default == before.default
         np.testing.assert_allclose(after.logits, before.logits, atol=1e-4)
+
+
+def test_of_a_model_that_blends_all_scores_are_shifted(
+    network: SamNetwork, plane32: SamPlane
+) -> None:
+    found = []
+    for by in (0.0, -0.125):
+        own = copy.deepcopy(network)
+        own.blend = Blend()
+        shift_scores(own, by)
+        model = SamModel.from_network(own, name="x", device="cpu", dtype="float32")
+        found.append(model.restore(plane32.embedding))
+    before, after = (p.predict(box=(104.5, 185.5, 143.5, 225.5)) for p in found)
+    # The weights of the blend are the same.
+    np.testing.assert_allclose(
+        after.predicted_iou, before.predicted_iou - 0.125, atol=1e-5
+    )
+    np.testing.assert_allclose(after.logits, before.logits, atol=1e-3)
 
 
 def test_the_factor_makes_good_masks_typically_stable(

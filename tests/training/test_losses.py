@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
-from napari_sam.training.losses import choice_loss, mask_loss, round_loss
+from napari_sam.models.blending import Blend
+from napari_sam.training.interactive import shown_logits
+from napari_sam.training.losses import choice_loss, mask_loss, round_loss, true_iou
+from napari_sam.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sam.training.state import TrainingState
 
 SIDE = 16
 
@@ -30,7 +40,7 @@ def answers(truth: torch.Tensor, *shares: float) -> torch.Tensor:
 
 def loss(
     logits: torch.Tensor, predicted: list[float], truth: torch.Tensor, *, single: bool
-) -> tuple[float, float]:
+) -> float:
     result = round_loss(
         logits,
         torch.tensor([predicted]),
@@ -38,7 +48,7 @@ def loss(
         truth,
         torch.tensor([single]),
     )
-    return float(result.total), float(result.shown[0])
+    return float(result)
 
 
 def test_a_better_mask_loses_less(truth: torch.Tensor) -> None:
@@ -63,11 +73,21 @@ def test_the_choice_costs_what_the_chosen_lacks() -> None:
         (False, 0.5),  # several clicks or a box: always the first
     ],
 )
-def test_what_the_user_would_see(truth: torch.Tensor, single: bool, iou: float) -> None:
+def test_what_the_user_would_see(
+    truth: torch.Tensor,
+    start: Callable[[Recipe], TrainingState],
+    single: bool,
+    iou: float,
+) -> None:
     logits = answers(truth, 0.5, 1, 0.75, 0.25)
-    _, shown = loss(logits, [0.9, 0.1, 0.8, 0.2], truth, single=single)
+    predicted = torch.tensor([[0.9, 0.1, 0.8, 0.2]])
+    network = start(Recipe()).network
+    shown = shown_logits(network, logits, predicted, torch.tensor([single]))
     # Bilinear interpolation cuts the corners of a square.
-    assert shown == pytest.approx(iou, abs=0.06)
+    assert float(true_iou(shown, truth)) == pytest.approx(iou, abs=0.06)
+    network.blend = Blend()
+    blended = shown_logits(network, logits, predicted, torch.tensor([single]))
+    torch.testing.assert_close(blended[:, 0], network.blend(logits, predicted)[0])
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -75,6 +95,6 @@ def test_the_single_mask_learns_from_every_prompt(
     truth: torch.Tensor, single: bool
 ) -> None:
     good, bad = answers(truth, 1, 1, 0.75, 0.5), answers(truth, 0, 1, 0.75, 0.5)
-    cost = loss(bad, [0.0, 1.0, 0.75, 0.5], truth, single=single)[0]
-    cost -= loss(good, [1.0, 1.0, 0.75, 0.5], truth, single=single)[0]
+    cost = loss(bad, [0.0, 1.0, 0.75, 0.5], truth, single=single)
+    cost -= loss(good, [1.0, 1.0, 0.75, 0.5], truth, single=single)
     assert cost > 1

@@ -40,14 +40,16 @@ class MaskResult:
     ----------
     logits : float32 array (4, side / 4, side / 4)
         Low-resolution logits, positive inside: the single-mask output, then
-        subpart, part and whole ordered by area.
+        subpart, part and whole ordered by area.  Of a model that looks twice,
+        the first is its answer after the second look.
     predicted_iou : float32 array (4,)
         The model's own estimate of the IoU of each.
     frame : Frame
         How the image sat in the model's input.
     default : int
         Index of the model's own choice: the best-scored of the three for
-        exactly one point, the single-mask output otherwise.
+        exactly one point, the first of ``logits`` otherwise and of a model that
+        looks twice.
     """
 
     logits: FloatArray

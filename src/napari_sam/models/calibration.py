@@ -64,7 +64,7 @@ def shift_scores(network: SamNetwork, by: float) -> None:
     A model is surer of its answers than they deserve on images unlike those it
     learnt from, and the best-scored of three is one that was overestimated.  All
     three move together, so the choice among them stays the same, and the single
-    answer to a box keeps its score.
+    answer to a box keeps its score; in a model that blends all four, all four move.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def shift_scores(network: SamNetwork, by: float) -> None:
     """
     head = network.mask_decoder.iou_prediction_head
     with torch.no_grad():
-        cast(nn.Linear, head.layers[-1]).bias[1:].add_(by)
+        first = 0 if network.blend is not None else 1
+        cast(nn.Linear, head.layers[-1]).bias[first:].add_(by)
 
 
 def logit_factor(

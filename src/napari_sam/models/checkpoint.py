@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError, ModelError
+from napari_sam.models.blending import Blend
 from napari_sam.models.mask_decoder import MaskDecoder
 from napari_sam.models.prompt_encoder import PromptEncoder
 from napari_sam.models.prompt_head import PromptHead
@@ -47,6 +48,7 @@ _BATCH_NORM_EPS = 1e-5
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 _ENCODER = "image_encoder."
 _HEAD = "prompt_head."
+_BLEND = "blend."
 _VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 
 
@@ -63,9 +65,13 @@ class SamNetwork(nn.Module):
         Side of the square input in pixels.
     prompt_head : PromptHead, optional
         Finds objects without a prompt.  SAM has none; it can be set later.
+    blend : Blend, optional
+        Makes one answer of the decoder's four, and says that the model is to be
+        asked a second time with it.  SAM has none; it can be set later.
     """
 
     prompt_head: PromptHead | None
+    blend: Blend | None
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class SamNetwork(nn.Module):
         architecture: str,
         side: int,
         prompt_head: PromptHead | None = None,
+        blend: Blend | None = None,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -81,6 +88,7 @@ class SamNetwork(nn.Module):
         self.prompt_encoder = PromptEncoder(side)
         self.mask_decoder = MaskDecoder()
         self.prompt_head = prompt_head
+        self.blend = blend
 
 
 def load_network(path: Path) -> SamNetwork:
@@ -107,6 +115,8 @@ def load_network(path: Path) -> SamNetwork:
         network = _network_for(state, path)
         if any(key.startswith(_HEAD) for key in state):
             network.prompt_head = PromptHead()
+        if any(key.startswith(_BLEND) for key in state):
+            network.blend = Blend()
     network.to_empty(device="cpu")
     _fill_buffers(network)
     wanted = network.state_dict()
@@ -124,6 +134,12 @@ def load_network(path: Path) -> SamNetwork:
             f"{wrong[0]!r}); choose the weights of SAM, MobileSAM, MedSAM or micro-sam."
         )
     network.load_state_dict(state)
+    if network.blend is not None and not network.blend.is_usable:
+        raise ModelError(
+            f"{path.name} blends its masks at a temperature of "
+            f"{float(network.blend.temperature)}, which is not above 0; get the file "
+            f"again."
+        )
     return network.float().eval().requires_grad_(False)
 
 

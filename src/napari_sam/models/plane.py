@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.models.blending import Blend
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
 
@@ -43,11 +44,13 @@ class SamPlane:
         embedding: Embedding,
         device: torch.device,
         head: PromptHead | None = None,
+        blend: Blend | None = None,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
         self._device = device
         self._head = head
+        self._blend = blend
         self._state: ImageState | None = None
         self._objects: ObjectMaps | None = None
 
@@ -326,19 +329,53 @@ class SamPlane:
             prompt = None
             if dense is not None:
                 prompt = torch.from_numpy(dense)[None, None].to(self._device)
-            logits, iou = self._decoder.decode(
-                self._image(), *self._tensors(given), prompt
-            )
-            return logits.float().cpu().numpy(), iou.float().cpu().numpy()
+            xy, labels = self._tensors(given)
+            logits, iou = self._decoder.decode(self._image(), xy, labels, prompt)
+            logits, iou = logits.float(), iou.float()
+            if self._blend is not None:
+                is_open = given.single_point and dense is None
+                self._look_twice(self._blend, xy, labels, logits, iou, is_open)
+            return logits.cpu().numpy(), iou.cpu().numpy()
+
+    def _look_twice(
+        self,
+        blend: Blend,
+        xy: torch.Tensor,
+        labels: torch.Tensor,
+        logits: torch.Tensor,
+        iou: torch.Tensor,
+        is_open: bool,
+    ) -> None:
+        """Put the answer of a second look at every prompt in the first place.
+
+        Its predicted IoU is that of the first look: a model takes the mask that
+        it is given for right, and is too sure of what it makes of it.  To a prompt
+        that leaves open what is meant, one click, the answer is as good as that
+        only where it is what the outputs have in common.
+        """
+        first, score = blend(logits, iou)
+        answers = []
+        for i, mask in enumerate(first[:, None, None]):
+            one = slice(i, i + 1)
+            again = self._decoder.decode(self._image(), xy[one], labels[one], mask)
+            answers.append(blend(*(x.float() for x in again))[0])
+        answer = torch.cat(answers)
+        if is_open:
+            score = score * blend.agreement(answer, logits, iou)
+        logits[:, 0], iou[:, 0] = answer, score
 
     def _result(
         self, logits: FloatArray, iou: FloatArray, single_point: bool
     ) -> MaskResult:
-        """Order subpart, part and whole by area and make the model's own choice."""
+        """Order subpart, part and whole by area and make the model's own choice.
+
+        A model that looks twice has made it already.
+        """
         areas = np.count_nonzero(inside_frame(logits[1:], self.frame) > 0, axis=(1, 2))
         order = np.concatenate([[0], 1 + np.argsort(areas, kind="stable")])
         iou = iou[order]
-        best = 1 + int(np.argmax(iou[1:])) if single_point else 0
+        chooses = single_point and self._blend is None
+        best = 1 + int(np.argmax(iou[1:])) if chooses else 0
         return MaskResult(logits[order], iou, self.frame, best)
 
     def _image(self) -> ImageState:

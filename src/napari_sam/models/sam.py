@@ -158,6 +158,14 @@ class SamModel:
         return self._network.prompt_head is not None
 
     @property
+    def looks_twice(self) -> bool:
+        """Whether it answers with a blend of its masks, after a second look.
+
+        See :class:`napari_sam.models.blending.Blend`.
+        """
+        return self._network.blend is not None
+
+    @property
     def device(self) -> str:
         """Device it runs on: ``cpu``, ``cuda:0`` or ``mps``."""
         return str(self._device)
@@ -277,8 +285,13 @@ class SamModel:
                 f"The embedding {embedding.features.shape} was not computed by "
                 f"{self._name}; encode the image again."
             )
-        head = self._network.prompt_head
-        return SamPlane(self._decoder, embedding, self._device, head)
+        return SamPlane(
+            self._decoder,
+            embedding,
+            self._device,
+            self._network.prompt_head,
+            self._network.blend,
+        )
 
     def _step(self, compute: Callable[[], Tensor]) -> Tensor:
         # Entered anew for each step: the mode belongs to the thread, and what

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
-from napari_sam.training.losses import maps_loss, round_loss
+from napari_sam.training.losses import maps_loss, round_loss, true_iou
 from napari_sam.training.recipe import ROUNDS
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.training.batches import Batch
     from napari_sam.training.memory import Memory
+
+_LOOK_AGAIN = 0.3
+"""Share of the later rounds in which a model that looks twice does so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,15 @@ def backward_from(
         with _autocast(device, precision):
             logits, predicted = decode(network, leaf, batch.offset, xy, kinds, fed)
         logits, predicted = logits.float(), predicted.float()
-        result = round_loss(logits, predicted, targets.soft, targets.fine, single)
-        torch.autograd.backward(share / rounds * result.total)
-        losses.append(float(result.total.detach()))
-        shown.append(float(result.shown.mean()))
-        if number + 1 == rounds:
-            break
-        fed = _shown_logits(logits.detach(), predicted.detach(), single)
-        xy, kinds = _corrected(rng, xy, kinds, fed, targets)
+        loss = round_loss(logits, predicted, targets.soft, targets.fine, single)
+        torch.autograd.backward(share / rounds * loss)
+        losses.append(float(loss.detach()))
+        fed = shown_logits(network, logits.detach(), predicted.detach(), single)
+        shown.append(float(true_iou(fed, targets.fine).mean()))
+        # A model that looks twice also sees its own answer without a new click.
+        looks_again = network.blend is not None and rng.random() < _LOOK_AGAIN
+        if number + 1 < rounds and not looks_again:
+            xy, kinds = _corrected(rng, xy, kinds, fed, targets)
     gradient = leaf.grad
     if gradient is None:  # nothing of the loss depended on the image
         gradient = torch.zeros_like(leaf)
@@ -187,6 +191,33 @@ def decode(
     return logits, iou
 
 
+def shown_logits(
+    network: SamNetwork, logits: Tensor, predicted: Tensor, single: Tensor
+) -> Tensor:
+    """Return the logits of the mask that a user would see after the first look.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        Blends its masks or chooses one.
+    logits : float tensor (N, 4, h, w)
+        Mask logits.
+    predicted : float tensor (N, 4)
+        Predicted IoU.
+    single : bool tensor (N,)
+        Whether the prompt is one click and nothing else.
+
+    Returns
+    -------
+    float tensor (N, 1, h, w)
+    """
+    if network.blend is not None:
+        blended: Tensor = network.blend(logits, predicted)[0]
+        return blended[:, None]
+    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), 0)
+    return logits[torch.arange(len(logits), device=logits.device), picked][:, None]
+
+
 class _Targets:
     """The true masks at the resolutions at which they are compared."""
 
@@ -195,12 +226,6 @@ class _Targets:
         self.soft = F.avg_pool2d(full, clicks.CELL)[:, 0]
         self.fine = F.avg_pool2d(full, clicks.CELL // 2)[:, 0] >= 0.5
         self.coarse = (self.soft >= 0.5).cpu().numpy()
-
-
-def _shown_logits(logits: Tensor, predicted: Tensor, single: Tensor) -> Tensor:
-    """Return the logits of the mask that a user would see, (N, 1, h, w)."""
-    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), 0)
-    return logits[torch.arange(len(logits), device=logits.device), picked][:, None]
 
 
 def _corrected(

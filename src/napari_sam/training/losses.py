@@ -9,8 +9,6 @@ outline is learnt finer than the cells are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,22 +27,6 @@ _SCORE = 3.0
 _CHOICE = 1.0
 _SHARPNESS = 10.0
 """Predicted IoUs that differ by 0.1 are chosen between at odds of e to 1."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RoundLoss:
-    """Loss of one round of prompts.
-
-    Parameters
-    ----------
-    total : scalar tensor
-        What to differentiate.
-    shown : float tensor (N,)
-        True IoU of the mask that the user would see.
-    """
-
-    total: Tensor
-    shown: Tensor
 
 
 def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -117,7 +99,7 @@ def choice_loss(predicted: Tensor, ious: Tensor) -> Tensor:
 
 def round_loss(
     logits: Tensor, predicted: Tensor, target: Tensor, masks: Tensor, single: Tensor
-) -> RoundLoss:
+) -> Tensor:
     """Return the loss of the decoder's four outputs for one round.
 
     Output 0 answers boxes and several clicks; the best of outputs 1 to 3 answers a
@@ -136,6 +118,10 @@ def round_loss(
         The truth, finer.
     single : bool tensor (N,)
         Whether the prompt is one click and nothing else.
+
+    Returns
+    -------
+    scalar tensor
     """
     losses = mask_loss(logits, target)
     ious = true_iou(logits, masks)
@@ -147,9 +133,7 @@ def round_loss(
     score = _SCORE * F.mse_loss(predicted, ious) + _CHOICE * choice_loss(
         predicted, ious
     )
-    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), _SINGLE)
-    shown = ious.gather(1, picked[:, None])[:, 0]
-    return RoundLoss(mask + score, shown)
+    return mask + score
 
 
 def maps_loss(logits: Tensor, maps: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from napari_sam.errors import SettingsError
 
 Parts = Literal["all", "decoder", "decoder+neck"]
 
-ROUNDS = (0.35, 0.30, 0.20, 0.15)
-"""How likely one, two, three … rounds of clicks on an object are."""
+ROUNDS = (0.20, 0.35, 0.25, 0.20)
+"""How likely one, two, three … rounds of answers on an object are."""
 
 _FINE = 0x66
 """Keeps the draw of a step's side apart from those of its crops."""

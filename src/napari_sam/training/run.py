@@ -15,6 +15,7 @@ import torch.distributed as dist
 from napari_sam.core.atomic import replacing
 from napari_sam.core.stopwatch import Stopwatch, format_duration
 from napari_sam.errors import DataError, FileFormatError, SettingsError
+from napari_sam.models.blending import Blend
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.prompt_head import PromptHead
@@ -218,6 +219,8 @@ def iter_run(
     if network.prompt_head is None:
         network.prompt_head = PromptHead()
         network.prompt_head.reset_parameters(recipe.seed)
+    if network.blend is None:
+        network.blend = Blend()
     state = TrainingState(network, recipe, device)
     if (folder / STATE).exists():
         state.load(folder / STATE)

@@ -1,0 +1,74 @@
+"""One answer of a model's four, and a second look at it.
+
+SAM gives four masks and takes one of them.  A model with a `Blend` takes all of
+them, each as far as it is believed, and answers the same prompts once more with
+that mask as a prompt of its own.  Measured (docs/model-card.md): better outlines,
+and large things for which the single-mask output alone finds a part only.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+TEMPERATURE = 0.05
+"""Masks whose predicted IoUs differ by this count as e to 1."""
+
+
+class Blend(nn.Module):
+    """Blend masks by their predicted IoU.
+
+    It has nothing that is trained; that a weights file holds it says that the
+    model was trained to be asked like this.
+    """
+
+    temperature: Tensor
+
+    def __init__(self, temperature: float = TEMPERATURE) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(temperature))
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the temperature is one to divide by."""
+        return 0 < float(self.temperature) < float("inf")
+
+    def forward(self, logits: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the blended mask and what is predicted for it.
+
+        Parameters
+        ----------
+        logits : float tensor (N, M, h, w)
+            Mask logits.
+        predicted : float tensor (N, M)
+            Predicted IoU of each.
+
+        Returns
+        -------
+        logits : float tensor (N, h, w)
+        predicted : float tensor (N,)
+        """
+        shares = self._shares(predicted)
+        blended = torch.einsum("nm,nmhw->nhw", shares, logits)
+        return blended, (shares * predicted).sum(dim=1)
+
+    def agreement(self, answer: Tensor, logits: Tensor, predicted: Tensor) -> Tensor:
+        """Return how far an answer is what the masks show, (N,).
+
+        The IoU that the answer would have if one of the masks were the truth, each
+        as likely as it weighs in the blend.
+
+        Parameters
+        ----------
+        answer : float tensor (N, h, w)
+            Logits of the answer.
+        logits, predicted : float tensors (N, M, h, w) and (N, M)
+            As for :meth:`forward`.
+        """
+        mine, others = answer[:, None] > 0, logits > 0
+        both = (mine & others).sum((2, 3))
+        either = (mine | others).sum((2, 3))
+        return (self._shares(predicted) * both / either.clamp(min=1)).sum(dim=1)
+
+    def _shares(self, predicted: Tensor) -> Tensor:
+        return (predicted / self.temperature).softmax(dim=1)

@@ -1,0 +1,172 @@
+"""Answers that are a blend of the model's masks, after a second look."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from napari_sam.errors import ModelError
+from napari_sam.models import find_model, load_model
+from napari_sam.models.blending import TEMPERATURE, Blend
+from napari_sam.models.checkpoint import load_network, network_fingerprint, save_network
+from napari_sam.models.sam import SamModel
+from napari_sam.types import NESTED_LEVELS, MaskLevel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.plane import SamPlane
+
+COIN = (124.0, 205.0)
+BOX = (104.5, 185.5, 143.5, 225.5)
+PROMPTS = (
+    {"points": [COIN]},
+    {"box": BOX},
+    {"points": [COIN, (127.0, 154.0)], "labels": [1, 0]},
+)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.fixture(scope="module")
+def network() -> SamNetwork:
+    """Return the natural-image model, made to look twice."""
+    network = load_network(find_model("mobile-sam").path)
+    assert network.blend is None
+    network.blend = Blend()
+    return network
+
+
+@pytest.fixture(scope="module")
+def plane(network: SamNetwork, coins: np.ndarray) -> SamPlane:
+    model = SamModel.from_network(network, name="twice", device="cpu", dtype="float32")
+    assert model.looks_twice
+    return model.encode(coins)
+
+
+def test_equal_scores_are_a_mean_and_a_clear_best_is_alone() -> None:
+    blend = Blend()
+    logits = torch.randn(2, 3, 5, 5)
+    predicted = torch.tensor([[0.7, 0.7, 0.7], [0.1, 0.2, 0.9]])
+    mask, score = blend(logits, predicted)
+    torch.testing.assert_close(mask[0], logits[0].mean(dim=0))
+    torch.testing.assert_close(mask[1], logits[1, 2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(score, torch.tensor([0.7, 0.9]), atol=1e-4, rtol=0)
+
+
+def test_a_temperature_apart_is_e_to_one() -> None:
+    predicted = torch.tensor([[0.8, 0.8 - TEMPERATURE]])
+    logits = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    mask, _ = Blend()(logits, predicted)
+    assert mask.item() / (1 - mask.item()) == pytest.approx(np.e, rel=1e-4)
+
+
+def test_raising_all_scores_changes_no_mask() -> None:
+    # The training lowers scores that are too high, all by the same.
+    logits, predicted = torch.randn(2, 4, 5, 5), torch.rand(2, 4)
+    mask, score = Blend()(logits, predicted)
+    other, lowered = Blend()(logits, predicted - 0.05)
+    torch.testing.assert_close(mask, other)
+    torch.testing.assert_close(score - 0.05, lowered)
+
+
+def test_masks_agree_as_far_as_they_are_believed() -> None:
+    blend = Blend()
+    answer = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
+    masks = torch.tensor([[[[1.0, 1.0, -1.0, -1.0]], [[1.0, -1.0, -1.0, -1.0]]]])
+    for predicted, wanted in ([0.9, 0.1], 1.0), ([0.1, 0.9], 0.5), ([0.5, 0.5], 0.75):
+        found = blend.agreement(answer, masks, torch.tensor([predicted]))
+        assert float(found) == pytest.approx(wanted, abs=1e-4)
+    nothing = torch.full_like(masks, -1.0)
+    assert float(blend.agreement(nothing[:, 0], nothing, torch.ones(1, 2))) == 0
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=["point", "box", "two points"])
+def test_it_is_the_same_prompt_asked_twice(
+    plane: SamPlane, plane32: SamPlane, prompt: dict[str, object]
+) -> None:
+    """Against the model that looks once, asked twice by hand."""
+    once = plane32.predict(**prompt)  # type: ignore[arg-type]
+    blend = Blend()
+
+    def blended(logits: np.ndarray, iou: np.ndarray) -> tuple[np.ndarray, float]:
+        mask, score = blend(torch.from_numpy(logits)[None], torch.from_numpy(iou)[None])
+        return mask[0].numpy(), float(score)
+
+    first, score = blended(once.logits, once.predicted_iou)
+    again = plane32.predict(**prompt, logits=first)  # type: ignore[arg-type]
+    wanted, _ = blended(again.logits, again.predicted_iou)
+
+    if "labels" not in prompt and "points" in prompt:
+        # One click leaves open what is meant: what the outputs disagree on costs.
+        shares = torch.from_numpy(once.predicted_iou / TEMPERATURE).softmax(0).numpy()
+        score *= sum(
+            share * iou(mask > 0, wanted > 0)
+            for share, mask in zip(shares, once.logits, strict=True)
+        )
+        assert score < 0.99 * float(once.predicted_iou.max())
+
+    result = plane.predict(**prompt)  # type: ignore[arg-type]
+    assert result.default == 0
+    np.testing.assert_allclose(result.logits[0], wanted, atol=0.02)
+    assert result.score == pytest.approx(score, abs=1e-3)
+    # Subpart, part and whole stay those of the first look.
+    np.testing.assert_allclose(result.logits[1:], once.logits[1:], atol=1e-3)
+    np.testing.assert_allclose(result.scores, once.scores, atol=1e-4)
+    assert result.index_of(MaskLevel.AUTO) == 0
+
+
+def test_many_at_once_are_the_same_as_one_by_one(plane: SamPlane) -> None:
+    points = [COIN, (127.0, 154.0), (60.0, 60.0), (200.0, 300.0), (30.0, 340.0)]
+    for point, many in zip(points, plane.predict_many(points), strict=True):
+        one = plane.predict(points=[point])
+        assert one.default == many.default == 0
+        np.testing.assert_allclose(one.logits, many.logits, atol=0.02)
+        np.testing.assert_allclose(one.predicted_iou, many.predicted_iou, atol=1e-3)
+
+
+def test_the_levels_stay_nested_in_size(plane: SamPlane) -> None:
+    result = plane.predict(points=[COIN])
+    areas = [result.crop(level).area for level in NESTED_LEVELS]
+    assert areas == sorted(areas)
+
+
+def test_a_file_keeps_it(tmp_path: Path, network: SamNetwork) -> None:
+    path = tmp_path / "twice.safetensors"
+    save_network(network, path)
+    read = load_network(path)
+    assert read.blend is not None
+    assert float(read.blend.temperature) == pytest.approx(TEMPERATURE, rel=1e-3)
+    assert SamModel.from_file(path, device="cpu").looks_twice
+
+
+def test_it_is_part_of_what_a_model_is(network: SamNetwork) -> None:
+    once = copy.deepcopy(network)
+    once.blend = None
+    assert network_fingerprint(network) != network_fingerprint(once)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_file_with_a_temperature_that_is_none(
+    tmp_path: Path, network: SamNetwork, wrong: float
+) -> None:
+
+    path = tmp_path / "wrong.safetensors"
+    save_network(network, path)
+    state = load_file(path)
+    save_file(state | {"blend.temperature": torch.tensor(wrong)}, path)
+    with pytest.raises(ModelError, match=r"wrong\.safetensors .*temperature"):
+        load_network(path)
+
+
+def test_only_the_microscopy_model_looks_twice() -> None:
+    assert load_model("mobile-sam-microscopy", device="cpu").looks_twice
+    assert not load_model("mobile-sam", device="cpu").looks_twice
