@@ -11,11 +11,9 @@ import numpy as np
 
 from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
+from napari_sam.cli.evaluating import add_evaluate
+from napari_sam.cli.options import add_everything_options
 from napari_sam.cli.train import add_train
-from napari_sam.cli.training_parser import (
-    add_everything_options,
-    add_training_commands,
-)
 from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
@@ -92,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     predict.set_defaults(run=run.predict)
 
-    add_training_commands(commands)
+    add_evaluate(commands)
     add_train(commands)
     add_adapt(commands)
 

@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_sam.cli.options import add_sources, natural, positive
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
-from napari_sam.cli.training_parser import add_sources, natural, positive
 from napari_sam.errors import FileFormatError, SettingsError
 from napari_sam.models import DEFAULT_MODEL, find_model
 
