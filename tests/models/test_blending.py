@@ -133,6 +133,55 @@ def test_many_at_once_are_the_same_as_one_by_one(plane: SamPlane) -> None:
         np.testing.assert_allclose(one.predicted_iou, many.predicted_iou, atol=1e-3)
 
 
+def test_everything_mode_sees_the_blend_of_the_first_look(
+    plane: SamPlane, plane32: SamPlane
+) -> None:
+    points = [COIN, (127.0, 154.0), (60.0, 60.0), (200.0, 300.0), (30.0, 340.0)]
+    batches = list(plane.iter_points(points, best_only=True))
+    masks = np.concatenate([b.logits for b in batches])
+    scores = np.concatenate([b.predicted_iou for b in batches])
+    assert np.concatenate([b.point for b in batches]).tolist() == list(range(5))
+    assert not np.concatenate([b.token for b in batches]).any()
+    for once, mask, score in zip(
+        plane32.predict_many(points), masks, scores, strict=True
+    ):
+        wanted, believed = Blend()(
+            torch.from_numpy(once.logits)[None],
+            torch.from_numpy(once.predicted_iou)[None],
+        )
+        np.testing.assert_allclose(mask, wanted[0], atol=0.02)
+        assert float(score) == pytest.approx(float(believed), abs=1e-3)
+    low = float(np.median(scores))
+    kept = list(plane.iter_points(points, best_only=True, min_iou=low))
+    assert np.concatenate([b.point for b in kept]).tolist() == [
+        i for i, score in enumerate(scores) if score > low
+    ]
+
+
+def test_all_three_masks_of_a_point_are_as_before(
+    plane: SamPlane, plane32: SamPlane
+) -> None:
+    for a, b in zip(
+        plane.iter_points([COIN]), plane32.iter_points([COIN]), strict=True
+    ):
+        np.testing.assert_allclose(a.logits, b.logits, atol=1e-3)
+        assert a.token.tolist() == b.token.tolist() == [0, 1, 2]
+
+
+def test_a_refined_answer_is_looked_at_once(plane: SamPlane, plane32: SamPlane) -> None:
+    """A correction is a second look already."""
+    before = plane.predict(points=[COIN])
+    prompt = {"points": [COIN, (127.0, 154.0)], "labels": [1, 0]}
+    result = plane.predict(**prompt, logits=before.logits[0])  # type: ignore[arg-type]
+    once = plane32.predict(**prompt, logits=before.logits[0])  # type: ignore[arg-type]
+    wanted, score = Blend()(
+        torch.from_numpy(once.logits)[None], torch.from_numpy(once.predicted_iou)[None]
+    )
+    assert result.default == 0
+    np.testing.assert_allclose(result.logits[0], wanted[0], atol=0.02)
+    assert result.score == pytest.approx(float(score), abs=1e-3)
+
+
 def test_the_levels_stay_nested_in_size(plane: SamPlane) -> None:
     result = plane.predict(points=[COIN])
     areas = [result.crop(level).area for level in NESTED_LEVELS]

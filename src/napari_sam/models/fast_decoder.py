@@ -39,6 +39,7 @@ from napari_sam.models.mask_decoder import DIM, MASK_TOKENS
 if TYPE_CHECKING:
     from torch.nn import ConvTranspose2d, Linear
 
+    from napari_sam.models.blending import Blend
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.layers import MLP, LayerNorm2d
     from napari_sam.models.mask_decoder import TwoWayBlock
@@ -203,6 +204,7 @@ class FastDecoder:
         labels: Tensor,
         min_iou: float,
         best_only: bool = False,
+        blend: Blend | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decode a batch of prompts, of the multimask output only what is good.
 
@@ -214,6 +216,9 @@ class FastDecoder:
             Masks whose predicted IoU is not above it are not upscaled.
         best_only : bool
             Nor are those that are not the best of their prompt.
+        blend : Blend, optional
+            Makes the best mask of a prompt of all four.  A mask is a product of
+            pixels and the weights of its output, so blending these is enough.
 
         Returns
         -------
@@ -222,15 +227,21 @@ class FastDecoder:
         iou : float32 tensor (M,)
             Their predicted IoU.
         prompt, output : int64 tensor (M,)
-            Which prompt they belong to, and which of its three outputs they are.
+            Which prompt they belong to, and which of its three outputs they are; 0
+            for a blend.
         """
         tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
-        iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])[:, 1:]
+        iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])
+        hyper = self._hyper_weights(tokens)
+        if best_only and blend is not None:
+            weights, score = blend(hyper[..., None].float(), iou)
+            hyper, iou = weights[:, None, :, 0].to(hyper.dtype), score[:, None]
+        else:
+            hyper, iou = hyper[:, 1:], iou[:, 1:]
         good = iou > min_iou
         if best_only:
             best = iou.argmax(dim=1, keepdim=True)
             good &= torch.zeros_like(good).scatter_(1, best, True)
-        hyper = self._hyper_weights(tokens)[:, 1:]
         side = 4 * self.grid
         logits = [
             self._masks(cells[i], hyper[i, good[i]])

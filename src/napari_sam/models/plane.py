@@ -203,7 +203,8 @@ class SamPlane:
             are left out.
         best_only : bool
             Of the three masks of each point take only that of the highest
-            predicted IoU: what the model itself would answer.
+            predicted IoU, or of a model that blends its masks the blend: what the
+            model itself would answer, at the first look.
 
         Yields
         ------
@@ -288,7 +289,11 @@ class SamPlane:
                 logits, iou, point, token = (
                     x.cpu().numpy()
                     for x in self._decoder.decode_points(
-                        self._image(), *self._tensors(part), min_iou, best_only
+                        self._image(),
+                        *self._tensors(part),
+                        min_iou,
+                        best_only,
+                        self._blend,
                     )
                 )
             yield PointMasks(logits, iou, point + start, token)
@@ -332,9 +337,13 @@ class SamPlane:
             xy, labels = self._tensors(given)
             logits, iou = self._decoder.decode(self._image(), xy, labels, prompt)
             logits, iou = logits.float(), iou.float()
-            if self._blend is not None:
-                is_open = given.single_point and dense is None
-                self._look_twice(self._blend, xy, labels, logits, iou, is_open)
+            if self._blend is not None and dense is not None:
+                # To refine an answer, or a rough mask, is a second look already.
+                logits[:, 0], iou[:, 0] = self._blend(logits, iou)
+            elif self._blend is not None:
+                self._look_twice(
+                    self._blend, xy, labels, logits, iou, given.single_point
+                )
             return logits.cpu().numpy(), iou.cpu().numpy()
 
     def _look_twice(
