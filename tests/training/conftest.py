@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from napari_sam.models.blending import Blend
 from napari_sam.models.checkpoint import SamNetwork, load_network
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.registry import list_models
@@ -28,11 +29,12 @@ def rods() -> tuple[SampleGroup, ...]:
 
 
 def fresh_network() -> SamNetwork:
-    """Return the bundled model with an untrained head."""
+    """Return the bundled model as a run begins with it: its head is untrained."""
     path = next(s.path for s in list_models() if s.name == "mobile-sam")
     network = load_network(path)
     network.prompt_head = PromptHead()
     network.prompt_head.reset_parameters()
+    network.blend = Blend()
     return network
 
 

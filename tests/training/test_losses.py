@@ -82,6 +82,7 @@ def test_what_the_user_would_see(
     logits = answers(truth, 0.5, 1, 0.75, 0.25)
     predicted = torch.tensor([[0.9, 0.1, 0.8, 0.2]])
     network = start(Recipe()).network
+    network.blend = None
     shown = shown_logits(network, logits, predicted, torch.tensor([single]))
     # Bilinear interpolation cuts the corners of a square.
     assert float(true_iou(shown, truth)) == pytest.approx(iou, abs=0.06)

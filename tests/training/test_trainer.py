@@ -122,6 +122,16 @@ def test_the_other_side_is_free_until_it_is_used(start: Start, tmp_path: Path) -
         start(replace(SMALL, fine_share=0.5, fine_side=160)).load(path)
 
 
+def test_a_state_of_a_model_with_other_parts_is_refused(
+    start: Start, tmp_path: Path
+) -> None:
+    older = start(SMALL)
+    older.network.blend = None
+    older.save(tmp_path / "state.safetensors")
+    with pytest.raises(FileFormatError, match="of a model with other parts"):
+        start(SMALL).load(tmp_path / "state.safetensors")
+
+
 def test_a_damaged_state_is_refused(start: Start, tmp_path: Path) -> None:
     state = start(SMALL)
     path = tmp_path / "state.safetensors"

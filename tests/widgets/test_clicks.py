@@ -79,6 +79,7 @@ def test_w_cycles_the_sizes(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     sam.click(COINS[2])  # all three masks are of one piece there
     sam.wait_preview()
+    first = sam.preview_pixels
     seen = {}
     for level in (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE, MaskLevel.AUTO):
         sam.key("W")
@@ -88,7 +89,8 @@ def test_w_cycles_the_sizes(open_sam: OpenSam, coins: Pixels) -> None:
         assert sam.widget.objects.level.value is level
     assert seen[MaskLevel.SUBPART] <= seen[MaskLevel.PART] <= seen[MaskLevel.WHOLE]
     assert seen[MaskLevel.SUBPART] < seen[MaskLevel.WHOLE]
-    assert seen[MaskLevel.AUTO] in list(seen.values())[:3]
+    # The model's own answer, which is a blend of the three and a fourth.
+    assert seen[MaskLevel.AUTO] == first
 
 
 def test_u_takes_back_the_last_click(open_sam: OpenSam, coins: Pixels) -> None:

@@ -140,6 +140,11 @@ class TrainingState:
                 f"{path.name} trained other parts of a model than {self.recipe.parts}; "
                 f"start the run again in another folder."
             )
+        if parts.get("model", {}).keys() != self.network.state_dict().keys():
+            raise FileFormatError(
+                f"{path.name} is of a model with other parts, as an older version "
+                f"made it; start the run again in another folder."
+            )
         self.network.load_state_dict(parts.pop("model"))
         self.average = parts.pop("average")
         for part, values in parts.items():
