@@ -263,7 +263,13 @@ def test_interrupting_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "labels.tif"
     command = [sys.executable, "-m", "napari_sam.cli", "everything"]
     command += [str(SAMPLES["nuclei"].path), str(out), "--device", "cpu"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell runs in the background inherits a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         assert "%" in process.stderr.readline()  # it is at work
         process.send_signal(signal.SIGINT)
