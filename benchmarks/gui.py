@@ -29,6 +29,7 @@ from qtpy.QtWidgets import QApplication
 from skimage import data
 
 from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.mirror import PromptMirror
 from napari_sam.viewer.pointer import Pointer
 from napari_sam.widgets.runner import _Courier
@@ -188,7 +189,8 @@ class OwnCalls:
         self.longest = 0.0
         for owner, names in (
             (_Courier, ("_run",)),
-            (Controller, ("_on_dims", "segment_plane", "_on_layer_removed")),
+            (ImageBinding, ("follow",)),
+            (Controller, ("segment_plane", "_on_layer_removed")),
             (PromptMirror, ("_on_data",)),
             (Pointer, ("_on_move",)),
         ):
