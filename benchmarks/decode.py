@@ -22,6 +22,7 @@ import torch
 from skimage import data
 
 from _common import interleaved, print_table, transformers_sam
+from napari_sam.core.imaging import to_rgb
 from napari_sam.models import find_model, load_model
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.prompt_encoder import TokenLabel
@@ -43,7 +44,8 @@ def main() -> None:
         load_model("mobile-sam", device="cpu", dtype="float32"),
         load_model("mobile-sam", device="cpu", dtype="auto"),
     ]
-    twice = load_model(device="cpu", dtype="auto").encode(image)
+    twice_model = load_model(device="cpu", dtype="auto")
+    twice = twice_model.encode(image)
     planes = [model.encode(image) for model in models]
     reference = transformers_sam(
         load_network(find_model("mobile-sam").path), {"num_hidden_layers": 1}
@@ -78,7 +80,16 @@ def main() -> None:
         many[f"{name}, IoU > {MIN_IOU}"] = lambda p=plane: list(
             p.iter_points(points, min_iou=MIN_IOU)
         )
-    one["ours, auto, looking twice"] = lambda: twice.predict(points[:1]).crop()
+    tiled = to_rgb(np.tile(image, (5, 4)))
+    near, fast = (twice_model.encode_rgb(tiled) for _ in range(2))
+    coin = np.array([[124, 205]])
+    small = coin + 2 * np.array(image.shape)
+    one["ours, auto, looking closer"] = lambda: fast.predict(small).crop()
+    # A plane that has no window yet; preparing it for the decoder is part of this.
+    one["the same, first click near a place"] = lambda: twice_model.restore(
+        near.embedding, tiled
+    ).predict(small)
+    one["ours, auto, looking twice"] = lambda: twice.predict(coin).crop()
     many["ours, auto, looking twice"] = lambda: twice.predict_many(points)
     base = "transformers"
     print_table("one prompt, image encoded", interleaved(one, rounds), base=base)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage import data, transform
 
+from napari_sam import load_model
 from napari_sam.core.engine import Engine
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.store import EmbeddingStore
@@ -58,9 +59,9 @@ class Counting:
         self.encoded += 1
         return self._model.iter_encode_rgb(rgb, image_size)
 
-    def restore(self, embedding):
+    def restore(self, embedding, rgb=None):
         self.restored += 1
-        return self._model.restore(embedding)
+        return self._model.restore(embedding, rgb)
 
 
 def make(model, folder, **kwargs) -> tuple[Engine, Counting]:
@@ -101,6 +102,36 @@ def test_the_least_recently_used_planes_are_let_go(model, folder, others):
     engine.encode(b)
     assert counting.restored == 4
     assert counting.encoded == 0
+
+
+def test_large_planes_are_let_go_sooner(model, folder, others):
+    a, b, c, _ = others
+    engine, counting = make(model, folder, live_bytes=a.nbytes + b.nbytes)
+    first = engine.encode(a)
+    engine.encode(b)
+    assert engine.encode(a) is first
+    engine.encode(c)
+    assert engine.encode(a) is first
+    engine.encode(b)
+    assert counting.restored == 4
+    alone, counting = make(model, folder, live_bytes=0)
+    assert alone.encode(a) is alone.encode(a)
+    assert counting.restored == 1
+
+
+def test_a_stored_plane_has_its_pixels(coins, tmp_path):
+    """The default model looks closer at small objects, also after a restart."""
+    image = np.ascontiguousarray(np.tile(coins, (4, 3, 1)))
+    model = load_model(device="cpu")
+    point = (124.0 + 303, 205.0 + 384)
+    answers = [
+        Engine(model, EmbeddingStore(tmp_path)).encode(image).predict(points=[point])
+        for _ in range(2)
+    ]
+    fresh, stored = answers
+    assert fresh.detail is not None
+    assert stored.detail is not None
+    np.testing.assert_allclose(stored.detail.logits, fresh.detail.logits, atol=0.05)
 
 
 def test_preparing_another_plane_lets_none_in_use_go(model, folder, coins):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.results import MaskResult, inside_frame, upscale, upscale_mask
+from napari_sam.core.results import (
+    Detail,
+    MaskResult,
+    inside_frame,
+    upscale,
+    upscale_mask,
+)
+from napari_sam.core.windows import Window
 from napari_sam.types import Frame, MaskLevel, Region
 
 SIZES = [(256, 256), (303, 384), (513, 1025), (97, 31), (1, 200), (200, 1), (2048, 777)]
@@ -154,6 +163,30 @@ def test_levels_and_scores() -> None:
 def test_stability_of_a_disc_is_the_ratio_of_its_areas() -> None:
     expected = ((40 - 1) / (40 + 1)) ** 2
     assert result().stability(offset=1.0) == pytest.approx(expected, abs=0.01)
+
+
+def test_the_answer_in_finer_cells_is_what_is_shown() -> None:
+    """Of the answer; subpart, part and whole stay as they are."""
+    r = result(default=0)
+    region = Region(60, 40, 172, 152)
+    window = Window(region, Frame(region.shape, (448, 448), 448))
+    cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))  # each a pixel of the image
+    detail = Detail((30 - cells).astype(np.float32), window)
+    closer = replace(r, detail=detail)
+    crop = closer.crop()
+    assert crop.area == pytest.approx(np.pi * 30**2, rel=0.01)
+    rows, cols = np.nonzero(closer.best)
+    assert (rows.mean(), cols.mean()) == pytest.approx((115.5, 95.5), abs=0.1)
+    assert closer.stability() == pytest.approx((29 / 31) ** 2, abs=0.02)
+    for level in (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE):
+        np.testing.assert_array_equal(
+            closer.crop(level).full((300, 200)), r.crop(level).full((300, 200))
+        )
+        assert closer.stability(level) == r.stability(level)
+    # One of the three chosen, and those put in another order: not that answer.
+    other = replace(closer, default=2)
+    np.testing.assert_array_equal(other.best, other.masks[1])
+    assert closer.reordered([2, 0, 1]).crop().area == crop.area
 
 
 def test_an_empty_mask() -> None:

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from napari_sam.errors import ModelError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.blending import TEMPERATURE, Blend
+from napari_sam.models.blending import IGNORED, TEMPERATURE, Blend, ignored_clicks
 from napari_sam.models.checkpoint import load_network, network_fingerprint, save_network
+from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.prompts import tokens
 from napari_sam.models.sam import SamModel
 from napari_sam.types import NESTED_LEVELS, MaskLevel
 
@@ -49,7 +51,9 @@ def network() -> SamNetwork:
 def plane(network: SamNetwork, coins: np.ndarray) -> SamPlane:
     model = SamModel.from_network(network, name="twice", device="cpu", dtype="float32")
     assert model.looks_twice
-    return model.encode(coins)
+    # Without the pixels it does not look closer, which tests/models/test_closer.py
+    # is about.
+    return model.restore(model.encode(coins).embedding)
 
 
 def test_equal_scores_are_a_mean_and_a_clear_best_is_alone() -> None:
@@ -76,6 +80,61 @@ def test_raising_all_scores_changes_no_mask() -> None:
     other, lowered = Blend()(logits, predicted - 0.05)
     torch.testing.assert_close(mask, other)
     torch.testing.assert_close(score - 0.05, lowered)
+
+
+def test_clicks_that_masks_ignore() -> None:
+    """Where the mask is sampled is where the pixel under the click is upscaled."""
+    left, right = torch.full((2, 4, 6), -1.0)
+    left[:, :3], right[:, 3:] = 1.0, 1.0
+    logits = torch.stack([left, right])[None]
+    last_left, first_right = (11.0, 5.0), (12.0, 5.0)  # of 24 pixels
+
+    def ignored(*clicks: tuple[float, float, int]) -> list[float]:
+        xy = torch.tensor([[click[:2] for click in clicks]])
+        labels = torch.tensor([[click[2] for click in clicks]])
+        return ignored_clicks(logits, xy, labels)[0].tolist()
+
+    assert ignored((*last_left, TokenLabel.POSITIVE)) == [0, 1]
+    assert ignored((*first_right, TokenLabel.POSITIVE)) == [1, 0]
+    assert ignored((*last_left, TokenLabel.NEGATIVE)) == [1, 0]
+    assert ignored((23.4, 15.4, 1), (0.0, 0.0, 0), (-0.4, 9.0, 1)) == [2, 1]
+    for kind in (TokenLabel.PADDING, TokenLabel.BOX_START, TokenLabel.BOX_END):
+        assert ignored((*last_left, kind)) == [0, 0]
+
+
+def test_a_mask_that_ignores_a_click_counts_less() -> None:
+    logits = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
+    predicted = torch.tensor([[0.8, 0.8]])
+    for clicks in 0, 1, 2:
+        mask, score = Blend()(logits, predicted, torch.tensor([[clicks, 0.0]]))
+        share = mask.item()
+        assert (1 - share) / share == pytest.approx(np.exp(IGNORED * clicks), rel=1e-4)
+        assert score.item() == pytest.approx(0.8)
+
+
+def test_a_correction_counts_where_masks_disagree(
+    plane: SamPlane, plane32: SamPlane
+) -> None:
+    before = plane.predict(points=[COIN]).logits[0]
+    disagreed = 0
+    for column in range(185, 240, 3):
+        points, labels = [COIN, (COIN[0], float(column))], [1, 0]
+        # The same weights, whose masks are not blended.
+        once = plane32.predict(points, labels, logits=before)
+        logits = torch.from_numpy(once.logits)[None]
+        given = tokens(plane.frame, [points], [labels], None)
+        assert given is not None
+        ignored = ignored_clicks(
+            logits, torch.from_numpy(given.xy), torch.from_numpy(given.labels)
+        )
+        wanted, score = Blend()(
+            logits, torch.from_numpy(once.predicted_iou)[None], ignored
+        )
+        result = plane.predict(points, labels, logits=before)
+        np.testing.assert_allclose(result.logits[0], wanted[0], atol=0.02)
+        assert result.score == pytest.approx(float(score), abs=1e-3)
+        disagreed += bool(ignored.max() > ignored.min())
+    assert disagreed > 2
 
 
 def test_masks_agree_as_far_as_they_are_believed() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from napari_sam.models.blending import Blend
+from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training.interactive import shown_logits
 from napari_sam.training.losses import choice_loss, mask_loss, round_loss, true_iou
 from napari_sam.training.recipe import Recipe
@@ -83,11 +84,14 @@ def test_what_the_user_would_see(
     predicted = torch.tensor([[0.9, 0.1, 0.8, 0.2]])
     network = start(Recipe()).network
     network.blend = None
-    shown = shown_logits(network, logits, predicted, torch.tensor([single]))
+    # A click in a corner, where no answer is, and a negative one or none.
+    xy = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]])
+    kinds = torch.tensor([[1, TokenLabel.PADDING if single else 0]])
+    shown = shown_logits(network, logits, predicted, xy, kinds)
     # Bilinear interpolation cuts the corners of a square.
     assert float(true_iou(shown, truth)) == pytest.approx(iou, abs=0.06)
     network.blend = Blend()
-    blended = shown_logits(network, logits, predicted, torch.tensor([single]))
+    blended = shown_logits(network, logits, predicted, xy, kinds)
     torch.testing.assert_close(blended[:, 0], network.blend(logits, predicted)[0])
 
 

@@ -34,13 +34,24 @@ class Engine:
     live : int
         How many encoded planes to keep ready to answer.  What a model prepares
         per plane for its decoder is larger than the embedding.
+    live_bytes : int
+        How many bytes of pixels these planes may have, which they keep to look
+        closer.  The newest is kept whatever its size.
     """
 
-    def __init__(self, model: Model, store: EmbeddingStore, *, live: int = 4) -> None:
+    def __init__(
+        self,
+        model: Model,
+        store: EmbeddingStore,
+        *,
+        live: int = 4,
+        live_bytes: int = 512 << 20,
+    ) -> None:
         self.model = model
         self.store = store
         self._max_live = live
-        self._live: OrderedDict[_LiveKey, EncodedPlane] = OrderedDict()
+        self._max_bytes = live_bytes
+        self._live: OrderedDict[_LiveKey, tuple[EncodedPlane, int]] = OrderedDict()
         self._live_lock = threading.Lock()
 
     def key(self, rgb: RGBArray) -> str:
@@ -95,21 +106,24 @@ class Engine:
         key = key or self.key(rgb)
         size = image_size or (rgb.shape[0], rgb.shape[1])
         with self._live_lock:
-            plane = self._live.get((key, size))
-            if plane is not None:
+            live = self._live.get((key, size))
+            if live is not None:
                 self._live.move_to_end((key, size))
-                return plane
+                return live[0]
         embedding = self.store.get(key)
         if embedding is not None:
             # Stored once for all pyramids that the same pixels appear in.
             frame = replace(embedding.frame, image_size=size)
-            plane = self.model.restore(replace(embedding, frame=frame))
+            plane = self.model.restore(replace(embedding, frame=frame), rgb)
         else:
             plane = yield from self.model.iter_encode_rgb(rgb, size)
             self.store.put(key, plane.embedding)
         with self._live_lock:
-            self._live[(key, size)] = plane
-            while len(self._live) > self._max_live:
+            self._live[(key, size)] = plane, rgb.nbytes
+            while len(self._live) > 1 and (
+                len(self._live) > self._max_live
+                or sum(n for _, n in self._live.values()) > self._max_bytes
+            ):
                 self._live.popitem(last=False)
         return plane
 

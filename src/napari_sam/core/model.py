@@ -149,5 +149,7 @@ class Model(Protocol):
     ) -> Generator[None, None, EncodedPlane]:
         """Encode in short steps, between which other planes may be used."""
 
-    def restore(self, embedding: Embedding) -> EncodedPlane:
+    def restore(
+        self, embedding: Embedding, rgb: RGBArray | None = None
+    ) -> EncodedPlane:
         """Return the plane of an embedding by this model's image encoder."""

@@ -28,8 +28,32 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.windows import Window
+
 _LEVEL_INDEX = {level: i for i, level in enumerate(NESTED_LEVELS, start=1)}
 _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detail:
+    """An answer in a part of the image that was looked at closer.
+
+    Parameters
+    ----------
+    logits : float32 array (h, w)
+        Logits over the square input of the window, positive inside.
+    window : Window
+        The part of the image; beyond it nothing is inside.
+    """
+
+    logits: FloatArray
+    window: Window
+
+    def crop(self) -> MaskCrop:
+        """Return the mask at image resolution, cut to its bounding box."""
+        mask = upscale_mask(self.logits, self.window.frame)
+        origin = self.window.region
+        return MaskCrop(mask.mask, mask.region.shifted(origin.row0, origin.col0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +74,16 @@ class MaskResult:
         Index of the model's own choice: the best-scored of the three for
         exactly one point, the first of ``logits`` otherwise and of a model that
         looks twice.
+    detail : Detail, optional
+        The first of ``logits`` in finer cells, where the object is so small that it
+        was looked at closer.
     """
 
     logits: FloatArray
     predicted_iou: FloatArray
     frame: Frame
     default: int
+    detail: Detail | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.logits.shape[0] != 4:
@@ -96,7 +124,10 @@ class MaskResult:
 
     def crop(self, level: MaskLevel = MaskLevel.AUTO) -> MaskCrop:
         """Return one mask at image resolution, cut to its bounding box."""
-        return upscale_mask(self.logits[self.index_of(level)], self.frame)
+        index = self.index_of(level)
+        if index == 0 and self.detail is not None:
+            return self.detail.crop()
+        return upscale_mask(self.logits[index], self.frame)
 
     def reordered(self, order: Sequence[int]) -> MaskResult:
         """Return the same answers with other ones as subpart, part and whole.
@@ -126,7 +157,11 @@ class MaskResult:
         (Kirillov et al. 2023, section 5), counted at the logits' resolution
         inside the image; 0 for an empty mask.
         """
-        logits = inside_frame(self.logits[self.index_of(level)], self.frame)
+        index = self.index_of(level)
+        logits, frame = self.logits[index], self.frame
+        if index == 0 and self.detail is not None:
+            logits, frame = self.detail.logits, self.detail.window.frame
+        logits = inside_frame(logits, frame)
         union = np.count_nonzero(logits > -offset)
         return np.count_nonzero(logits > offset) / union if union else 0.0
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from napari_sam.models.layers import MLP, LayerNorm2d
     from napari_sam.models.mask_decoder import TwoWayBlock
 
+_PATCH = 16  # input pixels along a side of a cell of the embedding
 _FEATURES = DIM // 8  # channels of an upscaled pixel
 
 
@@ -77,12 +78,20 @@ class FastDecoder:
         Weights, on the device to run on, in evaluation mode.
     dtype : torch.dtype
         Type of the image side, float32 or bfloat16.
+    cells : int, optional
+        Cells along one side of the embeddings, those of the whole input by default.
+        Smaller ones are taken to lie in its middle, where the weights were trained
+        on crops.
     """
 
-    def __init__(self, network: SamNetwork, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: SamNetwork, dtype: torch.dtype, cells: int | None = None
+    ) -> None:
         self._encoder = network.prompt_encoder
         self._decoder = network.mask_decoder
         self._dtype = dtype
+        self._grid = cells or self._encoder.grid
+        self._first = (self._encoder.grid - self._grid) // 2
         with torch.inference_mode():
             self._fold()
 
@@ -90,7 +99,9 @@ class FastDecoder:
         decoder, dtype = self._decoder, self._dtype
         transformer = decoder.transformer
         self._layers = [cast("TwoWayBlock", layer) for layer in transformer.layers]
-        positions = self._encoder.image_positions()[0].flatten(1).T.contiguous()
+        part = slice(self._first, self._first + self._grid)
+        positions = self._encoder.image_positions()[0, :, part, part]
+        positions = positions.flatten(1).T.contiguous()
         self._to_image, self._to_tokens = (
             [
                 FoldedAttention(
@@ -126,7 +137,7 @@ class FastDecoder:
     @property
     def grid(self) -> int:
         """Cells along one side of an embedding."""
-        return self._encoder.grid
+        return self._grid
 
     def prepare(
         self, features: Tensor, dense_prompt: Tensor | None = None
@@ -191,7 +202,7 @@ class FastDecoder:
         """
         if dense_prompt is not None:
             image = self._state(image.features, dense_prompt)
-        tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
+        tokens, cells = self._transform(image, self._tokens(xy, labels))
         iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])
         hyper = self._hyper_weights(tokens)
         logits = [self._masks(c, h) for c, h in zip(cells, hyper, strict=True)]
@@ -230,7 +241,7 @@ class FastDecoder:
             Which prompt they belong to, and which of its three outputs they are; 0
             for a blend.
         """
-        tokens, cells = self._transform(image, self._encoder.tokens(xy, labels))
+        tokens, cells = self._transform(image, self._tokens(xy, labels))
         iou: Tensor = self._decoder.iou_prediction_head(tokens[:, 0])
         hyper = self._hyper_weights(tokens)
         if best_only and blend is not None:
@@ -250,6 +261,9 @@ class FastDecoder:
         prompt, output = torch.nonzero(good, as_tuple=True)
         joined = torch.cat(logits) if logits else iou.new_empty((0, side, side))
         return joined, iou[good], prompt, output
+
+    def _tokens(self, xy: Tensor, labels: Tensor) -> Tensor:
+        return self._encoder.tokens(xy + _PATCH * self._first, labels)
 
     def _transform(self, image: ImageState, sparse: Tensor) -> tuple[Tensor, Tensor]:
         """Run the two-way transformer: tokens (B, T, 256), cells (B, cells, 256)."""

@@ -14,6 +14,7 @@ from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.prompt_head import CENTRE, FOREGROUND, PromptHead
 from napari_sam.models.prompts import Tokens, numbers, tokens
+from napari_sam.models.second_look import Question, SecondLook
 from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.results import Detail
     from napari_sam.models.blending import Blend
+    from napari_sam.models.closer import CloserLook
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
 
@@ -45,12 +48,14 @@ class SamPlane:
         device: torch.device,
         head: PromptHead | None = None,
         blend: Blend | None = None,
+        closer: CloserLook | None = None,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
         self._device = device
         self._head = head
         self._blend = blend
+        self._second = None if blend is None else SecondLook(decoder, blend, closer)
         self._state: ImageState | None = None
         self._objects: ObjectMaps | None = None
 
@@ -300,10 +305,7 @@ class SamPlane:
 
     def _iter_results(self, given: Tokens) -> Iterator[MaskResult]:
         for start in range(0, given.count, BATCH):
-            part = given.part(start, start + BATCH)
-            logits, iou = self._decode(part, None)
-            for one, scores in zip(logits, iou, strict=True):
-                yield self._result(one, scores, given.single_point)
+            yield from self._decode(given.part(start, start + BATCH), None)
 
     def _predict(
         self,
@@ -324,57 +326,36 @@ class SamPlane:
             if dense is None:
                 raise PromptError("There is no prompt; give a point, a box or a mask.")
             given = Tokens.padding()
-        answer, iou = self._decode(given, dense)
-        return self._result(answer[0], iou[0], given.single_point and dense is None)
+        return self._decode(given, dense)[0]
 
-    def _decode(
-        self, given: Tokens, dense: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray]:
+    def _decode(self, given: Tokens, dense: FloatArray | None) -> list[MaskResult]:
         with torch.inference_mode(), self._guard():
-            prompt = None
-            if dense is not None:
-                prompt = torch.from_numpy(dense)[None, None].to(self._device)
             xy, labels = self._tensors(given)
-            logits, iou = self._decoder.decode(self._image(), xy, labels, prompt)
+            mask = None
+            if dense is not None:
+                mask = torch.from_numpy(dense)[None, None].to(self._device)
+            logits, iou = self._decoder.decode(self._image(), xy, labels, mask)
             logits, iou = logits.float(), iou.float()
-            if self._blend is not None and dense is not None:
-                # To refine an answer, or a rough mask, is a second look already.
-                logits[:, 0], iou[:, 0] = self._blend(logits, iou)
-            elif self._blend is not None:
-                self._look_twice(
-                    self._blend, xy, labels, logits, iou, given.single_point
-                )
-            return logits.cpu().numpy(), iou.cpu().numpy()
-
-    def _look_twice(
-        self,
-        blend: Blend,
-        xy: torch.Tensor,
-        labels: torch.Tensor,
-        logits: torch.Tensor,
-        iou: torch.Tensor,
-        is_open: bool,
-    ) -> None:
-        """Put the answer of a second look at every prompt in the first place.
-
-        Its predicted IoU is that of the first look: a model takes the mask that
-        it is given for right, and is too sure of what it makes of it.  To a prompt
-        that leaves open what is meant, one click, the answer is as good as that
-        only where it is what the outputs have in common.
-        """
-        first, score = blend(logits, iou)
-        answers = []
-        for i, mask in enumerate(first[:, None, None]):
-            one = slice(i, i + 1)
-            again = self._decoder.decode(self._image(), xy[one], labels[one], mask)
-            answers.append(blend(*(x.float() for x in again))[0])
-        answer = torch.cat(answers)
-        if is_open:
-            score = score * blend.agreement(answer, logits, iou)
-        logits[:, 0], iou[:, 0] = answer, score
+            is_click, refines = given.single_point and mask is None, mask is not None
+            details: list[Detail | None] = [None] * given.count
+            if self._second is not None:
+                for i in range(given.count):
+                    one = slice(i, i + 1)
+                    asked = Question(
+                        xy[one], labels[one], is_click, refines, logits[one], iou[one]
+                    )
+                    logits[i, 0], iou[i, 0], details[i] = self._second.answer(
+                        self._image(), asked
+                    )
+            found = zip(logits.cpu().numpy(), iou.cpu().numpy(), details, strict=True)
+            return [self._result(*one, is_click) for one in found]
 
     def _result(
-        self, logits: FloatArray, iou: FloatArray, single_point: bool
+        self,
+        logits: FloatArray,
+        iou: FloatArray,
+        detail: Detail | None,
+        is_click: bool,
     ) -> MaskResult:
         """Order subpart, part and whole by area and make the model's own choice.
 
@@ -383,9 +364,9 @@ class SamPlane:
         areas = np.count_nonzero(inside_frame(logits[1:], self.frame) > 0, axis=(1, 2))
         order = np.concatenate([[0], 1 + np.argsort(areas, kind="stable")])
         iou = iou[order]
-        chooses = single_point and self._blend is None
+        chooses = is_click and self._second is None
         best = 1 + int(np.argmax(iou[1:])) if chooses else 0
-        return MaskResult(logits[order], iou, self.frame, best)
+        return MaskResult(logits[order], iou, self.frame, best, detail)
 
     def _image(self) -> ImageState:
         """Prepare the embedding at the first prompt."""

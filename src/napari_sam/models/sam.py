@@ -19,6 +19,7 @@ from napari_sam.models.checkpoint import (
     load_network,
     network_fingerprint,
 )
+from napari_sam.models.closer import CloserLook, Lens
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.guard import translated_errors
@@ -77,6 +78,9 @@ class SamModel:
         self._device = device
         self._dtype = dtype
         self._decoder = FastDecoder(self._network, dtype)
+        self._lens: Lens | None = None
+        if network.blend is not None and Lens.fits(network):
+            self._lens = Lens(self._network, device, dtype)
 
     @classmethod
     def from_file(
@@ -251,6 +255,8 @@ class SamModel:
                 f"An array of shape {rgb.shape} and type {rgb.dtype} is not an RGB "
                 f"image of uint8; use encode() for other images."
             )
+        # The plane keeps them to look closer, whatever becomes of the array.
+        pixels = None if self._lens is None else rgb.copy()
         frame = Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
         x = self._step(
             lambda: preprocess(rgb, frame, self._device).to(
@@ -265,10 +271,19 @@ class SamModel:
             frame = Frame(
                 (int(image_size[0]), int(image_size[1])), frame.input_size, frame.side
             )
-        return self.restore(Embedding(features, frame, self._encoder_fingerprint))
+        embedding = Embedding(features, frame, self._encoder_fingerprint)
+        return self.restore(embedding, pixels)
 
-    def restore(self, embedding: Embedding) -> SamPlane:
+    def restore(self, embedding: Embedding, rgb: RGBArray | None = None) -> SamPlane:
         """Return the plane of an embedding computed earlier by this model.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Of this model's image encoder.
+        rgb : uint8 array (H, W, 3), optional
+            What was encoded; it is not copied.  With it a model that looks twice
+            looks closer at small objects.
 
         Raises
         ------
@@ -285,12 +300,16 @@ class SamModel:
                 f"The embedding {embedding.features.shape} was not computed by "
                 f"{self._name}; encode the image again."
             )
+        closer = None
+        if rgb is not None and self._lens is not None:
+            closer = CloserLook(rgb, embedding.frame, self._lens)
         return SamPlane(
             self._decoder,
             embedding,
             self._device,
             self._network.prompt_head,
             self._network.blend,
+            closer,
         )
 
     def _step(self, compute: Callable[[], Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_sam.models.blending import ignored_clicks
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 from napari_sam.training.losses import maps_loss, round_loss, true_iou
@@ -131,15 +132,15 @@ def backward_from(
     fed: Tensor | None = None
     losses, shown = [], []
     for number in range(rounds):
-        single = (kinds == TokenLabel.POSITIVE).sum(1) == 1
-        single &= (kinds >= 0).sum(1) == 1
         with _autocast(device, precision):
             logits, predicted = decode(network, leaf, batch.offset, xy, kinds, fed)
         logits, predicted = logits.float(), predicted.float()
-        loss = round_loss(logits, predicted, targets.soft, targets.fine, single)
+        loss = round_loss(
+            logits, predicted, targets.soft, targets.fine, _is_one_click(kinds)
+        )
         torch.autograd.backward(share / rounds * loss)
         losses.append(float(loss.detach()))
-        fed = shown_logits(network, logits.detach(), predicted.detach(), single)
+        fed = shown_logits(network, logits.detach(), predicted.detach(), xy, kinds)
         shown.append(float(true_iou(fed, targets.fine).mean()))
         # A model that looks twice also sees its own answer without a new click.
         looks_again = network.blend is not None and rng.random() < _LOOK_AGAIN
@@ -192,7 +193,7 @@ def decode(
 
 
 def shown_logits(
-    network: SamNetwork, logits: Tensor, predicted: Tensor, single: Tensor
+    network: SamNetwork, logits: Tensor, predicted: Tensor, xy: Tensor, kinds: Tensor
 ) -> Tensor:
     """Return the logits of the mask that a user would see after the first look.
 
@@ -204,18 +205,25 @@ def shown_logits(
         Mask logits.
     predicted : float tensor (N, 4)
         Predicted IoU.
-    single : bool tensor (N,)
-        Whether the prompt is one click and nothing else.
+    xy, kinds : tensors (N, T, 2) and (N, T)
+        Prompts in pixels of the crop.
 
     Returns
     -------
     float tensor (N, 1, h, w)
     """
     if network.blend is not None:
-        blended: Tensor = network.blend(logits, predicted)[0]
+        ignored = ignored_clicks(logits, xy, kinds)
+        blended: Tensor = network.blend(logits, predicted, ignored)[0]
         return blended[:, None]
-    picked = torch.where(single, 1 + predicted[:, 1:].argmax(dim=1), 0)
+    picked = torch.where(_is_one_click(kinds), 1 + predicted[:, 1:].argmax(dim=1), 0)
     return logits[torch.arange(len(logits), device=logits.device), picked][:, None]
+
+
+def _is_one_click(kinds: Tensor) -> Tensor:
+    """Return whether each prompt is one positive click and nothing else, (N,)."""
+    single = (kinds == TokenLabel.POSITIVE).sum(1) == 1
+    return single & ((kinds >= 0).sum(1) == 1)
 
 
 class _Targets:

@@ -1,0 +1,129 @@
+"""Where to look closer: enlarged windows around small objects.
+
+A model sees a plane at one size, 1024 pixels along its longer side, and answers in
+cells of four of these.  Of an object of a few cells it sees little, and its mask is
+coarse.  In a window of the plane, enlarged before it is encoded, the same object is
+as large as the model likes it.
+
+Windows lie on a lattice and come in a few sizes, so that the next click on the same
+object, and a click on its neighbour, find theirs encoded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam.types import Frame, Region
+
+if TYPE_CHECKING:
+    from napari_sam.types import Box
+
+SMALL = 64.0
+"""Objects smaller than this are looked at closer: square root of their area, in
+pixels of the model's input."""
+TARGET = 96.0
+"""How large an object is made at most, measured in the same way.
+
+Measured on seven sets of images with 64, 96, 128 and 160 (docs/model-card.md)."""
+SIDE = 448
+"""Side of a window's square input: whole windows of MobileSAM's encoder."""
+_FILLS = 0.625  # of the window, at most, is prompts and mask
+_LATTICE = 4  # positions of a window within its own length
+_STEPS = 2.0  # sizes of windows from one to twice that size
+MAX_SCALE = 8.0
+"""Input pixels per pixel of the image: more shows nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of an image, and how it sits in the square input of a closer look.
+
+    Parameters
+    ----------
+    region : Region
+        The pixels of the image.
+    frame : Frame
+        Of an image of the region's size.
+    """
+
+    region: Region
+    frame: Frame
+
+    def scaled(self, image_size: tuple[int, int], to_size: tuple[int, int]) -> Window:
+        """Return the window in an image of another resolution.
+
+        Rounded to whole pixels of that image.
+
+        Parameters
+        ----------
+        image_size : tuple of int
+            Height and width of the image that the window is of.
+        to_size : tuple of int
+            Those of the same image at the other resolution.
+        """
+        rows, cols = (to / of for to, of in zip(to_size, image_size, strict=True))
+        r = self.region
+        region = Region(
+            round(r.row0 * rows),
+            round(r.col0 * cols),
+            round(r.row1 * rows),
+            round(r.col1 * cols),
+        )
+        return Window(
+            region, Frame(region.shape, self.frame.input_size, self.frame.side)
+        )
+
+
+def plan_window(extent: Box, area: float, frame: Frame) -> Window | None:
+    """Return the window for a closer look at an object, None if there is no need.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        ``(row0, column0, row1, column1)`` around the object and all its prompts,
+        in pixels from the outer corner of the image's first pixel.
+    area : float
+        Of the object, in pixels of the image.
+    frame : Frame
+        How the image sits in the input in which the object is small.
+
+    Returns
+    -------
+    Window or None
+        A window with all of the extent inside, and some room around it.
+    """
+    rows, cols = frame.scale
+    size = math.sqrt(max(area, 0.0) * rows * cols)
+    if not 0 < size < SMALL:
+        return None
+    row0, col0, row1, col1 = extent
+    longest = max((row1 - row0) * rows, (col1 - col0) * cols)
+    zoom = min(TARGET / size, MAX_SCALE / max(rows, cols))
+    if longest > 0:
+        zoom = min(zoom, _FILLS * SIDE / longest)
+    zoom = 2.0 ** (math.floor(_STEPS * math.log2(zoom)) / _STEPS)
+    if zoom <= 1:
+        return None
+    middle = ((row0 + row1) / 2, (col0 + col1) / 2)
+    starts, lengths, inputs = [], [], []
+    for at, whole, scale in zip(middle, frame.image_size, (rows, cols), strict=True):
+        length = min(whole, max(1, round(SIDE / (scale * zoom))))
+        step = max(1, length // _LATTICE)
+        start = round((at - length / 2) / step) * step
+        starts.append(max(0, min(start, whole - length)))
+        lengths.append(length)
+        inputs.append(max(1, min(SIDE, round(length * scale * zoom))))
+    region = Region(
+        starts[0], starts[1], starts[0] + lengths[0], starts[1] + lengths[1]
+    )
+    inside = (
+        region.row0 <= row0
+        and region.col0 <= col0
+        and row1 <= region.row1
+        and col1 <= region.col1
+    )
+    if not inside:
+        return None
+    return Window(region, Frame(region.shape, (inputs[0], inputs[1]), SIDE))

@@ -1,0 +1,232 @@
+"""A closer look: small objects are asked about in an enlarged window of the image."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from napari_sam.core.windows import SIDE, Window, plan_window
+from napari_sam.models.fast_decoder import FastDecoder
+from napari_sam.models.preprocess import preprocess
+from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.tiny_vit import TinyViT
+from napari_sam.types import Frame
+
+if TYPE_CHECKING:
+    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.fast_decoder import ImageState
+    from napari_sam.types import RGBArray
+
+_KEPT = 16  # windows of an image; prepared for the decoder each takes 3 MB
+_OUTSIDE = -20.0  # logit of what lies beyond the image
+_CELL = 4  # input pixels along a side of a cell of the logits
+
+
+class Lens:
+    """Encode and decode at the size of a window.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        Weights, on the device to run on; its encoder in ``dtype``.
+    device : torch.device
+        Where they are.
+    dtype : torch.dtype
+        Precision of the arithmetic.
+    """
+
+    def __init__(
+        self, network: SamNetwork, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._network = network
+        self._device = device
+        self._dtype = dtype
+
+    @staticmethod
+    def fits(network: SamNetwork) -> bool:
+        """Whether its encoder takes inputs of other sizes than its own."""
+        return isinstance(network.image_encoder, TinyViT)
+
+    @cached_property
+    def decoder(self) -> FastDecoder:
+        """For an embedding of a window."""
+        return FastDecoder(self._network, self._dtype, cells=SIDE // TinyViT.patch)
+
+    def prepare(self, rgb: RGBArray, frame: Frame) -> ImageState:
+        """Encode the pixels of a window."""
+        x = preprocess(np.ascontiguousarray(rgb), frame, self._device)
+        x = x.to(self._dtype, memory_format=torch.channels_last)
+        return self.decoder.prepare(self._network.image_encoder(x)[0])
+
+
+class CloserLook:
+    """Closer looks at one image.  Not thread-safe.
+
+    Parameters
+    ----------
+    rgb : uint8 array (H, W, 3)
+        The image, or a level of a pyramid of it.
+    frame : Frame
+        How the image sits in the model's input.
+    lens : Lens
+        What looks.
+    """
+
+    def __init__(self, rgb: RGBArray, frame: Frame, lens: Lens) -> None:
+        self._rgb = rgb
+        # Windows are planned in the pixels that there are, not in those of a finer
+        # level of the pyramid.
+        self._frame = Frame((rgb.shape[0], rgb.shape[1]), frame.input_size, frame.side)
+        self._image_size = frame.image_size
+        self._lens = lens
+        self._kept: OrderedDict[Window, ImageState] = OrderedDict()
+
+    def window(self, logits: Tensor, xy: Tensor, labels: Tensor) -> Window | None:
+        """Return the window for an answer and the prompts to it, if it is small.
+
+        Parameters
+        ----------
+        logits : float tensor (h, w)
+            The answer over the whole input.
+        xy, labels : tensors (T, 2) and (T,)
+            Prompt tokens in pixels of the whole input.
+        """
+        inside = (logits > 0).nonzero()
+        if not len(inside):
+            return None
+        given = xy[labels != TokenLabel.PADDING].float().flip(-1) + 0.5
+        corners = torch.cat([inside * _CELL, (inside + 1) * _CELL, given])
+        scale = self._frame.scale
+        low, high = (
+            [float(v) / s for v, s in zip(edge, scale, strict=True)]
+            for edge in (corners.amin(dim=0), corners.amax(dim=0))
+        )
+        # Cells at the border reach beyond the image.
+        far = self._frame.image_size
+        high = [min(v, f) for v, f in zip(high, far, strict=True)]
+        area = len(inside) * _CELL**2 / (scale[0] * scale[1])
+        return plan_window((low[0], low[1], high[0], high[1]), area, self._frame)
+
+    def decode(
+        self, window: Window, xy: Tensor, labels: Tensor, answer: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Ask in a window what was asked in the whole image.
+
+        Parameters
+        ----------
+        window : Window
+            From :meth:`window`.
+        xy, labels : tensors (1, T, 2) and (1, T)
+            Prompt tokens in pixels of the whole input.
+        answer : float tensor (h, w)
+            Logits over the whole input, given as a mask prompt.
+
+        Returns
+        -------
+        logits : float32 tensor (1, 4, 112, 112)
+            Over the window's input.
+        iou : float32 tensor (1, 4)
+        xy : float tensor (1, T, 2)
+            The prompts in pixels of that input.
+        """
+        moved = self._to_window(window, xy + 0.5) - 0.5
+        mask = self.seen_in(window, answer)[None, None]
+        logits, iou = self._lens.decoder.decode(
+            self._state(window), moved, labels, mask
+        )
+        return logits.float(), iou.float(), moved
+
+    def seen_in(self, window: Window, answer: Tensor) -> Tensor:
+        """Return an answer over the whole input as one over a window's.
+
+        Parameters
+        ----------
+        window : Window
+            From :meth:`window`.
+        answer : float tensor (h, w)
+            Logits over the whole input.
+
+        Returns
+        -------
+        float tensor (112, 112)
+        """
+        (rows, cols), (high, wide) = self._frame.scale, window.frame.scale
+        middle = torch.arange(SIDE // _CELL, device=answer.device) * _CELL + _CELL / 2
+        y = (middle / high + window.region.row0) * rows
+        x = (middle / wide + window.region.col0) * cols
+        seen = _sample(answer, torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))
+        height, width = (-(-n // _CELL) for n in window.frame.input_size)
+        seen[height:] = _OUTSIDE
+        seen[:, width:] = _OUTSIDE
+        return seen
+
+    def put_back(self, window: Window, closer: Tensor, answer: Tensor) -> Tensor:
+        """Return an answer over the whole input with a window's in its place.
+
+        Parameters
+        ----------
+        window : Window
+            From :meth:`window`.
+        closer : float tensor (112, 112)
+            Logits over the window's input.
+        answer : float tensor (h, w)
+            Logits over the whole input.
+        """
+        # Cells that lie wholly in the window; each is the mean of 4 × 4 samples.
+        r, scale = window.region, self._frame.scale
+        row0, col0 = (
+            int(np.ceil(start * s / _CELL))
+            for start, s in zip((r.row0, r.col0), scale, strict=True)
+        )
+        row1, col1 = (
+            int(stop * s / _CELL)
+            for stop, s in zip((r.row1, r.col1), scale, strict=True)
+        )
+        if row1 <= row0 or col1 <= col0:
+            return answer
+        y, x = (
+            torch.arange(a * _CELL, b * _CELL, device=answer.device) + 0.5
+            for a, b in ((row0, row1), (col0, col1))
+        )
+        at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        sampled = _sample(closer, self._to_window(window, at))
+        result = answer.clone()
+        result[row0:row1, col0:col1] = F.avg_pool2d(sampled[None], _CELL)[0]
+        return result
+
+    def shown(self, window: Window) -> Window:
+        """Return a window in the pixels that masks have."""
+        return window.scaled(self._frame.image_size, self._image_size)
+
+    def _state(self, window: Window) -> ImageState:
+        state = self._kept.get(window)
+        if state is None:
+            pixels = self._rgb[window.region.slices]
+            state = self._lens.prepare(pixels, window.frame)
+            self._kept[window] = state
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(window)
+        return state
+
+    def _to_window(self, window: Window, xy: Tensor) -> Tensor:
+        """Move places from the whole input into a window's, from corner to corner."""
+        (rows, cols), (high, wide) = self._frame.scale, window.frame.scale
+        origin = xy.new_tensor([window.region.col0, window.region.row0])
+        return (xy / xy.new_tensor([cols, rows]) - origin) * xy.new_tensor([wide, high])
+
+
+def _sample(logits: Tensor, xy: Tensor) -> Tensor:
+    """Interpolate logits (h, w) at places (a, b, 2) in input pixels, from corners."""
+    size = _CELL * xy.new_tensor([logits.shape[1], logits.shape[0]])
+    at = xy / size * 2 - 1
+    found = F.grid_sample(
+        logits[None, None], at[None], "bilinear", "border", align_corners=False
+    )
+    return found[0, 0]

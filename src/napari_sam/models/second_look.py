@@ -1,0 +1,151 @@
+"""The answer of a model that blends its masks: it looks twice, and closer.
+
+The masks of the first look are blended and given back as a mask prompt to the same
+question; what is small is looked at in an enlarged window as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam.core.results import Detail
+from napari_sam.models.blending import ignored_clicks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_sam.models.blending import Blend
+    from napari_sam.models.closer import CloserLook
+    from napari_sam.models.fast_decoder import FastDecoder, ImageState
+
+CLOSER = 0.6
+"""How much the closer look counts; the rest is the answer in the whole image."""
+CLOSER_INSIDE = 0.15
+"""The same for a click, where the closer look takes a part of that answer only.
+
+What a click means is open.  Of cells that a model never saw it may take the bright
+inside when it looks closer, and the larger view knows better.  Measured like the
+other, docs/model-card.md."""
+_PART, _ALL = 0.75, 0.95  # of the answer's area: from a part of it to all of it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """One object's prompts, and what the first look made of them.
+
+    Parameters
+    ----------
+    xy : float tensor (1, T, 2)
+        Prompt tokens in pixels of the model's input.
+    labels : int tensor (1, T)
+        Their kinds.
+    is_click : bool
+        Whether they are one click and nothing else.
+    refines : bool
+        Whether there was a mask prompt, an earlier answer or a rough mask.
+    logits : float32 tensor (1, 4, h, w)
+        The masks.
+    iou : float32 tensor (1, 4)
+        Their predicted IoU.
+    """
+
+    xy: Tensor
+    labels: Tensor
+    is_click: bool
+    refines: bool
+    logits: Tensor
+    iou: Tensor
+
+
+class SecondLook:
+    """Make answers of first looks at one image.  Not thread-safe.
+
+    Parameters
+    ----------
+    decoder : FastDecoder
+        Of the model.
+    blend : Blend
+        Of the model.
+    closer : CloserLook, optional
+        At the image, if its pixels are at hand.
+    """
+
+    def __init__(
+        self, decoder: FastDecoder, blend: Blend, closer: CloserLook | None
+    ) -> None:
+        self._decoder = decoder
+        self._blend = blend
+        self._closer = closer
+
+    def answer(
+        self, image: ImageState, asked: Question
+    ) -> tuple[Tensor, Tensor, Detail | None]:
+        """Return the answer to a question.
+
+        Its predicted IoU is the first look's: a model takes the mask that it is
+        given for right, and is too sure of what it makes of it.  Only where it looks
+        closer it sees something new, and that counts as much as the mask.
+
+        Parameters
+        ----------
+        image : ImageState
+            The prepared image.
+        asked : Question
+            Prompts and first look.
+
+        Returns
+        -------
+        logits : float32 tensor (1, h, w)
+            The answer.
+        score : float32 tensor (1,)
+            Its predicted IoU.
+        detail : Detail or None
+            The answer in finer cells, if the object is small.
+        """
+        xy, labels = asked.xy, asked.labels
+        first, score = self._blended(asked.logits, asked.iou, xy, labels)
+        answer, detail = first, None
+        # To refine an answer, or a rough mask, is a second look already.
+        if not asked.refines:
+            again = self._decoder.decode(image, xy, labels, first[:, None])
+            answer, _ = self._blended(*again, xy, labels)
+        if self._closer is not None:
+            window = self._closer.window(first[0], xy[0], labels[0])
+            if window is not None:
+                logits, iou, moved = self._closer.decode(window, xy, labels, first[0])
+                closer, believed = self._blended(logits, iou, moved, labels)
+                far = self._closer.seen_in(window, answer[0])
+                share = closer_share(closer[0], far) if asked.is_click else CLOSER
+                fine = share * closer[0] + (1 - share) * far
+                score = share * believed + (1 - share) * score
+                answer = self._closer.put_back(window, fine, answer[0])[None]
+                detail = Detail(fine.cpu().numpy(), self._closer.shown(window))
+        if asked.is_click:
+            # It is as good as that only where it is what the masks have in common.
+            score = score * self._blend.agreement(answer, asked.logits, asked.iou)
+        return answer, score, detail
+
+    def _blended(
+        self, logits: Tensor, iou: Tensor, xy: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = logits.float()
+        blended: tuple[Tensor, Tensor] = self._blend(
+            logits, iou.float(), ignored_clicks(logits, xy, labels)
+        )
+        return blended
+
+
+def closer_share(closer: Tensor, answer: Tensor) -> float:
+    """Return how much a closer look counts that answers a click.
+
+    Parameters
+    ----------
+    closer, answer : float tensor (h, w)
+        Logits of the closer look and of the answer in the whole image, over the
+        same window.
+    """
+    area = int((answer > 0).sum())
+    kept = int((closer > 0).sum()) / area if area else 1.0
+    whole = min(max((kept - _PART) / (_ALL - _PART), 0.0), 1.0)
+    return CLOSER_INSIDE + (CLOSER - CLOSER_INSIDE) * whole

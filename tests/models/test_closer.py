@@ -1,0 +1,319 @@
+"""Small objects, looked at closer in an enlarged window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam.core.imaging import to_rgb
+from napari_sam.core.windows import SIDE, plan_window
+from napari_sam.models import find_model, load_model
+from napari_sam.models.checkpoint import load_network
+from napari_sam.models.closer import CloserLook, Lens
+from napari_sam.models.preprocess import preprocess
+from napari_sam.models.prompts import tokens
+from napari_sam.models.second_look import CLOSER, CLOSER_INSIDE, closer_share
+from napari_sam.training.interactive import decode
+from napari_sam.types import Frame
+
+if TYPE_CHECKING:
+    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.plane import SamPlane
+    from napari_sam.models.sam import SamModel
+
+COIN = (124.0, 205.0)  # in the photograph of coins, 40 pixels wide
+TILE = (303, 384)
+AT = (2 * 303, 384)  # of the photograph in the middle of the large image
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@pytest.fixture(scope="module")
+def model() -> SamModel:
+    return load_model("mobile-sam-microscopy", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def network() -> SamNetwork:
+    return load_network(find_model("mobile-sam-microscopy").path).float().eval()
+
+
+@pytest.fixture(scope="module")
+def many_coins(coins: np.ndarray) -> np.ndarray:
+    """Return an RGB image in which a coin is 27 of the model's pixels wide."""
+    return to_rgb(np.tile(coins, (5, 4)))
+
+
+@pytest.fixture(scope="module")
+def plane(model: SamModel, many_coins: np.ndarray) -> SamPlane:
+    return model.encode_rgb(many_coins)
+
+
+@pytest.fixture(scope="module")
+def coin(model: SamModel, coins: np.ndarray) -> np.ndarray:
+    """Return a coin's mask as the model finds it in the photograph alone."""
+    result = model.encode(coins).predict(points=[COIN])
+    assert result.detail is None  # large enough as it is
+    return result.best
+
+
+def in_middle(mask: np.ndarray) -> np.ndarray:
+    return mask[AT[0] : AT[0] + TILE[0], AT[1] : AT[1] + TILE[1]]
+
+
+@pytest.mark.parametrize("prompt", ["click", "box", "correction"])
+def test_a_small_object_is_outlined_as_well_as_a_large_one(
+    model: SamModel, plane: SamPlane, coin: np.ndarray, prompt: str
+) -> None:
+    blind = model.restore(plane.embedding)  # the same without pixels
+    found = []
+    for one in (plane, blind):
+        point = (COIN[0] + AT[0], COIN[1] + AT[1])
+        rows, cols = np.nonzero(coin)
+        box = (
+            rows.min() + AT[0] - 0.5,
+            cols.min() + AT[1] - 0.5,
+            rows.max() + AT[0] + 0.5,
+            cols.max() + AT[1] + 0.5,
+        )
+        if prompt == "box":
+            result = one.predict(box=box)
+        else:
+            result = one.predict(points=[point])
+        if prompt == "correction":
+            beside = (point[0], box[3] + 2)
+            result = one.predict(
+                points=[point, beside], labels=[1, 0], logits=result.logits[0]
+            )
+        assert (result.detail is not None) == (one is plane)
+        assert result.default == 0
+        found.append(iou(in_middle(result.best), coin))
+        # What is fed back, in coarse cells, is the same mask.
+        coarse = result.logits[0] > 0
+        assert coarse.sum() * (16 / one.frame.scale[0] ** 2) == pytest.approx(
+            result.best.sum(), rel=0.2
+        )
+    closer, before = found
+    assert closer > 0.9
+    assert closer > before
+
+
+def test_models_that_look_once_do_not(many_coins: np.ndarray) -> None:
+    plane = load_model("mobile-sam", device="cpu").encode_rgb(many_coins)
+    assert plane.predict(points=[np.add(COIN, AT)]).detail is None
+
+
+def test_many_are_answered_like_one(plane: SamPlane) -> None:
+    points = [np.add(COIN, (AT[0] + 303 * i, AT[1])) for i in range(-2, 3)]
+    for point, many in zip(points, plane.predict_many(points), strict=True):
+        one = plane.predict(points=[point])
+        assert one.detail is not None
+        assert many.detail is not None
+        assert one.detail.window == many.detail.window
+        np.testing.assert_allclose(one.detail.logits, many.detail.logits, atol=0.02)
+        assert one.score == pytest.approx(many.score, abs=1e-3)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
+def test_objects_cut_by_the_border(
+    model: SamModel, many_coins: np.ndarray, corner: tuple[int, int]
+) -> None:
+    """The image cut so that a coin lies in its corner."""
+    row, col = (int(v) for v in np.add(COIN, AT))
+    rows = slice(row - 4, None) if corner[0] == 0 else slice(None, row + 4)
+    cols = slice(col - 4, None) if corner[1] == 0 else slice(None, col + 4)
+    image = np.ascontiguousarray(many_coins[rows, cols])
+    at = (3 if corner[0] == 0 else len(image) - 4, 3)
+    at = (at[0], 3 if corner[1] == 0 else image.shape[1] - 4)
+    result = model.encode_rgb(image).predict(points=[at])
+    assert result.best.shape == image.shape[:2]
+    assert result.best[at]
+    region = result.crop().region
+    assert region == region.intersection(type(region).whole(image.shape[:2]))
+    assert region.row0 == 0 or corner[0] == -1
+    assert region.row1 == len(image) or corner[0] == 0
+    assert result.best.sum() < 60 * 60
+
+
+def test_a_level_of_a_pyramid(model: SamModel, many_coins: np.ndarray) -> None:
+    """Masks have the pixels of the finest level, three to one that is seen."""
+    size = (many_coins.shape[0] * 3, many_coins.shape[1] * 3)
+    point = np.add(COIN, AT)
+    fine = model.encode_rgb(many_coins, size).predict(points=[point * 3 + 1])
+    assert fine.detail is not None
+    assert fine.best.shape == size
+    coarse = model.encode_rgb(many_coins).predict(points=[point])
+    assert iou(fine.best, np.kron(coarse.best, np.ones((3, 3), bool))) > 0.97
+
+
+def test_an_array_that_is_used_again(model: SamModel, many_coins: np.ndarray) -> None:
+    """A plane answers from the pixels that it was made of."""
+    frame = many_coins.copy()
+    plane = model.encode_rgb(frame)
+    point = np.add(COIN, AT)
+    before = plane.predict(points=[point])
+    again = model.encode_rgb(frame)
+    frame[:] = 0
+    np.testing.assert_array_equal(again.predict(points=[point]).best, before.best)
+
+
+def test_the_next_click_finds_the_window_encoded(
+    model: SamModel, many_coins: np.ndarray
+) -> None:
+    plane = model.encode_rgb(many_coins)
+    encoded = []
+    hook = model._network.image_encoder.neck.register_forward_hook(
+        lambda *args: encoded.append(args[-1].shape[-1])
+    )
+    try:
+        point = np.add(COIN, AT)
+        first = plane.predict(points=[point])
+        assert encoded == [SIDE // 16]
+        for d in (-1.0, 1.0):
+            plane.predict(points=[point + d])
+        plane.predict(points=[point, point + 2], labels=[1, 1], logits=first.logits[0])
+    finally:
+        hook.remove()
+    assert encoded == [SIDE // 16]
+
+
+def test_it_decodes_as_it_was_trained(
+    network: SamNetwork, many_coins: np.ndarray
+) -> None:
+    """Against the decoder of the training, on a crop in the middle of the frame."""
+    frame = Frame.fit(many_coins.shape[:2])
+    lens = Lens(network, torch.device("cpu"), torch.float32)
+    look = CloserLook(many_coins, frame, lens)
+    row, col = np.add(COIN, AT)
+    given = tokens(frame, [[(row, col)]], [[1]], None)
+    assert given is not None
+    xy, labels = torch.from_numpy(given.xy), torch.from_numpy(given.labels)
+    answer = torch.full((256, 256), -5.0)
+    at = [int(v * s / 4) for v, s in zip((row, col), frame.scale, strict=True)]
+    answer[at[0] - 3 : at[0] + 4, at[1] - 3 : at[1] + 4] = 5.0
+    with torch.inference_mode():
+        window = look.window(answer, xy[0], labels[0])
+        assert window is not None
+        logits, iou_, moved = look.decode(window, xy, labels, answer)
+        pixels = many_coins[window.region.slices]
+        # Where the click is in the window's own pixels.
+        wanted = tokens(
+            window.frame,
+            [[(row - window.region.row0, col - window.region.col0)]],
+            [[1]],
+            None,
+        )
+        assert wanted is not None
+        np.testing.assert_allclose(moved[0, 0], wanted.xy[0, 0], atol=1e-3)
+        crop = preprocess(
+            np.ascontiguousarray(pixels), window.frame, torch.device("cpu")
+        )
+        offset = (1024 - SIDE) // 2
+        trained = decode(
+            network,
+            network.image_encoder(crop),
+            (offset, offset),
+            moved,
+            labels,
+            look.seen_in(window, answer)[None, None],
+        )
+    torch.testing.assert_close(logits, trained[0], atol=2e-2, rtol=1e-3)
+    torch.testing.assert_close(iou_, trained[1], atol=1e-3, rtol=0)
+
+
+def test_the_answer_is_of_both_looks(
+    model: SamModel, network: SamNetwork, plane: SamPlane, many_coins: np.ndarray
+) -> None:
+    """Against the same by hand, for a box; score and mask in the same shares."""
+    blind = model.restore(plane.embedding)
+    row, col = np.add(COIN, AT)
+    box = (row - 20, col - 19, row + 20, col + 21)
+    far = blind.predict(box=box)
+    found = plane.predict(box=box)
+    assert network.blend is not None
+    assert found.detail is not None
+    given = tokens(plane.frame, None, None, [box])
+    assert given is not None
+    xy, labels = torch.from_numpy(given.xy), torch.from_numpy(given.labels)
+    look = CloserLook(
+        many_coins, plane.frame, Lens(network, torch.device("cpu"), torch.float32)
+    )
+    with torch.inference_mode():
+        once = plane.decode_tokens(xy, labels)
+        first, score = network.blend(*once)
+        window = look.window(first[0], xy[0], labels[0])
+        assert window == found.detail.window
+        logits, believed, _ = look.decode(window, xy, labels, first[0])
+        closer, closer_score = network.blend(logits, believed)
+        both = look.seen_in(window, torch.from_numpy(far.logits[0]))
+        both = CLOSER * closer[0] + (1 - CLOSER) * both
+    np.testing.assert_allclose(found.detail.logits, both, atol=0.05)
+    assert far.score == pytest.approx(float(score), abs=1e-3)
+    score = CLOSER * closer_score + (1 - CLOSER) * score
+    assert found.score == pytest.approx(float(score), abs=2e-3)
+
+
+def test_a_click_on_the_inside_of_what_is_seen_from_far() -> None:
+    def area(pixels: int) -> torch.Tensor:
+        return torch.where(torch.arange(100) < pixels, 3.0, -3.0).view(10, 10)
+
+    shares = [closer_share(area(n), area(80)) for n in (0, 40, 60, 68, 76, 80, 100)]
+    assert shares == sorted(shares)
+    assert shares[0] == shares[2] == pytest.approx(CLOSER_INSIDE)
+    assert CLOSER_INSIDE < shares[3] < CLOSER
+    assert shares[4] == shares[-1] == pytest.approx(CLOSER)
+    assert closer_share(area(10), area(0)) == CLOSER
+
+
+@pytest.mark.parametrize("shape", [(1515, 1536), (700, 1600), (2000, 300)])
+def test_logits_move_to_a_window_and_back(
+    network: SamNetwork, shape: tuple[int, int]
+) -> None:
+    """Linear logits are the same linear function of the image's pixels."""
+    frame = Frame.fit(shape)
+    look = CloserLook(
+        np.zeros((*shape, 3), np.uint8),
+        frame,
+        Lens(network, torch.device("cpu"), torch.float32),
+    )
+    row, col = shape[0] * 0.6, shape[1] * 0.45
+    window = plan_window((row - 15, col - 15, row + 15, col + 15), 900, frame)
+    assert window is not None
+
+    def linear(cells: int, scale: tuple[float, float], origin: tuple[int, int]):
+        rows, cols = (
+            (torch.arange(cells) * 4 + 2) / s + o
+            for s, o in zip(scale, origin, strict=True)
+        )
+        return 0.01 * rows[:, None] - 0.02 * cols + 3
+
+    whole = linear(256, frame.scale, (0, 0))
+    origin = (window.region.row0, window.region.col0)
+    wanted = linear(SIDE // 4, window.frame.scale, origin)
+    seen = look.seen_in(window, whole)
+    rows, cols = (n // 4 for n in window.frame.input_size)
+    torch.testing.assert_close(
+        seen[:rows, :cols], wanted[:rows, :cols], atol=1e-3, rtol=0
+    )
+    assert (seen[rows + 1 :] < -10).all()
+    assert (seen[:, cols + 1 :] < -10).all()
+    marked = torch.full_like(whole, -7.0)
+    back = look.put_back(window, wanted, marked)
+    changed = back != marked
+    # Values are held within half a cell of the window's border.
+    inner = changed.nonzero()
+    (row0, col0), (row1, col1) = inner.amin(dim=0) + 1, inner.amax(dim=0)
+    part = (slice(row0, row1), slice(col0, col1))
+    torch.testing.assert_close(back[part], whole[part], atol=5e-3, rtol=0)
+    cells = [
+        n / 4 * f / w
+        for n, f, w in zip(
+            window.frame.input_size, frame.scale, window.frame.scale, strict=True
+        )
+    ]
+    assert changed.sum() == pytest.approx(cells[0] * cells[1], rel=0.15)
