@@ -270,6 +270,28 @@ def test_a_click_on_the_inside_of_what_is_seen_from_far() -> None:
     assert closer_share(area(10), area(0)) == CLOSER
 
 
+def test_what_is_beyond_the_image_does_not_count(network: SamNetwork) -> None:
+    """The square input is padded below a wide image, and logits there are noise."""
+    shape = (800, 1600)
+    frame = Frame.fit(shape)
+    look = CloserLook(
+        np.zeros((*shape, 3), np.uint8),
+        frame,
+        Lens(network, torch.device("cpu"), torch.float32),
+    )
+    given = tokens(frame, [[(300.0, 500.0)]], [[1]], None)
+    assert given is not None
+    xy, labels = torch.from_numpy(given.xy)[0], torch.from_numpy(given.labels)[0]
+    logits = torch.full((256, 256), -5.0)
+    logits[200:203, 100:103] = 5.0
+    assert look.window(logits, xy, labels) is None
+    logits[46:50, 78:82] = 5.0  # the pixel that was clicked is 300 * 0.64 / 4 = 48
+    with_noise = look.window(logits, xy, labels)
+    logits[200:203, 100:103] = -5.0
+    assert with_noise == look.window(logits, xy, labels)
+    assert with_noise is not None
+
+
 @pytest.mark.parametrize("shape", [(1515, 1536), (700, 1600), (2000, 300)])
 def test_logits_move_to_a_window_and_back(
     network: SamNetwork, shape: tuple[int, int]

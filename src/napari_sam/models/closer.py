@@ -97,7 +97,8 @@ class CloserLook:
         xy, labels : tensors (T, 2) and (T,)
             Prompt tokens in pixels of the whole input.
         """
-        inside = (logits > 0).nonzero()
+        rows, cols = (-(-n // _CELL) for n in self._frame.input_size)
+        inside = (logits[:rows, :cols] > 0).nonzero()
         if not len(inside):
             return None
         given = xy[labels != TokenLabel.PADDING].float().flip(-1) + 0.5
