@@ -151,6 +151,38 @@ def test_a_level_of_a_pyramid(model: SamModel, many_coins: np.ndarray) -> None:
     assert iou(fine.best, np.kron(coarse.best, np.ones((3, 3), bool))) > 0.97
 
 
+@pytest.mark.parametrize("shape", [(1, 2000), (4096, 30), (5, 5), (1023, 1500)])
+def test_images_of_any_shape(model: SamModel, shape: tuple[int, int]) -> None:
+    """Specks in noise, asked for in every way, also at the very border."""
+    rng = np.random.default_rng(7)
+    image = (rng.random(shape) * 60).astype(np.uint8)
+    for row, col in rng.integers(0, shape, (60, 2)):
+        image[max(0, row - 3) : row + 3, max(0, col - 3) : col + 3] = 220
+    plane = model.encode(image)
+    last = np.array(shape) - 0.5
+    closer = 0
+    for point in (*rng.uniform(-0.5, last, (3, 2)), (-0.5, -0.5), tuple(last)):
+        first = plane.predict(points=[point])
+        start = np.clip(point, -0.5, last - 1)
+        mask = np.zeros(shape, bool)
+        mask[tuple(np.clip(np.round(point), 0, last - 0.5).astype(int))] = True
+        for result in (
+            first,
+            plane.predict(
+                points=[point, last / 2], labels=[1, 0], logits=first.logits[0]
+            ),
+            plane.predict(box=(*start, *np.minimum(start + 9, last))),
+            plane.predict(mask=mask),
+        ):
+            assert result.best.shape == shape
+            assert np.isfinite(result.logits).all()
+            assert 0 <= result.score <= 1.1
+            assert 0 <= result.stability() <= 1
+            closer += result.detail is not None
+    # An image of 128 pixels is enlarged eightfold as it is.
+    assert bool(closer) == (max(shape) > 128)
+
+
 def test_an_array_that_is_used_again(model: SamModel, many_coins: np.ndarray) -> None:
     """A plane answers from the pixels that it was made of."""
     frame = many_coins.copy()
