@@ -19,8 +19,8 @@ TEMPERATURE = 0.05
 IGNORED = 2.0
 """A mask that ignores one click more counts as 1 to e to the power of this.
 
-Measured on ten sets of images (docs/model-card.md): half as many corrections
-without effect, and masks as good as without it; much more makes masks worse.
+Measured on nine sets of images (docs/model-card.md): about half as many corrections
+without effect, and masks as good as without it.
 """
 
 
