@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.evaluation import crop_iou, deepest_point
+from napari_sam.core.evaluation import crop_iou, deepest_point, interactive_score
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, ModelError, SettingsError
@@ -24,6 +24,7 @@ from napari_sam.models.sam import SamModel
 from napari_sam.samples import SAMPLES
 from napari_sam.training.adapt import AdaptSettings, Example, iter_adapt
 from napari_sam.training.adapt_examples import Target, split
+from napari_sam.training.adapt_measure import Scores, iter_scores
 from napari_sam.training.adapt_neck import embeddings, iter_inputs, through_neck
 from napari_sam.training.adapt_windows import (
     STRIDE,
@@ -109,6 +110,36 @@ def test_five_objects_help_their_neighbours(cells: Example, network: SamNetwork)
     assert adapted.n_aside == 1
     assert adapted.improved == (adapted.after.mean > adapted.before.mean)
     assert adapted.shares_embeddings
+
+
+def test_it_is_judged_by_the_answers_that_users_get(rgb: RGBArray, labels: np.ndarray):
+    """The default model looks twice, so what it learnt is measured like that."""
+    network = load_network(find_model("mobile-sam-microscopy").path).float()
+    model = SamModel.from_network(network, name="same", device="cpu", dtype="float32")
+    plane = model.restore(model.encode_rgb(rgb).embedding)
+    values, areas = np.unique(labels, return_counts=True)
+    large = [int(v) for v in values[areas > 200]][1:5]
+    example = Example.from_labels(plane.embedding, labels, only=large)
+    targets = [Target(0, i) for i in range(len(example.objects))]
+
+    def scores() -> Scores:
+        given = (network, [plane.embedding], [example], targets, torch.float32)
+        return finish(iter_scores(*given))
+
+    mine = [
+        interactive_score(plane, truth, n_clicks=3, feed_logits=True)
+        for truth in example.objects
+    ]
+    found = scores()
+    assert found.one_click == pytest.approx(
+        np.mean([m.clicks[0] for m in mine]), abs=0.01
+    )
+    assert found.three_clicks == pytest.approx(
+        np.mean([m.clicks[2] for m in mine]), abs=0.01
+    )
+    assert found.box == pytest.approx(np.mean([m.box for m in mine]), abs=0.01)
+    network.blend = None
+    assert scores() != found
 
 
 def test_the_base_stays_as_it_is(cells: Example, network: SamNetwork):

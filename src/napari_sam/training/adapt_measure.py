@@ -121,7 +121,11 @@ def iter_quick_score(
 
 
 class _Planes:
-    """Encoded planes of a network that is in no file; at most two at a time."""
+    """Encoded planes of a network that is in no file; at most two at a time.
+
+    They answer as those of the model do, apart from its closer look at what is
+    small: there may be no pixels.
+    """
 
     def __init__(
         self,
@@ -131,6 +135,7 @@ class _Planes:
     ) -> None:
         self._decoder = FastDecoder(network, precision)
         self._device = next(network.parameters()).device
+        self._blend = network.blend
         self._embeddings = embeddings
         self._ready: dict[int, SamPlane] = {}
 
@@ -139,6 +144,6 @@ class _Planes:
             if len(self._ready) > 1:
                 self._ready.clear()
             self._ready[number] = SamPlane(
-                self._decoder, self._embeddings[number], self._device
+                self._decoder, self._embeddings[number], self._device, blend=self._blend
             )
         return self._ready[number]
