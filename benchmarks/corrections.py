@@ -19,17 +19,13 @@ import numpy as np
 from napari_sam.core.evaluation import (
     choose_objects,
     crop_iou,
-    deepest_point,
-    next_click,
+    iter_clicks,
     object_mask,
 )
 from napari_sam.models import blending, load_model
 from napari_sam.training import read_samples
-from napari_sam.types import PointPrompt, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from napari_sam.core.model import EncodedPlane
     from napari_sam.types import MaskCrop
 
@@ -69,23 +65,13 @@ def main() -> None:
             )
 
 
-def corrected(plane: EncodedPlane, truth: MaskCrop) -> Iterator[tuple[float, bool]]:
-    """Yield the IoU after each click, and whether the answer ignores it."""
-    row, col, _ = deepest_point(truth)
-    points: tuple[PointPrompt, ...] = (PointPrompt(row, col),)
-    logits = None
-    step = (0.0, False)
-    for _ in range(CLICKS):
-        result = plane.predict_prompts(PromptSet(points=points), logits)
-        shown = result.crop()
-        last = points[-1]
-        inside = shown.full(plane.frame.image_size)[int(last.row), int(last.column)]
-        step = (crop_iou(shown, truth), bool(inside) != last.positive)
-        yield step
-        click = next_click(shown, truth)
-        if click is not None:  # else the mask is right, and stays so
-            points = (*points, click)
-            logits = result.logits[result.default]
+def corrected(plane: EncodedPlane, truth: MaskCrop) -> list[tuple[float, bool]]:
+    """Return the IoU after each click, and whether the answer ignores it."""
+    steps = []
+    for click, _, shown in iter_clicks(plane, truth, n_clicks=CLICKS, feed_logits=True):
+        inside = shown.full(plane.frame.image_size)[int(click.row), int(click.column)]
+        steps.append((crop_iou(shown, truth), bool(inside) != click.positive))
+    return steps + steps[-1:] * (CLICKS - len(steps))  # who is content stops
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_sam.models.cells import CELL
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 
@@ -50,7 +51,7 @@ def test_a_correction_is_where_the_answer_is_wrong(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth, predicted = blob(rng), blob(rng)
     x, y, label = clicks.correction(rng, predicted, truth)
-    row, col = int((y + 0.5) // clicks.CELL), int((x + 0.5) // clicks.CELL)
+    row, col = int((y + 0.5) // CELL), int((x + 0.5) // CELL)
     if (truth != predicted).any():
         assert truth[row, col] != predicted[row, col]
     assert label == (TokenLabel.POSITIVE if truth[row, col] else TokenLabel.NEGATIVE)

@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 from napari_sam.types import NESTED_LEVELS, MaskCrop, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.results import MaskResult
@@ -195,24 +195,15 @@ def interactive_score(
     feed_logits : bool
         Whether each prediction after the first refines the previous answer.
     """
-    row, col, _ = deepest_point(truth)
-    points = [PointPrompt(row, col)]
     mine: list[float] = []
     best: list[float] = []
     predicted: list[float] = []
-    previous: FloatArray | None = None
-    while len(mine) < n_clicks:
-        result = plane.predict_prompts(PromptSet(points=tuple(points)), previous)
-        shown = result.crop()
+    for _, result, shown in iter_clicks(
+        plane, truth, n_clicks=n_clicks, feed_logits=feed_logits
+    ):
         mine.append(crop_iou(shown, truth))
         best.append(_best_of_three(result, truth))
         predicted.append(result.score)
-        if feed_logits:
-            previous = result.logits[result.default]
-        click = next_click(shown, truth)
-        if click is None:
-            break
-        points.append(click)
     mine += mine[-1:] * (n_clicks - len(mine))
     best += best[-1:] * (n_clicks - len(best))
     predicted += predicted[-1:] * (n_clicks - len(predicted))
@@ -225,6 +216,38 @@ def interactive_score(
         np.array(predicted, np.float32),
         boxed.score,
     )
+
+
+def iter_clicks(
+    plane: EncodedPlane, truth: MaskCrop, *, n_clicks: int, feed_logits: bool
+) -> Iterator[tuple[PointPrompt, MaskResult, MaskCrop]]:
+    """Simulate a user who clicks until nothing is wrong, or often enough.
+
+    Parameters are those of :func:`interactive_score`.
+
+    Yields
+    ------
+    click : PointPrompt
+        The newest.
+    result : MaskResult
+        The answer to all clicks so far.
+    shown : MaskCrop
+        The mask that the user gets.
+    """
+    row, col, _ = deepest_point(truth)
+    click: PointPrompt | None = PointPrompt(row, col)
+    points: tuple[PointPrompt, ...] = ()
+    previous: FloatArray | None = None
+    while click is not None:
+        points = (*points, click)
+        result = plane.predict_prompts(PromptSet(points=points), previous)
+        shown = result.crop()
+        yield click, result, shown
+        if len(points) >= n_clicks:
+            break
+        if feed_logits:
+            previous = result.logits[result.default]
+        click = next_click(shown, truth)
 
 
 def _best_of_three(result: MaskResult, truth: MaskCrop) -> float:

@@ -236,11 +236,25 @@ def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> Ma
 
 def inside_frame(logits: FloatArray, frame: Frame) -> FloatArray:
     """Cut off the cells that lie wholly in the padding, (..., h, w)."""
-    rows, cols = (
-        -(-size * cells // frame.side)
-        for size, cells in zip(frame.input_size, logits.shape[-2:], strict=True)
-    )
+    rows, cols = cells_inside(frame, (logits.shape[-2], logits.shape[-1]))
     return logits[..., :rows, :cols]
+
+
+def cells_inside(frame: Frame, cells: tuple[int, int]) -> tuple[int, int]:
+    """Return how many rows and columns of cells have a part of the image.
+
+    Parameters
+    ----------
+    frame : Frame
+        How the image sits in the square input.
+    cells : tuple of int
+        Rows and columns of cells of the whole input.
+    """
+    rows, cols = (
+        -(-size * count // frame.side)
+        for size, count in zip(frame.input_size, cells, strict=True)
+    )
+    return rows, cols
 
 
 def _checked(region: Region | None, frame: Frame) -> Region:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from napari_sam.models.cells import sample
 from napari_sam.models.prompt_encoder import TokenLabel
 
 TEMPERATURE = 0.05
@@ -42,9 +42,7 @@ def ignored_clicks(logits: Tensor, xy: Tensor, labels: Tensor) -> Tensor:
     float tensor (N, M)
         Positive clicks outside a mask, and negative ones inside.
     """
-    size = 4 * torch.tensor(logits.shape[:-3:-1], device=logits.device)
-    at = (xy.to(logits) + 0.5) * 2 / size - 1
-    found = F.grid_sample(logits, at[:, None], "bilinear", "border", False)[:, :, 0]
+    found = sample(logits, xy.to(logits)[:, None] + 0.5)[:, :, 0]
     missed = (labels == TokenLabel.POSITIVE)[:, None] & (found <= 0)
     extra = (labels == TokenLabel.NEGATIVE)[:, None] & (found > 0)
     return (missed | extra).sum(dim=2).to(logits)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_sam.core.results import cells_inside
 from napari_sam.core.windows import SIDE, Window, plan_window
+from napari_sam.models.cells import CELL, sample
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.preprocess import preprocess
 from napari_sam.models.prompt_encoder import TokenLabel
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 _KEPT = 16  # windows of an image; prepared for the decoder each takes 3 MB
 _OUTSIDE = -20.0  # logit of what lies beyond the image
-_CELL = 4  # input pixels along a side of a cell of the logits
 
 
 class Lens:
@@ -97,12 +98,12 @@ class CloserLook:
         xy, labels : tensors (T, 2) and (T,)
             Prompt tokens in pixels of the whole input.
         """
-        rows, cols = (-(-n // _CELL) for n in self._frame.input_size)
+        rows, cols = cells_inside(self._frame, (logits.shape[0], logits.shape[1]))
         inside = (logits[:rows, :cols] > 0).nonzero()
         if not len(inside):
             return None
         given = xy[labels != TokenLabel.PADDING].float().flip(-1) + 0.5
-        corners = torch.cat([inside * _CELL, (inside + 1) * _CELL, given])
+        corners = torch.cat([inside * CELL, (inside + 1) * CELL, given])
         scale = self._frame.scale
         low, high = (
             [float(v) / s for v, s in zip(edge, scale, strict=True)]
@@ -111,7 +112,7 @@ class CloserLook:
         # Cells at the border reach beyond the image.
         far = self._frame.image_size
         high = [min(v, f) for v, f in zip(high, far, strict=True)]
-        area = len(inside) * _CELL**2 / (scale[0] * scale[1])
+        area = len(inside) * CELL**2 / (scale[0] * scale[1])
         return plan_window((low[0], low[1], high[0], high[1]), area, self._frame)
 
     def decode(
@@ -158,11 +159,12 @@ class CloserLook:
         float tensor (112, 112)
         """
         (rows, cols), (high, wide) = self._frame.scale, window.frame.scale
-        middle = torch.arange(SIDE // _CELL, device=answer.device) * _CELL + _CELL / 2
+        middle = torch.arange(SIDE // CELL, device=answer.device) * CELL + CELL / 2
         y = (middle / high + window.region.row0) * rows
         x = (middle / wide + window.region.col0) * cols
-        seen = _sample(answer, torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1))
-        height, width = (-(-n // _CELL) for n in window.frame.input_size)
+        at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        seen = sample(answer[None, None], at[None])[0, 0]
+        height, width = cells_inside(window.frame, (len(middle), len(middle)))
         seen[height:] = _OUTSIDE
         seen[:, width:] = _OUTSIDE
         return seen
@@ -182,23 +184,23 @@ class CloserLook:
         # Cells that lie wholly in the window; each is the mean of 4 × 4 samples.
         r, scale = window.region, self._frame.scale
         row0, col0 = (
-            int(np.ceil(start * s / _CELL))
+            int(np.ceil(start * s / CELL))
             for start, s in zip((r.row0, r.col0), scale, strict=True)
         )
         row1, col1 = (
-            int(stop * s / _CELL)
+            int(stop * s / CELL)
             for stop, s in zip((r.row1, r.col1), scale, strict=True)
         )
         if row1 <= row0 or col1 <= col0:
             return answer
         y, x = (
-            torch.arange(a * _CELL, b * _CELL, device=answer.device) + 0.5
+            torch.arange(a * CELL, b * CELL, device=answer.device) + 0.5
             for a, b in ((row0, row1), (col0, col1))
         )
         at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        sampled = _sample(closer, self._to_window(window, at))
+        sampled = sample(closer[None, None], self._to_window(window, at)[None])
         result = answer.clone()
-        result[row0:row1, col0:col1] = F.avg_pool2d(sampled[None], _CELL)[0]
+        result[row0:row1, col0:col1] = F.avg_pool2d(sampled, CELL)[0, 0]
         return result
 
     def shown(self, window: Window) -> Window:
@@ -221,13 +223,3 @@ class CloserLook:
         (rows, cols), (high, wide) = self._frame.scale, window.frame.scale
         origin = xy.new_tensor([window.region.col0, window.region.row0])
         return (xy / xy.new_tensor([cols, rows]) - origin) * xy.new_tensor([wide, high])
-
-
-def _sample(logits: Tensor, xy: Tensor) -> Tensor:
-    """Interpolate logits (h, w) at places (a, b, 2) in input pixels, from corners."""
-    size = _CELL * xy.new_tensor([logits.shape[1], logits.shape[0]])
-    at = xy / size * 2 - 1
-    found = F.grid_sample(
-        logits[None, None], at[None], "bilinear", "border", align_corners=False
-    )
-    return found[0, 0]

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from napari_sam.models.cells import CELL
 from napari_sam.models.prompt_encoder import TokenLabel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.types import BoolArray, FloatArray
-
-CELL = 4
-"""Model pixels per cell of the mask logits."""
 
 MIN_VISIBLE = 48
 """Objects with fewer model pixels inside a crop are not clicked on."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.models.blending import ignored_clicks
+from napari_sam.models.cells import CELL
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 from napari_sam.training.losses import maps_loss, round_loss, true_iou
@@ -231,8 +232,8 @@ class _Targets:
 
     def __init__(self, masks: Tensor) -> None:
         full = masks[:, None].float()
-        self.soft = F.avg_pool2d(full, clicks.CELL)[:, 0]
-        self.fine = F.avg_pool2d(full, clicks.CELL // 2)[:, 0] >= 0.5
+        self.soft = F.avg_pool2d(full, CELL)[:, 0]
+        self.fine = F.avg_pool2d(full, CELL // 2)[:, 0] >= 0.5
         self.coarse = (self.soft >= 0.5).cpu().numpy()
 
 
