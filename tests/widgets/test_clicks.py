@@ -197,6 +197,23 @@ def test_dragging_a_point_moves_the_preview(open_sam: OpenSam, coins: Pixels) ->
     assert not preview.data[COINS[4]]
 
 
+def test_zoomed_in_a_point_is_grabbed_where_it_is_drawn(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    row, column = COINS[4]
+    sam.click(COINS[4])
+    sam.wait_preview()
+    sam.viewer.scene.camera.center = COINS[4]
+    sam.viewer.scene.camera.zoom = 60
+    sam.choose_tool(Tool.EDIT)
+    sam.drag([(row, column + 0.6), (row + 3, column + 3)])
+    assert np.allclose(sam.annotator.items.points[0].position, COINS[4], atol=0.1)
+    sam.drag([COINS[4], (row + 2, column + 2)])
+    moved = sam.annotator.items.points[0].position
+    assert np.allclose(moved, (row + 2, column + 2), atol=0.1)
+
+
 def test_delete_removes_the_selected_point(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     sam.click(COINS[4])

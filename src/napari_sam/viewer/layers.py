@@ -16,6 +16,7 @@ import pandas as pd
 from napari.layers import Labels, Points, Shapes
 
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.marker_size import MarkerSize
 from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.settings import Tool
 
@@ -114,17 +115,11 @@ def make_points(image: Image) -> Points:
         face_color_cycle=COLOURS,
         border_color="white",
         border_width=0.12,
-        size=_point_size(image),
         metadata={ROLE: "points"},
         **transform_of(image),
     )
     layer.mode = "add"
     return layer
-
-
-def _point_size(image: Image) -> float:
-    """Data-unit diameter that is easy to hit: about 1/60 of the plane."""
-    return max(2.0, float(np.median(layer_shape(image)[-2:])) / 60)
 
 
 def make_shapes(image: Image) -> Shapes:
@@ -137,7 +132,6 @@ def make_shapes(image: Image) -> Shapes:
         feature_defaults={"prompt": POSITIVE, "axes": axes_text(axes)},
         edge_color=COLOURS[POSITIVE],
         face_color="transparent",
-        edge_width=max(1.0, _point_size(image) / 6),
         metadata={ROLE: "shapes"},
         **transform_of(image),
     )
@@ -259,6 +253,7 @@ class PromptLayers:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
+        self._size = MarkerSize(viewer)
         self.points: Points | None = None
         self.shapes: Shapes | None = None
 
@@ -281,6 +276,7 @@ class PromptLayers:
             self.points = make_points(image)
             self._add(self.points)
             made = True
+        self.zoomed()
         return made
 
     def follow(self, image: Image) -> None:
@@ -288,6 +284,11 @@ class PromptLayers:
         for layer in (self.points, self.shapes):
             if layer is not None:
                 copy_transform(image, layer)
+        self.zoomed()
+
+    def zoomed(self) -> None:
+        """Keep the size of prompts on screen."""
+        self._size.fit(self.points, self.shapes)
 
     def read(self) -> PromptItems:
         """Return everything in the two layers."""

@@ -35,6 +35,7 @@ class PromptMirror:
     changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
         self.layers = PromptLayers(viewer)
         self.items = PromptItems()
         self._writing = False
@@ -57,6 +58,7 @@ class PromptMirror:
             connect(shapes.events.data, self._on_data)
             connect(shapes.events.features, self._on_features)
             connect(shapes.events.current_edge_color, self._on_recoloured)
+        connect(self._viewer.scene.camera.events.zoom, self.layers.zoomed)
         if not self.items.is_empty:
             self.write(self.items)
         return True

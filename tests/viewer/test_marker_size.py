@@ -1,0 +1,141 @@
+"""Prompts are as large on screen at every zoom."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_sam.viewer.marker_size import EDGE, POINT
+from napari_sam.viewer.mirror import PromptMirror
+
+ZOOMS = (0.02, 0.5, 1.0, 7.3, 80.0)
+
+
+@pytest.fixture
+def shown():
+    return open_image()
+
+
+def open_image(**options):
+    viewer = ViewerModel()
+    image = Image(np.zeros((40, 50), np.uint8), **options)
+    viewer.add_layer(image)
+    mirror = PromptMirror(viewer)
+    mirror.ensure(image)
+    return SimpleNamespace(
+        viewer=viewer,
+        image=image,
+        mirror=mirror,
+        points=mirror.layers.points,
+        shapes=mirror.layers.shapes,
+    )
+
+
+def zoom_to(shown, zoom):
+    shown.viewer.scene.camera.zoom = zoom
+
+
+def add_prompts(shown):
+    shown.points.add([[5, 5], [20, 30]])
+    shown.shapes.add([[[2, 2], [12, 22]]], shape_type=["rectangle"])
+
+
+def on_screen(shown, unit=1.0):
+    """Return sizes on the canvas of points and of edges."""
+    zoom = shown.viewer.scene.camera.zoom * unit
+    return shown.points.size * zoom, np.array(shown.shapes.edge_width) * zoom
+
+
+@pytest.mark.parametrize("zoom", ZOOMS)
+def test_prompts_that_are_there_follow_the_zoom(shown, zoom):
+    add_prompts(shown)
+    before = shown.mirror.items
+    zoom_to(shown, zoom)
+    points, edges = on_screen(shown)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert shown.mirror.items is before
+
+
+@pytest.mark.parametrize("zoom", ZOOMS)
+def test_prompts_that_come_have_the_size_of_the_zoom(shown, zoom):
+    zoom_to(shown, zoom)
+    add_prompts(shown)
+    points, edges = on_screen(shown)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.65, 300.0])
+def test_pixels_of_any_size(scale):
+    shown = open_image(scale=(scale, scale))
+    zoom_to(shown, 4.0 / scale)
+    add_prompts(shown)
+    points, edges = on_screen(shown, scale)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+
+
+def test_a_viewer_in_other_units():
+    shown = open_image(scale=(200.0, 200.0), units=("nm", "nm"))
+    coarse = Image(np.zeros((4, 4)), scale=(2.0, 2.0), units=("um", "um"))
+    shown.viewer.dims.units = coarse.units
+    zoom_to(shown, 10.0)
+    add_prompts(shown)
+    points, _ = on_screen(shown, 0.2)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+
+
+def test_another_pixel_size_changes_the_data_size(shown):
+    add_prompts(shown)
+    shown.image.scale = (0.1, 0.1)
+    shown.mirror.layers.follow(shown.image)
+    points, edges = on_screen(shown, 0.1)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+
+
+def test_sizes_that_the_user_chose_stay(shown):
+    add_prompts(shown)
+    shown.points.current_size = 9
+    shown.shapes.current_edge_width = 4
+    zoom_to(shown, 50.0)
+    add_prompts(shown)
+    assert list(shown.points.size[-2:]) == [9, 9]
+    assert shown.shapes.edge_width[-1] == 4
+    zoom_to(shown, 5.0)
+    assert list(shown.points.size[-2:]) == [9, 9]
+
+
+def test_a_selected_prompt_does_not_count_as_chosen(shown):
+    add_prompts(shown)
+    shown.points.selected_data = {0}
+    shown.shapes.selected_data = {0}
+    zoom_to(shown, 30.0)
+    points, edges = on_screen(shown)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+
+
+def test_layers_made_anew_have_the_size_of_the_zoom(shown):
+    zoom_to(shown, 30.0)
+    shown.viewer.layers.remove(shown.points)
+    shown.mirror.layer_removed(shown.points)
+    shown.mirror.ensure(shown.image)
+    shown.points = shown.mirror.layers.points
+    add_prompts(shown)
+    points, _ = on_screen(shown)
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+
+
+def test_a_closed_plugin_leaves_the_zoom_alone(shown):
+    points = shown.points
+    points.add([[5, 5]])
+    before = list(points.size)
+    shown.mirror.close()
+    zoom_to(shown, 30.0)
+    assert list(points.size) == before
