@@ -25,6 +25,7 @@ from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.rods import rods
 from napari_sam.training.synthetic.shapes import Labels
 from napari_sam.training.synthetic.spots import spots
+from napari_sam.training.synthetic.thick_tissue import thick_tissue
 from napari_sam.training.synthetic.things import things
 from napari_sam.types import RGBArray
 
@@ -49,6 +50,7 @@ KINDS: dict[str, Draw] = {
     "leaves": leaves,
     "spots": spots,
     "things": things,
+    "thick_tissue": thick_tissue,
 }
 """Families of specimens by name."""
 
