@@ -12,7 +12,7 @@ from napari_sam.training.synthetic import KINDS, generate
 
 OUT = Path(__file__).resolve().parent / "images" / "synthetic.png"
 DRAWN, SHOWN, GAP = 448, 128, 4
-SEEDS = (20, 23, 22)
+SEEDS = (33, 29, 31)
 OUTLINE = (255, 220, 0)
 
 

@@ -45,7 +45,9 @@ def test_same_seed_gives_the_same_image(kind: str) -> None:
     assert (first.rgb != other.rgb).any()
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "thick_tissue"])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in ("thick_tissue", "multiplexed")]
+)
 def test_objects_differ_from_what_is_beside_them(kind: str) -> None:
     """The image changes more at outlines than at the same outlines put elsewhere."""
     there, moved = [], []
@@ -70,6 +72,35 @@ def test_cells_of_thick_tissue_meet_in_the_middle_of_walls(seed: int) -> None:
     assert abs(light[edge[::-1, ::-1]].mean()) < 0.4
     cells = sample.labels > 0
     assert (binary_closing(cells, iterations=6) & ~cells).mean() < 0.01
+
+
+def test_cells_of_multiplexed_tissue_have_colours_of_their_own() -> None:
+    """Cells differ more in colour than the same outlines put elsewhere."""
+    ratios = []
+    for seed in range(8):
+        sample = generate("multiplexed", seed, 256)
+        there, moved = (
+            explained(sample.rgb, labels)
+            for labels in (sample.labels, sample.labels[::-1, ::-1])
+        )
+        ratios.append(there / moved)
+    assert np.mean(ratios) > 1.2
+
+
+def explained(rgb: np.ndarray, labels: np.ndarray) -> float:
+    """Return how much of the variance inside objects is between them, 0 to 1."""
+    inside = labels > 0
+    pixels = rgb[inside].astype(float)
+    size = np.bincount(labels[inside])
+    means = np.stack(
+        [
+            np.bincount(labels[inside], channel) / np.maximum(size, 1)
+            for channel in pixels.T
+        ],
+        axis=1,
+    )
+    between = (means[labels[inside]] - pixels.mean(0)) ** 2
+    return float(between.sum() / ((pixels - pixels.mean(0)) ** 2).sum())
 
 
 @pytest.mark.parametrize(

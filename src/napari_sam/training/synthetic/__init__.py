@@ -20,6 +20,7 @@ from napari_sam.training.synthetic.filaments import filaments
 from napari_sam.training.synthetic.histology import histology
 from napari_sam.training.synthetic.leaves import leaves
 from napari_sam.training.synthetic.membranes import membranes
+from napari_sam.training.synthetic.multiplexed import multiplexed
 from napari_sam.training.synthetic.nuclei import nuclei
 from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.rods import rods
@@ -51,6 +52,7 @@ KINDS: dict[str, Draw] = {
     "spots": spots,
     "things": things,
     "thick_tissue": thick_tissue,
+    "multiplexed": multiplexed,
 }
 """Families of specimens by name."""
 
