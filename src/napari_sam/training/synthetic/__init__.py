@@ -26,6 +26,7 @@ from napari_sam.training.synthetic.phase_cells import phase_cells
 from napari_sam.training.synthetic.rods import rods
 from napari_sam.training.synthetic.shapes import Labels
 from napari_sam.training.synthetic.spots import spots
+from napari_sam.training.synthetic.stained_cells import stained_cells
 from napari_sam.training.synthetic.thick_tissue import thick_tissue
 from napari_sam.training.synthetic.things import things
 from napari_sam.types import RGBArray
@@ -53,6 +54,7 @@ KINDS: dict[str, Draw] = {
     "things": things,
     "thick_tissue": thick_tissue,
     "multiplexed": multiplexed,
+    "stained_cells": stained_cells,
 }
 """Families of specimens by name."""
 

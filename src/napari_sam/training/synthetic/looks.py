@@ -192,3 +192,39 @@ def see_through(
     ring = optics.blur(thickness, near) - optics.blur(thickness, far)
     sign = rng.choice([-1.0, 1.0])
     return transmitted(rng, sign * 2 * ring - rng.uniform(0, 0.3) * thickness)
+
+
+def two_colours(
+    rng: Generator, cells: npt.NDArray[np.floating], nuclei: npt.NDArray[np.floating]
+) -> RGBArray:
+    """Record two channels and show them in two colours.
+
+    Parameters
+    ----------
+    rng : numpy Generator
+    cells : float array (H, W)
+        Light of walls or cytoplasm.
+    nuclei : float array (H, W)
+
+    Returns
+    -------
+    uint8 array (H, W, 3)
+    """
+    colours = np.array(
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 1, 0]], np.float32
+    )
+    colour = colours[rng.integers(len(colours))]
+    other = np.array(
+        [[0.1, 0.2, 1], [0, 0.4, 1], [0.9, 0, 0.9], [0, 1, 0]], np.float32
+    )[rng.integers(4)]
+    pair = []
+    for light in (cells, nuclei):
+        top = max(float(np.percentile(light[::4, ::4], 99.7)), 1e-3)
+        pair.append(
+            np.asarray(
+                to_uint8(rng, optics.expose(rng, light / top, dark=True)),
+                np.float32,
+            )
+        )
+    rgb = pair[0][..., None] * colour + pair[1][..., None] * other
+    return finish(rng, np.clip(rgb, 0, 255).astype(np.uint8))

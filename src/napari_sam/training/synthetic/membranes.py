@@ -17,7 +17,6 @@ from napari_sam.training.synthetic.shapes import (
 from napari_sam.training.synthetic.tissue import tissue, warp
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from numpy.random import Generator
 
     from napari_sam.training.synthetic.shapes import FloatImage, Labels
@@ -165,7 +164,7 @@ def membranes(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     style = rng.random()
     if style < 0.22:
         nuclei = optics.blur(_nuclei(rng, cells, depth, size), psf)
-        return _two_colours(rng, light, nuclei), labels
+        return looks.two_colours(rng, light, nuclei), labels
     if style < 0.3:  # stained walls in brightfield: dark on light
         return looks.transmitted(
             rng, 0.7 - 1.5 * light / max(float(light.max()), 1e-3)
@@ -175,27 +174,3 @@ def membranes(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             _nuclei(rng, cells, depth, size), psf
         )
     return looks.fluorescence(rng, light), labels
-
-
-def _two_colours(
-    rng: Generator, walls: npt.NDArray[np.floating], nuclei: npt.NDArray[np.floating]
-) -> RGBArray:
-    """Show walls and nuclei in two colours."""
-    colours = np.array(
-        [[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 1, 0]], np.float32
-    )
-    colour = colours[rng.integers(len(colours))]
-    other = np.array(
-        [[0.1, 0.2, 1], [0, 0.4, 1], [0.9, 0, 0.9], [0, 1, 0]], np.float32
-    )[rng.integers(4)]
-    pair = []
-    for light in (walls, nuclei):
-        top = max(float(np.percentile(light[::4, ::4], 99.7)), 1e-3)
-        pair.append(
-            np.asarray(
-                looks.to_uint8(rng, optics.expose(rng, light / top, dark=True)),
-                np.float32,
-            )
-        )
-    rgb = pair[0][..., None] * colour + pair[1][..., None] * other
-    return looks.finish(rng, np.clip(rgb, 0, 255).astype(np.uint8))
