@@ -44,10 +44,13 @@ def add_prompts(shown):
     shown.shapes.add([[[2, 2], [12, 22]]], shape_type=["rectangle"])
 
 
-def on_screen(shown, unit=1.0):
-    """Return sizes on the canvas of points and of edges."""
+def assert_sized(shown, unit=1.0):
+    """Two points and an edge are as large on the canvas as they should be."""
     zoom = shown.viewer.scene.camera.zoom * unit
-    return shown.points.size * zoom, np.array(shown.shapes.edge_width) * zoom
+    points = shown.points.size * zoom
+    edges = np.array(shown.shapes.edge_width) * zoom
+    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
 
 
 @pytest.mark.parametrize("zoom", ZOOMS)
@@ -55,9 +58,7 @@ def test_prompts_that_are_there_follow_the_zoom(shown, zoom):
     add_prompts(shown)
     before = shown.mirror.items
     zoom_to(shown, zoom)
-    points, edges = on_screen(shown)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
-    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert_sized(shown)
     assert shown.mirror.items is before
 
 
@@ -65,9 +66,7 @@ def test_prompts_that_are_there_follow_the_zoom(shown, zoom):
 def test_prompts_that_come_have_the_size_of_the_zoom(shown, zoom):
     zoom_to(shown, zoom)
     add_prompts(shown)
-    points, edges = on_screen(shown)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
-    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert_sized(shown)
 
 
 @pytest.mark.parametrize("scale", [0.001, 0.65, 300.0])
@@ -75,9 +74,7 @@ def test_pixels_of_any_size(scale):
     shown = open_image(scale=(scale, scale))
     zoom_to(shown, 4.0 / scale)
     add_prompts(shown)
-    points, edges = on_screen(shown, scale)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
-    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert_sized(shown, scale)
 
 
 def test_a_viewer_in_other_units():
@@ -86,17 +83,14 @@ def test_a_viewer_in_other_units():
     shown.viewer.dims.units = coarse.units
     zoom_to(shown, 10.0)
     add_prompts(shown)
-    points, _ = on_screen(shown, 0.2)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    assert_sized(shown, 0.2)
 
 
 def test_another_pixel_size_changes_the_data_size(shown):
     add_prompts(shown)
     shown.image.scale = (0.1, 0.1)
     shown.mirror.layers.follow(shown.image)
-    points, edges = on_screen(shown, 0.1)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
-    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert_sized(shown, 0.1)
 
 
 def test_sizes_that_the_user_chose_stay(shown):
@@ -116,9 +110,7 @@ def test_a_selected_prompt_does_not_count_as_chosen(shown):
     shown.points.selected_data = {0}
     shown.shapes.selected_data = {0}
     zoom_to(shown, 30.0)
-    points, edges = on_screen(shown)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
-    np.testing.assert_allclose(edges, [EDGE], rtol=0.16)
+    assert_sized(shown)
 
 
 def test_layers_made_anew_have_the_size_of_the_zoom(shown):
@@ -128,8 +120,7 @@ def test_layers_made_anew_have_the_size_of_the_zoom(shown):
     shown.mirror.ensure(shown.image)
     shown.points = shown.mirror.layers.points
     add_prompts(shown)
-    points, _ = on_screen(shown)
-    np.testing.assert_allclose(points, [POINT, POINT], rtol=0.16)
+    assert_sized(shown)
 
 
 def test_a_closed_plugin_leaves_the_zoom_alone(shown):
