@@ -13,6 +13,7 @@ from skimage.segmentation import find_boundaries
 
 from napari_sam.training.synthetic import KINDS, generate, write_folder
 from napari_sam.training.synthetic.__main__ import main
+from napari_sam.training.synthetic.optics import enlarge, reduce
 from napari_sam.training.synthetic.shapes import MIN_AREA, clean
 
 if TYPE_CHECKING:
@@ -151,6 +152,15 @@ def test_command_writes_a_folder(
     assert main([str(out), "--count", "1", "--side", "96", "--kinds", "rods"]) == 0
     assert capsys.readouterr().out.startswith("1 images in ")
     assert (out / "masks" / "rods_0001.png").is_file()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 8])
+def test_what_is_reduced_is_enlarged_to_its_place(step: int) -> None:
+    rows, cols = np.indices((48, 40), np.float32)
+    slope = rows + 3 * cols
+    back = enlarge(reduce(slope, step), step)[:48, :40]
+    inner = np.s_[8:-8, 8:-8]
+    np.testing.assert_allclose(back[inner], slope[inner], atol=1e-3)
 
 
 def test_clean_drops_crumbs_and_renumbers() -> None:

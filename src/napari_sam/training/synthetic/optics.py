@@ -35,14 +35,32 @@ def blur(image: npt.NDArray[np.floating], sigma: float) -> FloatImage:
         out: FloatImage = ndimage.gaussian_filter(image, sigma, truncate=3)
         return out
     rows, cols = image.shape
-    padded = np.pad(image, ((0, -rows % step), (0, -cols % step)), mode="edge")
-    coarse = padded.reshape(
-        padded.shape[0] // step, step, padded.shape[1] // step, step
-    ).mean((1, 3))
+    coarse = reduce(image, step)
     # block means already blur a little: variance (step² - 1) / 12
     rest = np.sqrt(max(sigma**2 - (step**2 - 1) / 12, 0.1)) / step
     coarse = ndimage.gaussian_filter(coarse, rest, truncate=3)
     return enlarge(coarse, step)[:rows, :cols]
+
+
+def reduce(fine: FloatImage, step: int) -> FloatImage:
+    """Return the means of blocks, which `enlarge` puts back where they were.
+
+    Parameters
+    ----------
+    fine : float array (H, W, ...)
+    step : int
+        Side of the blocks; the last ones repeat the edge.
+
+    Returns
+    -------
+    float32 array (ceil(H / step), ceil(W / step), ...)
+    """
+    rows, cols, *rest = fine.shape
+    beyond = [(0, -rows % step), (0, -cols % step), *[(0, 0)] * len(rest)]
+    padded = np.pad(fine, beyond, mode="edge")
+    high, wide = padded.shape[0] // step, padded.shape[1] // step
+    blocks = padded.reshape(high, step, wide, step, *rest)
+    return np.asarray(blocks.mean((1, 3)), np.float32)
 
 
 def enlarge(coarse: FloatImage, step: int) -> FloatImage:

@@ -136,6 +136,7 @@ def _walls(
     cells: _Cells,
     places: Places,
     among: npt.NDArray[np.intp],
+    own: npt.NDArray[np.intp],
     size: float,
     width: float,
 ) -> FloatImage:
@@ -145,7 +146,6 @@ def _walls(
     stain = np.exp(rng.normal(0, rng.uniform(0, 0.4), count)).astype(np.float32)
     body = (np.exp(rng.normal(0, 0.8, count)) * cells.inside).astype(np.float32)
     light = np.zeros(places.shape[:2], np.float32)
-    own = np.zeros(places.shape[:2], np.intp)
     for offset in np.linspace(-1.6, 1.6, _PLANES):
         plane = places + np.array([offset * reach, 0, 0], np.float32)
         near = among if offset == 0 else cells.candidates(plane)
@@ -154,8 +154,6 @@ def _walls(
         wide = np.hypot(width, 2 * reach * abs(offset))
         wall = np.exp(-((distance / np.float32(wide / 2)) ** 2))
         light += np.float32(np.exp(-(offset**2) / 2)) * wall * stain[whose]
-        if offset == 0:
-            own = whose
     light /= np.float32(max(float(np.percentile(light, 99.5)), 1e-3))
     light += np.float32(rng.uniform(0, 0.3)) * body[own]
     return light
@@ -201,17 +199,16 @@ def thick_tissue(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     width = size * float(np.exp(rng.uniform(np.log(0.03), np.log(0.16))))
     # Light is smooth at the width of a wall, and a grid about as fine is enough.
     step = int(np.clip(width / 2, 2, 8))
-    grid = np.s_[step // 2 :: step, step // 2 :: step]
-    among = cells.candidates(places[grid])
-    nearest = np.minimum(np.arange(side) // step, len(among) - 1)
-    own = cells.own(places, among[nearest[:, None], nearest])
+    coarse = optics.reduce(places, step)
+    among = cells.candidates(coarse)
+    block = np.arange(side) // step
+    own = cells.own(places, among[block[:, None], block])
     labels = clean(np.where(cells.inside[own], own + 1, 0), 20)
 
-    light = _walls(rng, cells, places[grid], among, size, width)
-    light = _stain(rng, light, size / step, cells.inside[own[grid]])
-    light = optics.enlarge(light, step)
-    rest = [(0, max(side - n, 0)) for n in light.shape]
-    light = np.pad(light, rest, mode="edge")[:side, :side]
+    own = cells.own(coarse, among)
+    light = _walls(rng, cells, coarse, among, own, size, width)
+    light = _stain(rng, light, size / step, cells.inside[own])
+    light = optics.enlarge(light, step)[:side, :side]
     light = optics.blur(light, width * float(rng.uniform(0.1, 0.6)))
     if rng.random() < 0.1:  # stained walls in brightfield: dark on light
         return looks.transmitted(rng, 0.7 - 1.5 * light), labels
