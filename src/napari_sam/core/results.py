@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.enclosure import Enclosure
     from napari_sam.core.windows import Window
 
 _LEVEL_INDEX = {level: i for i, level in enumerate(NESTED_LEVELS, start=1)}
@@ -49,11 +50,24 @@ class Detail:
     logits: FloatArray
     window: Window
 
-    def crop(self) -> MaskCrop:
-        """Return the mask at image resolution, cut to its bounding box."""
-        mask = upscale_mask(self.logits, self.window.frame)
+    def crop(self, enclosure: Enclosure | None = None) -> MaskCrop:
+        """Return the mask at image resolution, cut to its bounding box.
+
+        Parameters
+        ----------
+        enclosure : Enclosure, optional
+            The box that was asked about, in pixels of the whole image.
+        """
+        mask = upscale_mask(
+            self.logits, self.window.frame, enclosure=self.within(enclosure)
+        )
         origin = self.window.region
         return MaskCrop(mask.mask, mask.region.shifted(origin.row0, origin.col0))
+
+    def within(self, enclosure: Enclosure | None) -> Enclosure | None:
+        """Return a box of the whole image in pixels of the window."""
+        origin = self.window.region
+        return enclosure and enclosure.shifted(-origin.row0, -origin.col0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +91,8 @@ class MaskResult:
     detail : Detail, optional
         The first of ``logits`` in finer cells, where the object is so small that it
         was looked at closer.
+    enclosure : Enclosure, optional
+        The box that was asked about.  Masks keep to it; logits know nothing of it.
     """
 
     logits: FloatArray
@@ -84,6 +100,7 @@ class MaskResult:
     frame: Frame
     default: int
     detail: Detail | None = None
+    enclosure: Enclosure | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.logits.shape[0] != 4:
@@ -97,10 +114,7 @@ class MaskResult:
     def masks(self) -> BoolArray:
         """Subpart, part and whole at image resolution, (3, H, W)."""
         return np.stack(
-            [
-                upscale_mask(x, self.frame).full(self.frame.image_size)
-                for x in self.logits[1:]
-            ]
+            [self.crop_of(n).full(self.frame.image_size) for n in range(1, 4)]
         )
 
     @property
@@ -124,10 +138,13 @@ class MaskResult:
 
     def crop(self, level: MaskLevel = MaskLevel.AUTO) -> MaskCrop:
         """Return one mask at image resolution, cut to its bounding box."""
-        index = self.index_of(level)
+        return self.crop_of(self.index_of(level))
+
+    def crop_of(self, index: int) -> MaskCrop:
+        """Return the mask of one of :attr:`logits`, as :meth:`crop` does."""
         if index == 0 and self.detail is not None:
-            return self.detail.crop()
-        return upscale_mask(self.logits[index], self.frame)
+            return self.detail.crop(self.enclosure)
+        return upscale_mask(self.logits[index], self.frame, enclosure=self.enclosure)
 
     def reordered(self, order: Sequence[int]) -> MaskResult:
         """Return the same answers with other ones as subpart, part and whole.
@@ -158,9 +175,12 @@ class MaskResult:
         inside the image; 0 for an empty mask.
         """
         index = self.index_of(level)
-        logits, frame = self.logits[index], self.frame
+        logits, frame, enclosure = self.logits[index], self.frame, self.enclosure
         if index == 0 and self.detail is not None:
             logits, frame = self.detail.logits, self.detail.window.frame
+            enclosure = self.detail.within(enclosure)
+        if enclosure is not None:
+            logits = logits - enclosure.doubt(*_centres(frame, logits.shape))
         logits = inside_frame(logits, frame)
         union = np.count_nonzero(logits > -offset)
         return np.count_nonzero(logits > offset) / union if union else 0.0
@@ -196,7 +216,13 @@ def upscale(
     return out
 
 
-def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> MaskCrop:
+def upscale_mask(
+    logits: FloatArray,
+    frame: Frame,
+    threshold: float = 0.0,
+    *,
+    enclosure: Enclosure | None = None,
+) -> MaskCrop:
     """Return the mask ``upscale(logits, frame) > threshold``, tightly cropped.
 
     Only the bounding box of the logits above the threshold is interpolated.
@@ -209,6 +235,8 @@ def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> Ma
         How the image sat in that input.
     threshold : float
         Logit above which a pixel is inside.
+    enclosure : Enclosure, optional
+        A box in pixels of the image, to which the mask keeps.
 
     Returns
     -------
@@ -230,6 +258,11 @@ def upscale_mask(logits: FloatArray, frame: Frame, threshold: float = 0.0) -> Ma
         high -= low
         high *= weights[part, None]
         high += low
+        if enclosure is not None:
+            high -= enclosure.doubt(
+                np.arange(region.row0, region.row1)[part],
+                np.arange(region.col0, region.col1),
+            )
         np.greater(high, 0, out=mask[part])
     return MaskCrop(mask, region).tight()
 
@@ -273,6 +306,17 @@ def _steps(frame: Frame, logits_shape: tuple[int, ...]) -> tuple[float, float]:
         scale[0] * logits_shape[0] / frame.side,
         scale[1] * logits_shape[1] / frame.side,
     )
+
+
+def _centres(
+    frame: Frame, shape: tuple[int, ...]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Return where rows and columns of cells lie, in pixels of the image."""
+    rows, cols = (
+        (np.arange(count) + 0.5) / step - 0.5
+        for count, step in zip(shape, _steps(frame, shape), strict=True)
+    )
+    return rows, cols
 
 
 def _samples(

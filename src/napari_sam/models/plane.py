@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.enclosure import Enclosure
     from napari_sam.core.results import Detail
     from napari_sam.models.blending import Blend
     from napari_sam.models.closer import CloserLook
@@ -316,9 +317,12 @@ class SamPlane:
         logits: npt.ArrayLike | None,
     ) -> MaskResult:
         """Segment one object; arrays have a leading axis of one."""
-        if mask is not None and boxes is None:
+        is_rough = mask is not None and boxes is None
+        if mask is not None and is_rough:
             boxes = bounding_box(mask)[None]
         given = tokens(self.frame, points, labels, boxes)
+        if given is not None and is_rough:
+            given = given.without_enclosures()
         dense = None if logits is None else self._checked_logits(logits)
         if mask is not None and dense is None:
             dense = mask_logits(mask, self.frame, self._cells)
@@ -347,7 +351,13 @@ class SamPlane:
                     logits[i, 0], iou[i, 0], details[i] = self._second.answer(
                         self._image(), asked
                     )
-            found = zip(logits.cpu().numpy(), iou.cpu().numpy(), details, strict=True)
+            found = zip(
+                logits.cpu().numpy(),
+                iou.cpu().numpy(),
+                details,
+                given.enclosures,
+                strict=True,
+            )
             return [self._result(*one, is_click) for one in found]
 
     def _result(
@@ -355,6 +365,7 @@ class SamPlane:
         logits: FloatArray,
         iou: FloatArray,
         detail: Detail | None,
+        enclosure: Enclosure | None,
         is_click: bool,
     ) -> MaskResult:
         """Order subpart, part and whole by area and make the model's own choice.
@@ -366,7 +377,7 @@ class SamPlane:
         iou = iou[order]
         chooses = is_click and self._second is None
         best = 1 + int(np.argmax(iou[1:])) if chooses else 0
-        return MaskResult(logits[order], iou, self.frame, best, detail)
+        return MaskResult(logits[order], iou, self.frame, best, detail, enclosure)
 
     def _image(self) -> ImageState:
         """Prepare the embedding at the first prompt."""

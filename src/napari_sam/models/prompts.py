@@ -7,11 +7,12 @@ only place where the one becomes the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.enclosure import Enclosure
 from napari_sam.errors import PromptError
 from napari_sam.models.prompt_encoder import TokenLabel
 
@@ -38,11 +39,14 @@ class Tokens:
     single_point : bool
         Whether each object has exactly one point and nothing else, so that
         the answer is ambiguous.
+    enclosures : tuple of Enclosure or None
+        The box of each object, unless a positive point lies beyond it.
     """
 
     xy: FloatArray
     labels: npt.NDArray[np.int64]
     single_point: bool
+    enclosures: tuple[Enclosure | None, ...]
 
     @property
     def count(self) -> int:
@@ -51,7 +55,14 @@ class Tokens:
 
     def part(self, start: int, stop: int) -> Tokens:
         """Return some of the objects."""
-        return Tokens(self.xy[start:stop], self.labels[start:stop], self.single_point)
+        one = slice(start, stop)
+        return Tokens(
+            self.xy[one], self.labels[one], self.single_point, self.enclosures[one]
+        )
+
+    def without_enclosures(self) -> Tokens:
+        """Return the same tokens where boxes are no more than a hint."""
+        return replace(self, enclosures=(None,) * self.count)
 
     @staticmethod
     def padding() -> Tokens:
@@ -60,6 +71,7 @@ class Tokens:
             np.zeros((1, 1, 2), np.float32),
             np.full((1, 1), TokenLabel.PADDING, np.int64),
             False,
+            (None,),
         )
 
 
@@ -129,10 +141,12 @@ def tokens(
     xy: list[FloatArray] = []
     kinds: list[npt.NDArray[np.int64]] = []
     single = False
+    positive: list[FloatingArray] | None = None
     if points is not None:
         p = _checked_points(points, frame)
         xy.append(to_model_xy(p, frame))
         kinds.append(_checked_labels(labels, (p.shape[0], p.shape[1])))
+        positive = [at[is_in > 0] for at, is_in in zip(p, kinds[0], strict=True)]
         single = boxes is None and p.shape[1] == 1
     elif labels is not None:
         raise PromptError("There are labels without points; give a point for each.")
@@ -142,6 +156,7 @@ def tokens(
         # SAM was trained with this token wherever there is no box.
         xy.append(np.zeros((xy[0].shape[0], 1, 2), np.float32))
         kinds.append(np.full((xy[0].shape[0], 1), TokenLabel.PADDING, np.int64))
+        enclosures: tuple[Enclosure | None, ...] = (None,) * xy[0].shape[0]
     else:
         b = _checked_boxes(boxes, frame)
         if xy and b.shape[0] != xy[0].shape[0]:
@@ -152,7 +167,19 @@ def tokens(
         xy.append(to_model_xy(b.reshape(-1, 2, 2), frame))
         corners = np.array([TokenLabel.BOX_START, TokenLabel.BOX_END], np.int64)
         kinds.append(np.tile(corners, (b.shape[0], 1)))
-    return Tokens(np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1), single)
+        positive = positive or [np.empty((0, 2))] * b.shape[0]
+        enclosures = tuple(map(_enclosure, b, positive))
+    return Tokens(
+        np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1), single, enclosures
+    )
+
+
+def _enclosure(box: FloatingArray, positive: FloatingArray) -> Enclosure | None:
+    """Return a box as the bounds of its object, if no click says otherwise."""
+    if ((positive < box[:2]) | (positive > box[2:])).any():
+        return None
+    row0, col0, row1, col1 = (float(v) for v in box)
+    return Enclosure((row0, col0, row1, col1))
 
 
 def _checked_points(points: npt.ArrayLike, frame: Frame) -> FloatingArray:

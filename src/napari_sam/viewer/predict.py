@@ -14,7 +14,6 @@ import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean
 from napari_sam.core.refine import refine
-from napari_sam.core.results import upscale_mask
 from napari_sam.types import NESTED_LEVELS, MaskLevel
 
 if TYPE_CHECKING:
@@ -283,9 +282,7 @@ def answer_like(
 
 def _closest(result: MaskResult, mask: MaskCrop) -> tuple[MaskResult, float]:
     """Return the result with the answer most like a mask as default, and its IoU."""
-    overlaps = [
-        _iou(upscale_mask(logits, result.frame), mask) for logits in result.logits
-    ]
+    overlaps = [_iou(result.crop_of(n), mask) for n in range(len(result.logits))]
     index = int(np.argmax(overlaps))
     return replace(result, default=index), overlaps[index]
 
