@@ -16,12 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_sam.core.evaluation import (
-    choose_objects,
-    crop_iou,
-    object_mask,
-    tight_box,
-)
+from napari_sam.core.evaluation import choose_objects, object_mask, tight_box
+from napari_sam.core.masks import crop_iou
 from napari_sam.models import load_model
 from napari_sam.training import read_samples
 

@@ -16,12 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.evaluation import (
-    choose_objects,
-    crop_iou,
-    iter_clicks,
-    object_mask,
-)
+from napari_sam.core.evaluation import choose_objects, iter_clicks, object_mask
+from napari_sam.core.masks import crop_iou
 from napari_sam.models import blending, load_model
 from napari_sam.training import read_samples
 

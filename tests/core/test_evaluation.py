@@ -16,7 +16,6 @@ from skimage import data
 from napari_sam.core.evaluation import (
     average_precision,
     choose_objects,
-    crop_iou,
     deepest_point,
     interactive_score,
     iou,
@@ -26,6 +25,7 @@ from napari_sam.core.evaluation import (
     split_of,
     tight_box,
 )
+from napari_sam.core.masks import crop_iou
 from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.evaluation import crop_iou, deepest_point, interactive_score
+from napari_sam.core.evaluation import deepest_point, interactive_score
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.masks import crop_iou
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, ModelError, SettingsError
 from napari_sam.io import read_image

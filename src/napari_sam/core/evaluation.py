@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
+from napari_sam.core.masks import crop_iou
 from napari_sam.types import NESTED_LEVELS, MaskCrop, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
@@ -82,20 +83,6 @@ def iou(a: BoolArray, b: BoolArray) -> float:
     """Return intersection over union of two masks; 1 if both are empty."""
     union = np.count_nonzero(a | b)
     return np.count_nonzero(a & b) / union if union else 1.0
-
-
-def crop_iou(a: MaskCrop, b: MaskCrop) -> float:
-    """Return intersection over union of two cropped masks."""
-    common = a.region.intersection(b.region)
-    shared: int | np.integer[Any] = 0
-    if not common.is_empty:
-        parts = (
-            m.mask[common.shifted(-m.region.row0, -m.region.col0).slices]
-            for m in (a, b)
-        )
-        shared = np.count_nonzero(np.logical_and(*parts))
-    union = a.area + b.area - shared
-    return float(shared / union) if union else 1.0
 
 
 def tight_box(mask: MaskCrop) -> Box:

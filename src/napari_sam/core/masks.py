@@ -317,3 +317,17 @@ def check_label_fits(dtype: npt.DTypeLike, label: int, name: str | None = None) 
             f"{wider} (right-click the layer, Convert data type) or start a new "
             "Labels layer."
         )
+
+
+def crop_iou(a: MaskCrop, b: MaskCrop) -> float:
+    """Return intersection over union of two cropped masks."""
+    common = a.region.intersection(b.region)
+    shared: int | np.integer[Any] = 0
+    if not common.is_empty:
+        parts = (
+            m.mask[common.shifted(-m.region.row0, -m.region.col0).slices]
+            for m in (a, b)
+        )
+        shared = np.count_nonzero(np.logical_and(*parts))
+    union = a.area + b.area - shared
+    return float(shared / union) if union else 1.0

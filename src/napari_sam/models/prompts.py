@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     FloatingArray = npt.NDArray[np.float64]
 
+_NOWHERE: FloatingArray = np.empty((0, 2))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
@@ -141,7 +143,7 @@ def tokens(
     xy: list[FloatArray] = []
     kinds: list[npt.NDArray[np.int64]] = []
     single = False
-    positive: list[FloatingArray] | None = None
+    positive: list[FloatingArray] = []
     if points is not None:
         p = _checked_points(points, frame)
         xy.append(to_model_xy(p, frame))
@@ -167,8 +169,7 @@ def tokens(
         xy.append(to_model_xy(b.reshape(-1, 2, 2), frame))
         corners = np.array([TokenLabel.BOX_START, TokenLabel.BOX_END], np.int64)
         kinds.append(np.tile(corners, (b.shape[0], 1)))
-        positive = positive or [np.empty((0, 2))] * b.shape[0]
-        enclosures = tuple(map(_enclosure, b, positive))
+        enclosures = tuple(map(_enclosure, b, positive or [_NOWHERE] * b.shape[0]))
     return Tokens(
         np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1), single, enclosures
     )

@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.evaluation import (
-    crop_iou,
-    deepest_point,
-    interactive_score,
-    tight_box,
-)
+from napari_sam.core.evaluation import deepest_point, interactive_score, tight_box
+from napari_sam.core.masks import crop_iou
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.plane import SamPlane
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from napari_sam.core.masks import PostProcessing, clean
+from napari_sam.core.masks import PostProcessing, clean, crop_iou
 from napari_sam.core.refine import refine
 from napari_sam.types import NESTED_LEVELS, MaskLevel
 
@@ -282,20 +282,9 @@ def answer_like(
 
 def _closest(result: MaskResult, mask: MaskCrop) -> tuple[MaskResult, float]:
     """Return the result with the answer most like a mask as default, and its IoU."""
-    overlaps = [_iou(result.crop_of(n), mask) for n in range(len(result.logits))]
+    overlaps = [crop_iou(result.crop_of(n), mask) for n in range(len(result.logits))]
     index = int(np.argmax(overlaps))
     return replace(result, default=index), overlaps[index]
-
-
-def _iou(a: MaskCrop, b: MaskCrop) -> float:
-    common = a.region.intersection(b.region)
-    if common.is_empty:
-        return 0.0
-    views = [
-        m.mask[common.shifted(-m.region.row0, -m.region.col0).slices] for m in (a, b)
-    ]
-    both = int(np.count_nonzero(views[0] & views[1]))
-    return both / (a.area + b.area - both)
 
 
 def count_corrections(
