@@ -96,7 +96,9 @@ class Finish:
         }
 
     def _factor(self, path: Path) -> float:
-        model = SamModel.from_file(path, device=self.device)
+        # In the precision that the weights have everywhere: with half of it the
+        # median of few masks may be another one, and the factor with it.
+        model = SamModel.from_file(path, device=self.device, dtype="float32")
         try:
             return logit_factor(self._examples(model))
         except ModelError:  # too fresh to answer at all
