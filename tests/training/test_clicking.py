@@ -46,6 +46,21 @@ def test_a_noisy_box_keeps_its_order_and_touches_the_object(seed: int) -> None:
     assert y1 >= rows[0] - 0.5
 
 
+def test_boxes_leave_room_more_often_than_they_cut() -> None:
+    rng = np.random.default_rng(0)
+    mask = np.zeros((200, 200), bool)
+    mask[60:140, 50:150] = True
+    exact = np.array([[49.5, 59.5], [149.5, 139.5]])
+    boxes = np.array([clicks.noisy_box(rng, mask) for _ in range(2000)])
+    outward = (boxes - exact) * [[-1], [1]] / [100, 80]
+    is_exact = (outward == 0).all(axis=(1, 2))
+    assert 0.25 < is_exact.mean() < 0.35
+    sides = outward[~is_exact]
+    assert 0.6 < (sides > 0).mean() < 0.8
+    np.testing.assert_allclose(sides.mean(axis=0), 0.03, atol=0.01)
+    assert np.abs(outward * [100, 80]).max() <= 20.01
+
+
 @given(seeds)
 def test_a_correction_is_where_the_answer_is_wrong(seed: int) -> None:
     rng = np.random.default_rng(seed)

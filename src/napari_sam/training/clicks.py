@@ -28,8 +28,8 @@ odds of √2 to 1."""
 
 _DEEPEST = 0.4
 _CAREFUL = 0.6
-_EXACT_BOX = 0.25
-_BOX_NOISE = 0.08
+_EXACT_BOX = 0.3
+_BOX_ROOM, _BOX_NOISE = 0.03, 0.06
 _MAX_BOX_NOISE = 20.0
 
 
@@ -79,6 +79,9 @@ def first_click(rng: np.random.Generator, mask: BoolArray) -> tuple[float, float
 def noisy_box(rng: np.random.Generator, mask: BoolArray) -> FloatArray:
     """Return the box around an object as a hurried user draws it.
 
+    Each side is beside the object's own by some of its length, outside rather than
+    inside: who draws around an object leaves room more often than they cut it.
+
     Returns
     -------
     float32 array (2, 2)
@@ -91,10 +94,10 @@ def noisy_box(rng: np.random.Generator, mask: BoolArray) -> FloatArray:
     if rng.random() < _EXACT_BOX:
         return box
     sides = box[1] - box[0]
-    noise = rng.normal(0, 1, (2, 2)) * np.minimum(_BOX_NOISE * sides, _MAX_BOX_NOISE)
+    room = rng.normal(_BOX_ROOM, _BOX_NOISE, (2, 2)) * sides
     # A side never moves past the middle.
-    noise = np.clip(noise, -0.3 * sides, 0.3 * sides)
-    moved = box + noise
+    most = np.minimum(0.3 * sides, _MAX_BOX_NOISE)
+    moved = box + np.clip(room, -most, most) * np.array([[-1], [1]])
     limit = np.array(mask.shape[::-1]) - 0.5
     return np.asarray(np.clip(moved, -0.5, limit), np.float32)
 
