@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import warnings
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,18 @@ _RENAMED = (
     (r"((?:hypernetworks_mlps\.\d+|prediction_head))\.layers\.2\.", r"\1.proj_out."),
 )
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+
+def folder_parser(description: str | None, objects: int) -> argparse.ArgumentParser:
+    """Return the options of what measures masks on folders of images."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--split", choices=["train", "val"])
+    parser.add_argument("--max-images", type=int, default=8)
+    parser.add_argument("--objects", type=int, default=objects, help="of each image")
+    return parser
 
 
 def interleaved(

@@ -10,12 +10,11 @@ Without and with :class:`napari_sam.core.enclosure.Enclosure`.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from _common import folder_parser
 from napari_sam.core.evaluation import choose_objects, object_mask, tight_box
 from napari_sam.core.masks import crop_iou
 from napari_sam.models import load_model
@@ -32,13 +31,7 @@ WAYS = {
 
 def main() -> None:
     """Print one row for each folder and way."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--split", choices=["train", "val"])
-    parser.add_argument("--max-images", type=int, default=8)
-    parser.add_argument("--objects", type=int, default=10, help="of each image")
+    parser = folder_parser(__doc__, objects=10)
     parser.add_argument("--model", default="mobile-sam-microscopy")
     options = parser.parse_args()
     model = load_model(options.model)

@@ -10,12 +10,11 @@ corrections that the answer to them ignores.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from _common import folder_parser
 from napari_sam.core.evaluation import choose_objects, iter_clicks, object_mask
 from napari_sam.core.masks import crop_iou
 from napari_sam.models import blending, load_model
@@ -30,13 +29,7 @@ CLICKS = 5
 
 def main() -> None:
     """Print one row for each folder and weight."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--split", choices=["train", "val"])
-    parser.add_argument("--max-images", type=int, default=8)
-    parser.add_argument("--objects", type=int, default=8, help="of each image")
+    parser = folder_parser(__doc__, objects=8)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 2.0, 6.0])
     options = parser.parse_args()
     model = load_model("mobile-sam-microscopy")
