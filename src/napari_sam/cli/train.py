@@ -55,7 +55,7 @@ _RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
     "average": (float, "decay of the average of the weights (default: 0.99)"),
     "keep": (
         float,
-        "share of the weights of --keep-model in the result (default: 0)",
+        "share of the weights it begins with that the result keeps (default: 0)",
     ),
     "score_shift": (
         float,
@@ -126,12 +126,6 @@ def add_train(commands: Commands) -> None:
         help="whose encoder that is (default: that of --base)",
     )
     train.add_argument(
-        "--keep-model",
-        metavar="MODEL",
-        help="of whose weights the result keeps a share (--keep; default: those of"
-        " --base)",
-    )
-    train.add_argument(
         "--name", help="what the model is called; that of OUT by default"
     )
     for name, text in _TEXTS.items():
@@ -172,7 +166,6 @@ def run_train(options: argparse.Namespace) -> int:
         )
     base = find_model(options.base)
     remembered = options.remember_model and find_model(options.remember_model).path
-    kept = options.keep_model and find_model(options.keep_model).path
     samples = read_samples_of(options, "train", in_memory=True)
     groups = groups_of(samples, dict(options.share), options.remembered)
     settings = RunSettings(
@@ -198,7 +191,6 @@ def run_train(options: argparse.Namespace) -> int:
         recipe,
         options.out,
         remember=remembered,
-        kept=kept,
         validation=validation,
         settings=settings,
         resume=options.resume,

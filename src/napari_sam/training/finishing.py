@@ -32,15 +32,14 @@ _OBJECTS = 6
 class Finish:
     """How the weights of a run become those of a model.
 
-    They are moved towards the weights the run began with, or others from before it,
-    which keeps more of what these could do (WiSE-FT: Wortsman et al., "Robust
-    fine-tuning of zero-shot models", CVPR 2022), and their logits get the scale of
-    SAM's.
+    They are moved towards the weights the run began with, which keeps more of what
+    these could do (WiSE-FT: Wortsman et al., "Robust fine-tuning of zero-shot
+    models", CVPR 2022), and their logits get the scale of SAM's.
 
     Parameters
     ----------
     base : mapping of str to Tensor
-        The weights a share of which is kept.  What they lack, such as a new head that
+        The weights the run began with.  What they lack, such as a new head that
         finds objects, is taken as it was trained.
     keep : float
         Share of the base, 0 to 1.

@@ -76,8 +76,7 @@ class Recipe:
         Weight of the distance from the remembered encoder's embedding, on the
         sources that are remembered: see :class:`napari_sam.training.memory.Memory`.
     keep : float
-        How much of the weights it began with, or of a model named beside the recipe,
-        the finished ones keep, 0 to 1: see
+        How much of the weights it began with the finished ones keep, 0 to 1: see
         :class:`napari_sam.training.finishing.Finish`.  It changes nothing of the
         training itself.
     score_shift : float

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
     from pathlib import Path
 
-    from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.training.data import SampleSet
     from napari_sam.training.recipe import Recipe
     from napari_sam.training.report import Report
@@ -143,7 +142,6 @@ def iter_run(
     folder: Path,
     *,
     remember: Path | None = None,
-    kept: Path | None = None,
     validation: SampleSet | None = None,
     settings: RunSettings | None = None,
     resume: bool = False,
@@ -168,9 +166,6 @@ def iter_run(
     remember : Path, optional
         Weights whose encoder is not to be forgotten; those of the base if None.
         The recipe says how much, the groups on which images.
-    kept : Path, optional
-        Weights of which the finished ones keep a share; those of the base if None.
-        The recipe says how much.
     validation : SampleSet, optional
         What decides which weights are the best; the last ones without it.
     settings : RunSettings, optional
@@ -190,7 +185,7 @@ def iter_run(
     Raises
     ------
     SettingsError
-        If the encoder to remember, or the model to keep, is of another architecture.
+        If the encoder to remember is of another architecture.
     FileFormatError
         If there is a run in the folder and ``resume`` is not set, if its state
         does not fit, or if a file cannot be written.
@@ -211,12 +206,16 @@ def iter_run(
     network = load_network(base)
     memory = None
     if recipe.remember or recipe.recall:
-        other = _like(network, remember, "encoder to remember")
+        other = network if remember is None else load_network(remember)
+        if other.architecture != network.architecture:
+            raise SettingsError(
+                f"The encoder to remember is {other.architecture}, that of the base "
+                f"{network.architecture}; choose one of the same architecture."
+            )
         memory = Memory(other, recipe.remember)
         memory.recall(network, recipe.recall)
         memory.to(device)
-    keeping = _like(network, kept, "model to keep").state_dict()
-    keeping = {name: value.clone() for name, value in keeping.items()}
+    begun = {name: value.clone() for name, value in network.state_dict().items()}
     if network.prompt_head is None:
         network.prompt_head = PromptHead()
         network.prompt_head.reset_parameters(recipe.seed)
@@ -226,7 +225,7 @@ def iter_run(
     if (folder / STATE).exists():
         state.load(folder / STATE)
     finish = Finish(
-        keeping,
+        begun,
         recipe.keep,
         groups,
         settings.metadata,
@@ -237,17 +236,6 @@ def iter_run(
     with closing(run.steps(groups)) as steps:
         result = yield from steps
     return result
-
-
-def _like(network: SamNetwork, path: Path | None, what: str) -> SamNetwork:
-    """Return the network of a file, of the same architecture; itself without one."""
-    other = network if path is None else load_network(path)
-    if other.architecture != network.architecture:
-        raise SettingsError(
-            f"The {what} is {other.architecture}, that of the base "
-            f"{network.architecture}; choose one of the same architecture."
-        )
-    return other
 
 
 def join_launcher() -> bool:
