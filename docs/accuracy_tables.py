@@ -90,7 +90,8 @@ def put(path: Path, heading: str, table: list[str]) -> None:
     """Replace the lines of the table that has this heading."""
     lines = path.read_text(encoding="utf-8").splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(heading)) + 2
-    stop = next(i for i in range(start, len(lines)) if not lines[i].startswith("|"))
+    below = range(start, len(lines))
+    stop = next((i for i in below if not lines[i].startswith("|")), len(lines))
     lines[start:stop] = table
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"{path.name}: {len(table)} lines")
