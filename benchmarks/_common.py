@@ -46,15 +46,23 @@ _RENAMED = (
 _POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
 
-def folder_parser(description: str | None, objects: int) -> argparse.ArgumentParser:
-    """Return the options of what measures masks on folders of images."""
+def folder_parser(
+    description: str | None, objects: int | None = None
+) -> argparse.ArgumentParser:
+    """Return the options of what measures on folders of images.
+
+    ``objects`` is how many of each image are measured by default, if it matters.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--split", choices=["train", "val"])
     parser.add_argument("--max-images", type=int, default=8)
-    parser.add_argument("--objects", type=int, default=objects, help="of each image")
+    if objects is not None:
+        parser.add_argument(
+            "--objects", type=int, default=objects, help="of each image"
+        )
     return parser
 
 
