@@ -103,7 +103,7 @@ def test_a_closer_look_keeps_to_the_box_too() -> None:
         np.ones(4, np.float32),
         Frame.fit((128, 128)),
         0,
-        Detail(unsure(112), window),
+        Detail(unsure(112)[None], window),
         box,
     )
     assert answer.crop().region == Region(30, 40, 70, 90)

@@ -171,7 +171,7 @@ def test_the_answer_in_finer_cells_is_what_is_shown() -> None:
     region = Region(60, 40, 172, 152)
     window = Window(region, Frame(region.shape, (448, 448), 448))
     cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))  # each a pixel of the image
-    detail = Detail((30 - cells).astype(np.float32), window)
+    detail = Detail((30 - cells).astype(np.float32)[None], window)
     closer = replace(r, detail=detail)
     crop = closer.crop()
     assert crop.area == pytest.approx(np.pi * 30**2, rel=0.01)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.core.results import MaskResult
+    from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.types import BoolArray, Box, FloatArray
 
 MAX_OBJECTS = 15
@@ -224,7 +224,7 @@ def iter_clicks(
     row, col, _ = deepest_point(truth)
     click: PointPrompt | None = PointPrompt(row, col)
     points: tuple[PointPrompt, ...] = ()
-    previous: FloatArray | None = None
+    previous: Earlier | None = None
     while click is not None:
         points = (*points, click)
         result = plane.predict_prompts(PromptSet(points=points), previous)
@@ -233,7 +233,7 @@ def iter_clicks(
         if len(points) >= n_clicks:
             break
         if feed_logits:
-            previous = result.logits[result.default]
+            previous = result.earlier()
         click = next_click(shown, truth)
 
 

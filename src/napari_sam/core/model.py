@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam.core.results import MaskResult
+    from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
 
 
@@ -81,12 +81,12 @@ class EncodedPlane(Protocol):
         labels: npt.ArrayLike | None = None,
         box: Box | Sequence[float] | None = None,
         mask: npt.ArrayLike | None = None,
-        logits: npt.ArrayLike | None = None,
+        logits: npt.ArrayLike | Earlier | None = None,
     ) -> MaskResult:
         """Segment one object."""
 
     def predict_prompts(
-        self, prompts: PromptSet, logits: npt.ArrayLike | None = None
+        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
     ) -> MaskResult:
         """Segment one object from a prompt set."""
 

@@ -69,5 +69,5 @@ def refine(
         result = plane.predict_prompts(stages[done])
     for stage in stages[done + 1 :]:
         # Of a mask prompt, the logits leave only its box to be used.
-        result = plane.predict_prompts(stage, result.logits[result.index_of(level)])
+        result = plane.predict_prompts(stage, result.earlier(level))
     return result

@@ -41,8 +41,9 @@ class Detail:
 
     Parameters
     ----------
-    logits : float32 array (h, w)
-        Logits over the square input of the window, positive inside.
+    logits : float32 array (1, h, w) or (4, h, w)
+        Logits over the square input of the window, positive inside: of the first of
+        :attr:`MaskResult.logits` only, or of all of them.
     window : Window
         The part of the image; beyond it nothing is inside.
     """
@@ -50,16 +51,28 @@ class Detail:
     logits: FloatArray
     window: Window
 
-    def crop(self, enclosure: Enclosure | None = None) -> MaskCrop:
-        """Return the mask at image resolution, cut to its bounding box.
+    def __post_init__(self) -> None:
+        if self.logits.ndim != 3 or len(self.logits) not in (1, 4):
+            raise ValueError(
+                f"logits are (1, h, w) or (4, h, w), not {self.logits.shape}"
+            )
+
+    def shows(self, index: int) -> bool:
+        """Return whether it has this one of :attr:`MaskResult.logits`."""
+        return index < len(self.logits)
+
+    def crop(self, index: int, enclosure: Enclosure | None = None) -> MaskCrop:
+        """Return a mask at image resolution, cut to its bounding box.
 
         Parameters
         ----------
+        index : int
+            Which of :attr:`MaskResult.logits`; one that it shows.
         enclosure : Enclosure, optional
             The box that was asked about, in pixels of the whole image.
         """
         mask = upscale_mask(
-            self.logits, self.window.frame, enclosure=self.within(enclosure)
+            self.logits[index], self.window.frame, enclosure=self.within(enclosure)
         )
         origin = self.window.region
         return MaskCrop(mask.mask, mask.region.shifted(origin.row0, origin.col0))
@@ -68,6 +81,28 @@ class Detail:
         """Return a box of the whole image in pixels of the window."""
         origin = self.window.region
         return enclosure and enclosure.shifted(-origin.row0, -origin.col0)
+
+    def reordered(self, index: Sequence[int]) -> Detail:
+        """Return it with these of :attr:`MaskResult.logits`, if it shows them."""
+        if not self.shows(max(index)):
+            return self
+        return replace(self, logits=self.logits[list(index)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Earlier:
+    """An answer that is to be refined; see :meth:`MaskResult.earlier`.
+
+    Parameters
+    ----------
+    logits : float32 array (side / 4, side / 4)
+        Its logits.
+    detail : Detail, optional
+        The same and nothing else, in finer cells.
+    """
+
+    logits: FloatArray
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +124,8 @@ class MaskResult:
         exactly one point, the first of ``logits`` otherwise and of a model that
         looks twice.
     detail : Detail, optional
-        The first of ``logits`` in finer cells, where the object is so small that it
-        was looked at closer.
+        The first of ``logits``, or all of them, in finer cells, where the object is so
+        small that it was looked at closer.
     enclosure : Enclosure, optional
         The box that was asked about.  Masks keep to it; logits know nothing of it.
     """
@@ -142,9 +177,20 @@ class MaskResult:
 
     def crop_of(self, index: int) -> MaskCrop:
         """Return the mask of one of :attr:`logits`, as :meth:`crop` does."""
-        if index == 0 and self.detail is not None:
-            return self.detail.crop(self.enclosure)
+        if self.detail is not None and self.detail.shows(index):
+            return self.detail.crop(index, self.enclosure)
         return upscale_mask(self.logits[index], self.frame, enclosure=self.enclosure)
+
+    def earlier(self, level: MaskLevel = MaskLevel.AUTO) -> Earlier:
+        """Return what the next prompts are to refine.
+
+        Of an object that is tiny in the whole image, :attr:`logits` tell the model
+        little; what only a closer look has found goes with them.
+        """
+        index, detail = self.index_of(level), self.detail
+        if detail is None or not detail.shows(len(self.logits) - 1):
+            return Earlier(self.logits[index])
+        return Earlier(self.logits[index], detail.reordered([index]))
 
     def reordered(self, order: Sequence[int]) -> MaskResult:
         """Return the same answers with other ones as subpart, part and whole.
@@ -163,6 +209,7 @@ class MaskResult:
             logits=self.logits[index],
             predicted_iou=self.predicted_iou[index],
             default=index.index(self.default),
+            detail=self.detail and self.detail.reordered(index),
         )
 
     def stability(
@@ -176,8 +223,8 @@ class MaskResult:
         """
         index = self.index_of(level)
         logits, frame, enclosure = self.logits[index], self.frame, self.enclosure
-        if index == 0 and self.detail is not None:
-            logits, frame = self.detail.logits, self.detail.window.frame
+        if self.detail is not None and self.detail.shows(index):
+            logits, frame = self.detail.logits[index], self.detail.window.frame
             enclosure = self.detail.within(enclosure)
         if enclosure is not None:
             logits = logits - enclosure.doubt(*_centres(frame, logits.shape))

@@ -1,9 +1,13 @@
-"""Where to look closer: enlarged windows around small objects.
+"""Where to look closer: enlarged windows around small objects and around clicks.
 
 A model sees a plane at one size, 1024 pixels along its longer side, and answers in
 cells of four of these.  Of an object of a few cells it sees little, and its mask is
 coarse.  In a window of the plane, enlarged before it is encoded, the same object is
 as large as the model likes it.
+
+In a plane that has to be made much smaller for that, the object under a click may not
+be seen at all, and nothing says how large it is; so there are windows of several
+magnifications around it.
 
 Windows lie on a lattice and come in a few sizes, so that the next click on the same
 object, and a click on its neighbour, find theirs encoded.
@@ -35,6 +39,12 @@ _LATTICE = 4  # positions of a window within its own length
 _STEPS = 2.0  # sizes of windows from one to twice that size
 MAX_SCALE = 8.0
 """Input pixels per pixel of the image: more shows nothing new."""
+MAGNIFICATIONS = (0.5, 1.0, 2.0)
+"""Input pixels per pixel of the image, for a click in an image larger than the input.
+
+On six sets of images in the midst of larger ones, magnifications up to 8 gained nothing
+more, and 1 alone less (docs/model-card.md)."""
+_WORTH = 2**0.5  # of an enlargement, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,23 +118,56 @@ def plan_window(extent: Box, area: float, frame: Frame) -> Window | None:
     if zoom <= 1:
         return None
     middle = ((row0 + row1) / 2, (col0 + col1) / 2)
-    starts, lengths, inputs = [], [], []
-    for at, whole, scale in zip(middle, frame.image_size, (rows, cols), strict=True):
-        length = min(whole, max(1, round(SIDE / (scale * zoom))))
-        step = max(1, length // _LATTICE)
-        start = round((at - length / 2) / step) * step
-        starts.append(max(0, min(start, whole - length)))
-        lengths.append(length)
-        inputs.append(max(1, min(SIDE, round(length * scale * zoom))))
-    region = Region(
-        starts[0], starts[1], starts[0] + lengths[0], starts[1] + lengths[1]
-    )
+    window = _window(middle, (rows * zoom, cols * zoom), frame.image_size)
+    region = window.region
     inside = (
         region.row0 <= row0
         and region.col0 <= col0
         and row1 <= region.row1
         and col1 <= region.col1
     )
-    if not inside:
-        return None
+    return window if inside else None
+
+
+def click_windows(at: tuple[float, float], frame: Frame) -> list[Window]:
+    """Return windows around a click in which the object under it may be seen.
+
+    Parameters
+    ----------
+    at : tuple of float
+        Row and column in pixels from the outer corner of the image's first pixel.
+    frame : Frame
+        How the image sits in the model's input.
+
+    Returns
+    -------
+    list of Window
+        From the largest to the smallest, those that are enlarged against ``frame``;
+        none for an image that fits into the input as it is.
+    """
+    before = max(frame.scale)
+    if before >= 1:
+        return []
+    return [
+        _window(at, (scale, scale), frame.image_size)
+        for scale in MAGNIFICATIONS
+        if scale >= _WORTH * before
+    ]
+
+
+def _window(
+    middle: tuple[float, float], scale: tuple[float, float], image_size: tuple[int, int]
+) -> Window:
+    """Return the window of a scale on the lattice that lies best around a place."""
+    starts, lengths, inputs = [], [], []
+    for at, whole, enlarged in zip(middle, image_size, scale, strict=True):
+        length = min(whole, max(1, round(SIDE / enlarged)))
+        step = max(1, length // _LATTICE)
+        start = round((at - length / 2) / step) * step
+        starts.append(max(0, min(start, whole - length)))
+        lengths.append(length)
+        inputs.append(max(1, min(SIDE, round(length * enlarged))))
+    region = Region(
+        starts[0], starts[1], starts[0] + lengths[0], starts[1] + lengths[1]
+    )
     return Window(region, Frame(region.shape, (inputs[0], inputs[1]), SIDE))

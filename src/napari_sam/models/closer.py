@@ -12,21 +12,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.core.results import cells_inside
-from napari_sam.core.windows import SIDE, Window, plan_window
+from napari_sam.core.windows import SIDE, Window, click_windows, plan_window
 from napari_sam.models.cells import CELL, sample
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.preprocess import preprocess
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.models.tiny_vit import TinyViT
-from napari_sam.types import Frame
+from napari_sam.types import Frame, Region
 
 if TYPE_CHECKING:
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
     from napari_sam.types import RGBArray
 
-_KEPT = 16  # windows of an image; prepared for the decoder each takes 3 MB
+_KEPT = 32  # windows of an image; prepared for the decoder each takes 3 MB
 _OUTSIDE = -20.0  # logit of what lies beyond the image
+_ROOM = 0.6  # of a window, at most, may be one object
 
 
 class Lens:
@@ -115,19 +116,31 @@ class CloserLook:
         area = len(inside) * CELL**2 / (scale[0] * scale[1])
         return plan_window((low[0], low[1], high[0], high[1]), area, self._frame)
 
+    def windows_around(self, xy: Tensor) -> list[Window]:
+        """Return windows in which the object under a click may be seen.
+
+        Parameters
+        ----------
+        xy : float tensor (2,)
+            The click in pixels of the whole input.
+        """
+        rows, cols = self._frame.scale
+        x, y = (xy.float() + 0.5).tolist()
+        return click_windows((y / rows, x / cols), self._frame)
+
     def decode(
-        self, window: Window, xy: Tensor, labels: Tensor, answer: Tensor
+        self, window: Window, xy: Tensor, labels: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Ask in a window what was asked in the whole image.
 
         Parameters
         ----------
         window : Window
-            From :meth:`window`.
+            From :meth:`window` or :meth:`windows_around`.
         xy, labels : tensors (1, T, 2) and (1, T)
             Prompt tokens in pixels of the whole input.
-        answer : float tensor (h, w)
-            Logits over the whole input, given as a mask prompt.
+        mask : float tensor (112, 112), optional
+            Logits over the window's input, given as a mask prompt.
 
         Returns
         -------
@@ -138,11 +151,32 @@ class CloserLook:
             The prompts in pixels of that input.
         """
         moved = self._to_window(window, xy + 0.5) - 0.5
-        mask = self.seen_in(window, answer)[None, None]
+        dense = None if mask is None else mask[None, None]
         logits, iou = self._lens.decoder.decode(
-            self._state(window), moved, labels, mask
+            self._state(window), moved, labels, dense
         )
         return logits.float(), iou.float(), moved
+
+    def is_whole(self, window: Window, answer: Tensor) -> bool:
+        """Return whether a window holds all of an object, and more than that.
+
+        Parameters
+        ----------
+        window : Window
+            The window.
+        answer : float tensor (112, 112)
+            Logits over its input.
+        """
+        rows, cols = cells_inside(window.frame, (answer.shape[0], answer.shape[1]))
+        inside = answer[:rows, :cols] > 0
+        r, (height, width) = window.region, self._frame.image_size
+        is_cut = (
+            (r.row0 > 0 and inside[0].any())
+            or (r.row1 < height and inside[-1].any())
+            or (r.col0 > 0 and inside[:, 0].any())
+            or (r.col1 < width and inside[:, -1].any())
+        )
+        return not is_cut and 0 < float(inside.float().mean()) <= _ROOM
 
     def seen_in(self, window: Window, answer: Tensor) -> Tensor:
         """Return an answer over the whole input as one over a window's.
@@ -169,18 +203,23 @@ class CloserLook:
         seen[:, width:] = _OUTSIDE
         return seen
 
-    def put_back(self, window: Window, closer: Tensor, answer: Tensor) -> Tensor:
+    def put_back(
+        self, window: Window, closer: Tensor, answer: Tensor | None = None
+    ) -> Tensor:
         """Return an answer over the whole input with a window's in its place.
 
         Parameters
         ----------
         window : Window
-            From :meth:`window`.
+            The window.
         closer : float tensor (112, 112)
             Logits over the window's input.
-        answer : float tensor (h, w)
-            Logits over the whole input.
+        answer : float tensor (h, w), optional
+            Logits over the whole input; nothing by default.
         """
+        if answer is None:
+            cells = self._frame.side // CELL
+            answer = closer.new_full((cells, cells), _OUTSIDE)
         # Cells that lie wholly in the window; each is the mean of 4 × 4 samples.
         r, scale = window.region, self._frame.scale
         row0, col0 = (
@@ -206,6 +245,28 @@ class CloserLook:
     def shown(self, window: Window) -> Window:
         """Return a window in the pixels that masks have."""
         return window.scaled(self._frame.image_size, self._image_size)
+
+    def own(self, window: Window) -> Window:
+        """Return a window in the pixels that there are, the reverse of `shown`."""
+        return window.scaled(self._image_size, self._frame.image_size)
+
+    def holds(self, window: Window, xy: Tensor, labels: Tensor) -> bool:
+        """Return whether a window is of this image and all prompts lie in it.
+
+        Parameters
+        ----------
+        window : Window
+            The window.
+        xy, labels : tensors (T, 2) and (T,)
+            Prompt tokens in pixels of the whole input.
+        """
+        if window.region != window.region.intersection(
+            Region.whole(self._frame.image_size)
+        ):
+            return False
+        at = self._to_window(window, xy[labels != TokenLabel.PADDING].float() + 0.5)
+        far = at.new_tensor(window.frame.input_size).flip(0)
+        return bool(((at >= 0) & (at <= far)).all())
 
     def _state(self, window: Window) -> ImageState:
         state = self._kept.get(window)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from napari_sam.core.model import ObjectMaps, PointMasks
-from napari_sam.core.results import MaskResult, inside_frame
+from napari_sam.core.results import Earlier, MaskResult, inside_frame
 from napari_sam.errors import PromptError
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
@@ -76,7 +76,7 @@ class SamPlane:
         labels: npt.ArrayLike | None = None,
         box: Box | Sequence[float] | None = None,
         mask: npt.ArrayLike | None = None,
-        logits: npt.ArrayLike | None = None,
+        logits: npt.ArrayLike | Earlier | None = None,
     ) -> MaskResult:
         """Segment one object from any combination of prompts.
 
@@ -90,8 +90,9 @@ class SamPlane:
             ``(row0, column0, row1, column1)``.
         mask : bool array (H, W), optional
             A rough mask of the object.
-        logits : float array (side / 4, side / 4), optional
-            Logits of an earlier answer to refine, one of
+        logits : Earlier or float array (side / 4, side / 4), optional
+            An earlier answer to refine, from
+            :meth:`~napari_sam.core.results.MaskResult.earlier`, or one of its
             :attr:`~napari_sam.core.results.MaskResult.logits`.
 
         Returns
@@ -112,7 +113,7 @@ class SamPlane:
         return self._predict(given_points, given_labels, boxes, crop, logits)
 
     def predict_prompts(
-        self, prompts: PromptSet, logits: npt.ArrayLike | None = None
+        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
     ) -> MaskResult:
         """Segment one object from a prompt set.
 
@@ -120,8 +121,8 @@ class SamPlane:
         ----------
         prompts : PromptSet
             Points, box and mask.
-        logits : float array (side / 4, side / 4), optional
-            Logits of an earlier answer to refine.
+        logits : Earlier or float array (side / 4, side / 4), optional
+            An earlier answer to refine, as in :meth:`predict`.
 
         Returns
         -------
@@ -314,7 +315,7 @@ class SamPlane:
         labels: npt.NDArray[np.generic] | None,
         boxes: npt.NDArray[np.float64] | None,
         mask: MaskCrop | None,
-        logits: npt.ArrayLike | None,
+        logits: npt.ArrayLike | Earlier | None,
     ) -> MaskResult:
         """Segment one object; arrays have a leading axis of one."""
         is_rough = mask is not None and boxes is None
@@ -323,6 +324,9 @@ class SamPlane:
         given = tokens(self.frame, points, labels, boxes)
         if given is not None and is_rough:
             given = given.without_enclosures()
+        before = logits.detail if isinstance(logits, Earlier) else None
+        if isinstance(logits, Earlier):
+            logits = logits.logits
         dense = None if logits is None else self._checked_logits(logits)
         if mask is not None and dense is None:
             dense = mask_logits(mask, self.frame, self._cells)
@@ -330,9 +334,11 @@ class SamPlane:
             if dense is None:
                 raise PromptError("There is no prompt; give a point, a box or a mask.")
             given = Tokens.padding()
-        return self._decode(given, dense)[0]
+        return self._decode(given, dense, before)[0]
 
-    def _decode(self, given: Tokens, dense: FloatArray | None) -> list[MaskResult]:
+    def _decode(
+        self, given: Tokens, dense: FloatArray | None, before: Detail | None = None
+    ) -> list[MaskResult]:
         with torch.inference_mode(), self._guard():
             xy, labels = self._tensors(given)
             mask = None
@@ -346,19 +352,28 @@ class SamPlane:
                 for i in range(given.count):
                     one = slice(i, i + 1)
                     asked = Question(
-                        xy[one], labels[one], is_click, refines, logits[one], iou[one]
+                        xy[one],
+                        labels[one],
+                        is_click,
+                        refines,
+                        logits[one],
+                        iou[one],
+                        before,
                     )
-                    logits[i, 0], iou[i, 0], details[i] = self._second.answer(
-                        self._image(), asked
+                    found = self._second.answer(self._image(), asked)
+                    logits[i], iou[i], details[i] = (
+                        found.logits,
+                        found.iou,
+                        found.detail,
                     )
-            found = zip(
+            answers = zip(
                 logits.cpu().numpy(),
                 iou.cpu().numpy(),
                 details,
                 given.enclosures,
                 strict=True,
             )
-            return [self._result(*one, is_click) for one in found]
+            return [self._result(*one, is_click) for one in answers]
 
     def _result(
         self,
@@ -372,9 +387,13 @@ class SamPlane:
 
         A model that looks twice has made it already.
         """
-        areas = np.count_nonzero(inside_frame(logits[1:], self.frame) > 0, axis=(1, 2))
+        cells, frame = logits, self.frame
+        if detail is not None and detail.shows(len(logits) - 1):
+            cells, frame = detail.logits, detail.window.frame
+        areas = np.count_nonzero(inside_frame(cells[1:], frame) > 0, axis=(1, 2))
         order = np.concatenate([[0], 1 + np.argsort(areas, kind="stable")])
         iou = iou[order]
+        detail = detail and detail.reordered(order.tolist())
         chooses = is_click and self._second is None
         best = 1 + int(np.argmax(iou[1:])) if chooses else 0
         return MaskResult(logits[order], iou, self.frame, best, detail, enclosure)

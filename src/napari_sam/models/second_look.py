@@ -2,6 +2,10 @@
 
 The masks of the first look are blended and given back as a mask prompt to the same
 question; what is small is looked at in an enlarged window as well.
+
+A click in an image that is larger than the model's input is asked about at several
+magnifications, each by itself, and the answer that the model believes most is taken:
+of what is tiny in the whole image nothing is left to look closer at.
 """
 
 from __future__ import annotations
@@ -9,12 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from napari_sam.core.results import Detail
 from napari_sam.models.blending import ignored_clicks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_sam.core.windows import Window
     from napari_sam.models.blending import Blend
     from napari_sam.models.closer import CloserLook
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
@@ -48,6 +55,8 @@ class Question:
         The masks.
     iou : float32 tensor (1, 4)
         Their predicted IoU.
+    before : Detail, optional
+        The earlier answer, where it was found in a window alone.
     """
 
     xy: Tensor
@@ -56,6 +65,26 @@ class Question:
     refines: bool
     logits: Tensor
     iou: Tensor
+    before: Detail | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What became of a question.
+
+    Parameters
+    ----------
+    logits : float32 tensor (4, h, w)
+        The answer, and the model's other masks.
+    iou : float32 tensor (4,)
+        Their predicted IoU.
+    detail : Detail or None
+        The answer, or all four, in finer cells, if the object is small.
+    """
+
+    logits: Tensor
+    iou: Tensor
+    detail: Detail | None
 
 
 class SecondLook:
@@ -78,14 +107,8 @@ class SecondLook:
         self._blend = blend
         self._closer = closer
 
-    def answer(
-        self, image: ImageState, asked: Question
-    ) -> tuple[Tensor, Tensor, Detail | None]:
+    def answer(self, image: ImageState, asked: Question) -> Answer:
         """Return the answer to a question.
-
-        Its predicted IoU is the first look's: a model takes the mask that it is
-        given for right, and is too sure of what it makes of it.  Only where it looks
-        closer it sees something new, and that counts as much as the mask.
 
         Parameters
         ----------
@@ -93,15 +116,26 @@ class SecondLook:
             The prepared image.
         asked : Question
             Prompts and first look.
+        """
+        closer = self._closer
+        if closer is not None and asked.before is not None:
+            again = self._refined(closer, asked, asked.before)
+            if again is not None:
+                return again
+        best = self._in_whole(image, asked)
+        if closer is not None and asked.is_click:
+            for window in closer.windows_around(asked.xy[0, 0]):
+                found = self._in_window(closer, window, asked)
+                if found is not None and found.iou[0] > best.iou[0]:
+                    best = found
+        return best
 
-        Returns
-        -------
-        logits : float32 tensor (1, h, w)
-            The answer.
-        score : float32 tensor (1,)
-            Its predicted IoU.
-        detail : Detail or None
-            The answer in finer cells, if the object is small.
+    def _in_whole(self, image: ImageState, asked: Question) -> Answer:
+        """Answer in the whole image.
+
+        The predicted IoU is the first look's: a model takes the mask that it is
+        given for right, and is too sure of what it makes of it.  Only where it looks
+        closer it sees something new, and that counts as much as the mask.
         """
         xy, labels = asked.xy, asked.labels
         first, score = self._blended(asked.logits, asked.iou, xy, labels)
@@ -113,18 +147,65 @@ class SecondLook:
         if self._closer is not None:
             window = self._closer.window(first[0], xy[0], labels[0])
             if window is not None:
-                logits, iou, moved = self._closer.decode(window, xy, labels, first[0])
+                given = self._closer.seen_in(window, first[0])
+                logits, iou, moved = self._closer.decode(window, xy, labels, given)
                 closer, believed = self._blended(logits, iou, moved, labels)
                 far = self._closer.seen_in(window, answer[0])
                 share = closer_share(closer[0], far) if asked.is_click else CLOSER
                 fine = share * closer[0] + (1 - share) * far
                 score = share * believed + (1 - share) * score
                 answer = self._closer.put_back(window, fine, answer[0])[None]
-                detail = Detail(fine.cpu().numpy(), self._closer.shown(window))
+                detail = Detail(fine[None].cpu().numpy(), self._closer.shown(window))
         if asked.is_click:
             # It is as good as that only where it is what the masks have in common.
             score = score * self._blend.agreement(answer, asked.logits, asked.iou)
-        return answer, score, detail
+        return Answer(
+            torch.cat([answer, asked.logits[0, 1:]]),
+            torch.cat([score, asked.iou[0, 1:]]),
+            detail,
+        )
+
+    def _refined(
+        self, closer: CloserLook, asked: Question, before: Detail
+    ) -> Answer | None:
+        """Refine an answer in the window that it is from, if all prompts are in it."""
+        xy, labels = asked.xy, asked.labels
+        window = closer.own(before.window)
+        if not closer.holds(window, xy[0], labels[0]):
+            return None
+        given = torch.from_numpy(before.logits[0]).to(asked.logits)
+        logits, iou, moved = closer.decode(window, xy, labels, given)
+        answer, score = self._blended(logits, iou, moved, labels)
+        return self._found(
+            closer, window, torch.cat([answer, logits[0, 1:]]), score, iou
+        )
+
+    def _in_window(
+        self, closer: CloserLook, window: Window, asked: Question
+    ) -> Answer | None:
+        """Answer in a window alone, if that holds all of the object."""
+        xy, labels = asked.xy, asked.labels
+        logits, iou, moved = closer.decode(window, xy, labels)
+        first, score = self._blended(logits, iou, moved, labels)
+        again, their_iou, _ = closer.decode(window, xy, labels, first[0])
+        answer, _ = self._blended(again, their_iou, moved, labels)
+        score = score * self._blend.agreement(answer, logits, iou)
+        return self._found(
+            closer, window, torch.cat([answer, logits[0, 1:]]), score, iou
+        )
+
+    @staticmethod
+    def _found(
+        closer: CloserLook, window: Window, masks: Tensor, score: Tensor, iou: Tensor
+    ) -> Answer | None:
+        """Return what was found in a window, if that holds all of the object."""
+        if not closer.is_whole(window, masks[0]):
+            return None
+        return Answer(
+            torch.stack([closer.put_back(window, mask) for mask in masks]),
+            torch.cat([score, iou[0, 1:]]),
+            Detail(masks.cpu().numpy(), closer.shown(window)),
+        )
 
     def _blended(
         self, logits: Tensor, iou: Tensor, xy: Tensor, labels: Tensor
