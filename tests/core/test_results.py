@@ -189,6 +189,33 @@ def test_the_answer_in_finer_cells_is_what_is_shown() -> None:
     assert closer.reordered([2, 0, 1]).crop().area == crop.area
 
 
+def test_all_answers_in_finer_cells() -> None:
+    """What is refined, reordered and measured is the finer one, of each."""
+    r = result(default=0)
+    region = Region(60, 40, 172, 152)
+    window = Window(region, Frame(region.shape, (448, 448), 448))
+    cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))
+    radii = (30, 10, 20, 40)
+    logits = np.stack([radius - cells for radius in radii]).astype(np.float32)
+    found = replace(r, detail=Detail(logits, window))
+    for index, radius in enumerate(radii):
+        area = found.crop_of(index).area
+        assert area == pytest.approx(np.pi * radius**2, rel=0.02)
+    turned = found.reordered([2, 0, 1])
+    assert turned.crop(MaskLevel.SUBPART).area == found.crop(MaskLevel.WHOLE).area
+    assert turned.crop().area == found.crop().area
+    earlier = found.earlier(MaskLevel.PART)
+    np.testing.assert_array_equal(earlier.logits, found.logits[2])
+    assert earlier.detail is not None
+    np.testing.assert_array_equal(earlier.detail.logits, logits[2:3])
+    assert earlier.detail.window == window
+    # An answer of both looks is refined as it is in the whole image.
+    assert replace(r, detail=Detail(logits[:1], window)).earlier().detail is None
+    assert r.earlier().detail is None
+    with pytest.raises(ValueError, match="1, h, w"):
+        Detail(logits[0], window)
+
+
 def test_an_empty_mask() -> None:
     r = result()
     empty = MaskResult(np.full_like(r.logits, -9), r.predicted_iou, r.frame, 0)

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.core.windows import MAX_SCALE, SIDE, SMALL, TARGET, Window, plan_window
+from napari_sam.core.windows import (
+    MAGNIFICATIONS,
+    MAX_SCALE,
+    SIDE,
+    SMALL,
+    TARGET,
+    Window,
+    contains,
+    plan_window,
+    prompt_windows,
+)
 from napari_sam.types import Frame, Region
 
 BIG = Frame.fit((2048, 1536))
@@ -95,3 +105,59 @@ def test_the_same_window_of_a_finer_level() -> None:
     assert finer.region == Region(40, 80, 440, 560)
     assert finer.frame == Frame((400, 480), (370, 448), 448)
     assert window.scaled((600, 700), (600, 700)) == window
+
+
+@given(small_objects(), st.booleans())
+def test_windows_around_prompts_hold_them_and_enlarge(drawn, has_box):
+    shape, extent, _ = drawn
+    frame = Frame.fit(shape)
+    windows = prompt_windows(extent, extent if has_box else None, frame)
+    if max(shape) <= frame.side:
+        assert windows == []  # it is not made smaller
+    assert len(windows) <= (1 if has_box else len(MAGNIFICATIONS))
+    for window in windows:
+        assert window.region == window.region.intersection(Region.whole(shape))
+        assert contains(window.region, extent)
+        for closer, before in zip(window.frame.scale, frame.scale, strict=True):
+            slack = 1 + 1 / min(*window.region.shape, *window.frame.input_size)
+            assert closer * slack >= before
+    sizes = [w.region.shape for w in windows]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_click_in_a_large_image_is_seen_at_all_magnifications() -> None:
+    frame = Frame.fit((8192, 6000))
+    windows = prompt_windows((4000.5, 3000.5, 4000.5, 3000.5), None, frame)
+    assert [w.frame.scale[0] for w in windows] == list(MAGNIFICATIONS)
+    for window in windows:
+        middle = (window.region.row0 + window.region.row1) / 2
+        assert abs(middle - 4000) <= window.region.shape[0] / 8 + 1
+    # Half of the pixels of this one are seen already.
+    known = prompt_windows((900.0, 900.0, 900.0, 900.0), None, BIG)
+    assert [w.frame.scale[0] for w in known] == [1.0, 2.0]
+
+
+def test_clicks_far_apart_need_a_window_that_holds_them() -> None:
+    frame = Frame.fit((8192, 6000))
+    extent = (4000.0, 3000.0, 4300.0, 3000.0)
+    windows = prompt_windows(extent, None, frame)
+    assert [w.frame.scale[0] for w in windows] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize("size", [12, 30, 120])
+def test_a_box_says_how_large_its_object_is(size: int) -> None:
+    box = around(4000, 3000, size)
+    (window,) = prompt_windows(box, box, Frame.fit((8192, 6000)))
+    seen = 0.6**0.5 * size * window.frame.scale[0]
+    if window.frame.scale[0] < MAX_SCALE / 2**0.5 - 0.1:
+        assert TARGET / 2**0.5 - 3 <= seen <= TARGET + 3
+
+
+@given(small_objects(), st.integers(1, 9))
+def test_a_window_in_finer_pixels_and_back_is_the_same(drawn, times):
+    shape, extent, area = drawn
+    window = plan_window(extent, area, Frame.fit(shape))
+    if window is None:
+        return
+    finer = (shape[0] * times + times // 2, shape[1] * times + times // 2)
+    assert window.scaled(shape, finer).scaled(finer, shape) == window

@@ -45,6 +45,7 @@ MAGNIFICATIONS = (0.5, 1.0, 2.0)
 On six sets of images in the midst of larger ones, magnifications up to 8 gained nothing
 more, and 1 alone less (docs/model-card.md)."""
 _WORTH = 2**0.5  # of an enlargement, at least
+_OF_BOX = 0.6  # how much of its box an object takes, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,40 +120,52 @@ def plan_window(extent: Box, area: float, frame: Frame) -> Window | None:
         return None
     middle = ((row0 + row1) / 2, (col0 + col1) / 2)
     window = _window(middle, (rows * zoom, cols * zoom), frame.image_size)
-    region = window.region
-    inside = (
-        region.row0 <= row0
-        and region.col0 <= col0
-        and row1 <= region.row1
-        and col1 <= region.col1
-    )
-    return window if inside else None
+    return window if contains(window.region, extent) else None
 
 
-def click_windows(at: tuple[float, float], frame: Frame) -> list[Window]:
-    """Return windows around a click in which the object under it may be seen.
+def prompt_windows(extent: Box, box: Box | None, frame: Frame) -> list[Window]:
+    """Return windows in which to look for an object of which only prompts are known.
 
     Parameters
     ----------
-    at : tuple of float
-        Row and column in pixels from the outer corner of the image's first pixel.
+    extent : tuple of float
+        Around all prompts, as for :func:`plan_window`.
+    box : tuple of float, optional
+        The box among them, if there is one: it says how large the object is.
     frame : Frame
         How the image sits in the model's input.
 
     Returns
     -------
     list of Window
-        From the largest to the smallest, those that are enlarged against ``frame``;
-        none for an image that fits into the input as it is.
+        With all prompts inside, from the largest to the smallest; none for an image
+        that fits into the input as it is.
     """
     before = max(frame.scale)
     if before >= 1:
         return []
-    return [
-        _window(at, (scale, scale), frame.image_size)
+    if box is not None:
+        area = _OF_BOX * (box[2] - box[0]) * (box[3] - box[1])
+        fitting = plan_window(extent, area, frame)
+        return [] if fitting is None else [fitting]
+    middle = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2)
+    windows = [
+        _window(middle, (scale, scale), frame.image_size)
         for scale in MAGNIFICATIONS
         if scale >= _WORTH * before
     ]
+    return [w for w in windows if contains(w.region, extent)]
+
+
+def contains(region: Region, extent: Box) -> bool:
+    """Return whether a region has all of an extent, measured as in `plan_window`."""
+    row0, col0, row1, col1 = extent
+    return (
+        region.row0 <= row0
+        and region.col0 <= col0
+        and row1 <= region.row1
+        and col1 <= region.col1
+    )
 
 
 def _window(

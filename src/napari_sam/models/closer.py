@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.core.results import cells_inside
-from napari_sam.core.windows import SIDE, Window, click_windows, plan_window
+from napari_sam.core.windows import (
+    SIDE,
+    Window,
+    contains,
+    plan_window,
+    prompt_windows,
+)
 from napari_sam.models.cells import CELL, sample
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.preprocess import preprocess
@@ -23,7 +29,7 @@ from napari_sam.types import Frame, Region
 if TYPE_CHECKING:
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
-    from napari_sam.types import RGBArray
+    from napari_sam.types import Box, RGBArray
 
 _KEPT = 32  # windows of an image; prepared for the decoder each takes 3 MB
 _OUTSIDE = -20.0  # logit of what lies beyond the image
@@ -103,30 +109,26 @@ class CloserLook:
         inside = (logits[:rows, :cols] > 0).nonzero()
         if not len(inside):
             return None
-        given = xy[labels != TokenLabel.PADDING].float().flip(-1) + 0.5
-        corners = torch.cat([inside * CELL, (inside + 1) * CELL, given])
+        given = _prompts(xy, labels)
+        extent = self._extent(torch.cat([inside * CELL, (inside + 1) * CELL, given]))
         scale = self._frame.scale
-        low, high = (
-            [float(v) / s for v, s in zip(edge, scale, strict=True)]
-            for edge in (corners.amin(dim=0), corners.amax(dim=0))
-        )
-        # Cells at the border reach beyond the image.
-        far = self._frame.image_size
-        high = [min(v, f) for v, f in zip(high, far, strict=True)]
         area = len(inside) * CELL**2 / (scale[0] * scale[1])
-        return plan_window((low[0], low[1], high[0], high[1]), area, self._frame)
+        return plan_window(extent, area, self._frame)
 
-    def windows_around(self, xy: Tensor) -> list[Window]:
-        """Return windows in which the object under a click may be seen.
+    def windows_around(self, xy: Tensor, labels: Tensor) -> list[Window]:
+        """Return windows in which to ask about an object before it is found.
 
         Parameters
         ----------
-        xy : float tensor (2,)
-            The click in pixels of the whole input.
+        xy, labels : tensors (T, 2) and (T,)
+            Prompt tokens in pixels of the whole input.
         """
-        rows, cols = self._frame.scale
-        x, y = (xy.float() + 0.5).tolist()
-        return click_windows((y / rows, x / cols), self._frame)
+        corners = xy[(labels == TokenLabel.BOX_START) | (labels == TokenLabel.BOX_END)]
+        return prompt_windows(
+            self._extent(_prompts(xy, labels)),
+            self._extent(_places(corners)) if len(corners) else None,
+            self._frame,
+        )
 
     def decode(
         self, window: Window, xy: Tensor, labels: Tensor, mask: Tensor | None = None
@@ -260,13 +262,23 @@ class CloserLook:
         xy, labels : tensors (T, 2) and (T,)
             Prompt tokens in pixels of the whole input.
         """
-        if window.region != window.region.intersection(
-            Region.whole(self._frame.image_size)
-        ):
-            return False
-        at = self._to_window(window, xy[labels != TokenLabel.PADDING].float() + 0.5)
-        far = at.new_tensor(window.frame.input_size).flip(0)
-        return bool(((at >= 0) & (at <= far)).all())
+        r = window.region
+        is_inside = r == r.intersection(Region.whole(self._frame.image_size))
+        return is_inside and contains(r, self._extent(_prompts(xy, labels)))
+
+    def _extent(self, places: Tensor) -> Box:
+        """Return what is around places, (N, 2), row and column in the whole input.
+
+        In pixels of the image, none of them beyond it: cells at the border are.
+        """
+        low, high = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
+        (rows, cols), (height, width) = self._frame.scale, self._frame.image_size
+        return (
+            max(low[0] / rows, 0.0),
+            max(low[1] / cols, 0.0),
+            min(high[0] / rows, height),
+            min(high[1] / cols, width),
+        )
 
     def _state(self, window: Window) -> ImageState:
         state = self._kept.get(window)
@@ -284,3 +296,13 @@ class CloserLook:
         (rows, cols), (high, wide) = self._frame.scale, window.frame.scale
         origin = xy.new_tensor([window.region.col0, window.region.row0])
         return (xy / xy.new_tensor([cols, rows]) - origin) * xy.new_tensor([wide, high])
+
+
+def _prompts(xy: Tensor, labels: Tensor) -> Tensor:
+    """Return where prompts are, as `_places`."""
+    return _places(xy[labels != TokenLabel.PADDING])
+
+
+def _places(xy: Tensor) -> Tensor:
+    """Return row and column, measured from the corner of the input."""
+    return xy.float().flip(-1) + 0.5

@@ -123,8 +123,8 @@ class SecondLook:
             if again is not None:
                 return again
         best = self._in_whole(image, asked)
-        if closer is not None and asked.is_click:
-            for window in closer.windows_around(asked.xy[0, 0]):
+        if closer is not None and not asked.refines:
+            for window in closer.windows_around(asked.xy[0], asked.labels[0]):
                 found = self._in_window(closer, window, asked)
                 if found is not None and found.iou[0] > best.iou[0]:
                     best = found
@@ -189,7 +189,8 @@ class SecondLook:
         first, score = self._blended(logits, iou, moved, labels)
         again, their_iou, _ = closer.decode(window, xy, labels, first[0])
         answer, _ = self._blended(again, their_iou, moved, labels)
-        score = score * self._blend.agreement(answer, logits, iou)
+        if asked.is_click:
+            score = score * self._blend.agreement(answer, logits, iou)
         return self._found(
             closer, window, torch.cat([answer, logits[0, 1:]]), score, iou
         )
