@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from driver import BACKGROUND, COINS, CONTROL, spin, wait_until
+from skimage import data
 
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.layers import COLOURS, NEGATIVE
@@ -298,3 +299,31 @@ def test_g_proposes_and_the_button_writes(open_sam: OpenSam, coins: Pixels) -> N
     assert everything.count == 0
     sam.labels.undo()
     assert sam.labelled == []
+
+
+def test_a_coin_in_a_huge_image(open_sam: OpenSam) -> None:
+    """It is 11 pixels wide in what the model sees of the whole."""
+    sam = open_sam(np.tile(data.coins(), (12, 10)))
+    row, col = 6 * 303 + 124, 5 * 384 + 205
+    sam.viewer.scene.camera.center = (row, col)
+    sam.viewer.scene.camera.zoom = 4
+    spin()
+    sam.click((row, col))
+    sam.wait_preview()
+    alone = sam.preview_pixels
+    assert 1000 < alone < 1500
+    sam.click((row, col - 55))
+    sam.wait_preview()
+    assert sam.preview_pixels > 1.5 * alone
+    sam.key("U")
+    wait_until(lambda: sam.preview_pixels == alone, "the first answer")
+    sizes = set()
+    for _ in range(4):
+        sam.key("W")
+        spin()
+        sizes.add(sam.preview_pixels)
+    assert len(sizes) > 1
+    assert alone in sizes
+    sam.key("N")
+    assert np.count_nonzero(sam.labels.data) == alone
+    assert sam.labels.data[row, col] == 1
