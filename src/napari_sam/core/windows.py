@@ -5,9 +5,9 @@ cells of four of these.  Of an object of a few cells it sees little, and its mas
 coarse.  In a window of the plane, enlarged before it is encoded, the same object is
 as large as the model likes it.
 
-In a plane that has to be made much smaller for that, the object under a click may not
-be seen at all, and nothing says how large it is; so there are windows of several
-magnifications around it.
+In a plane that is not enlarged for that, or even made smaller, the object under a
+click may not be seen at all, and nothing says how large it is; so there are windows of
+several magnifications around it.
 
 Windows lie on a lattice and come in a few sizes, so that the next click on the same
 object, and a click on its neighbour, find theirs encoded.
@@ -40,10 +40,10 @@ _STEPS = 2.0  # sizes of windows from one to twice that size
 MAX_SCALE = 8.0
 """Input pixels per pixel of the image: more shows nothing new."""
 MAGNIFICATIONS = (0.5, 1.0, 2.0)
-"""Input pixels per pixel of the image, for a click in an image larger than the input.
+"""Input pixels per pixel of the image, for windows around clicks.
 
 On six sets of images in the midst of larger ones, magnifications up to 8 gained nothing
-more, and 1 alone less (docs/model-card.md)."""
+more, and those up to 1 less (docs/model-card.md)."""
 _WORTH = 2**0.5  # of an enlargement, at least
 _OF_BOX = 0.6  # how much of its box an object takes, about
 
@@ -138,13 +138,14 @@ def prompt_windows(extent: Box, box: Box | None, frame: Frame) -> list[Window]:
     Returns
     -------
     list of Window
-        With all prompts inside, from the largest to the smallest; none for an image
-        that fits into the input as it is.
+        With all prompts inside, from the largest to the smallest, those that enlarge
+        the image enough to show more of it; for a box, none if the image fits into the
+        input as it is.
     """
     before = max(frame.scale)
-    if before >= 1:
-        return []
     if box is not None:
+        if before >= 1:
+            return []
         area = _OF_BOX * (box[2] - box[0]) * (box[3] - box[1])
         fitting = plan_window(extent, area, frame)
         return [] if fitting is None else [fitting]

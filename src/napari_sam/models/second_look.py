@@ -3,9 +3,9 @@
 The masks of the first look are blended and given back as a mask prompt to the same
 question; what is small is looked at in an enlarged window as well.
 
-A click in an image that is larger than the model's input is asked about at several
-magnifications, each by itself, and the answer that the model believes most is taken:
-of what is tiny in the whole image nothing is left to look closer at.
+In an image that is not much smaller than the model's input prompts are also asked at
+several magnifications, each by itself, and the answer that the model believes most is
+taken: of what is tiny in the whole image nothing is left to look closer at.
 """
 
 from __future__ import annotations
