@@ -12,6 +12,7 @@ import zarr
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
+from napari_sam.core.annotation.records import METADATA_KEY, ObjectBook
 from napari_sam.core.engine import Engine
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
@@ -19,7 +20,6 @@ from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.layers import COLOURS, NEGATIVE, is_ours
-from napari_sam.viewer.objects import METADATA_KEY, ObjectBook
 from napari_sam.viewer.settings import Normalisation, Tool
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.layers import (
     COLOURS,
     NEGATIVE,
@@ -21,7 +22,6 @@ from napari_sam.viewer.layers import (
     transform_of,
 )
 from napari_sam.viewer.mirror import same_items
-from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 
 
 def stack(**arguments) -> Image:

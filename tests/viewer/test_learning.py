@@ -12,13 +12,13 @@ from napari.layers import Image, Labels
 from skimage.draw import disk
 
 import napari_sam as ns
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import ObjectBook, ObjectRecord, Source
 from napari_sam.errors import DataError, FileFormatError, ModelError, SettingsError
 from napari_sam.training.adapt import AdaptSettings
 from napari_sam.types import Plane
 from napari_sam.viewer.learning import Stage
 from napari_sam.viewer.material import accepted
-from napari_sam.viewer.objects import ObjectBook, ObjectRecord, Source
-from napari_sam.viewer.prompts import PromptItems
 from napari_sam.viewer.session import Session
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.layers import COLOURS, NEGATIVE, POSITIVE, is_ours
 from napari_sam.viewer.mirror import PromptMirror, same_items
-from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 
 BOX = np.array([(5, 5), (5, 20), (20, 20), (20, 5)], float)
 

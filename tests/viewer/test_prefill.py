@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from desk import COINS, Desk
 
+from napari_sam.core.annotation.records import Source
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.objects import Source
 
 FEW = EverythingSettings(points_per_side=6, prompts="grid")
 SURE = {"confident_score": 0.8, "confident_stability": 0.9}

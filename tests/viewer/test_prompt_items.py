@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.types import Plane, PointPrompt
-from napari_sam.viewer.prompts import (
+from napari_sam.core.annotation.prompts import (
     SCRIBBLE_POINTS,
     PointItem,
     PromptItems,
@@ -20,6 +19,7 @@ from napari_sam.viewer.prompts import (
     sample_path,
     split_by_object,
 )
+from napari_sam.types import Plane, PointPrompt
 
 FLAT = Plane((0, 1), (None, None))
 XY = Plane((1, 2), (5, None, None))

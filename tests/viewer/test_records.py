@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Labels
 
-from napari_sam.types import MaskCrop, MaskLevel, Plane, Region
-from napari_sam.viewer.objects import (
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import (
     METADATA_KEY,
     ObjectBook,
     ObjectRecord,
     Source,
     digest_of,
 )
-from napari_sam.viewer.prompts import PromptItems
+from napari_sam.types import MaskCrop, MaskLevel, Plane, Region
 
 
 def record(desk, label=1):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from desk import COINS, Desk
 
+from napari_sam.core.annotation.records import METADATA_KEY, ObjectBook, Source
 from napari_sam.core.everything import EverythingSettings
-from napari_sam.viewer.objects import METADATA_KEY, ObjectBook, Source
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
 

@@ -128,7 +128,7 @@ class OverlapPolicy(StrEnum):
         All pixels of the mask become the object.  The object's own previous
         pixels outside it become 0.
     UNLABELLED
-        Only pixels that are 0 are written; nothing is ever erased, not even
+        Only pixels that are 0 (or negative) are written; nothing is ever erased, not even
         the object's own previous pixels.
     """
 
@@ -222,7 +222,8 @@ def plan_write(
     if policy is OverlapPolicy.OVERWRITE:
         gained = inside & (current != label)
     else:
-        gained = inside & (current == 0)
+        # Some labels have -1 where nobody is.
+        gained = inside & (current <= 0)
     changed = gained
     if previous is not None and policy is not OverlapPolicy.UNLABELLED:
         changed = gained | (_cut(previous, region) & (current == label) & ~inside)

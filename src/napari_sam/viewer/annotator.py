@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, added_since
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.numbering import Numbering
 from napari_sam.viewer.predict import Prediction, Start
 from napari_sam.viewer.prompting import Prompting
-from napari_sam.viewer.prompts import PointItem, PromptItems, added_since
 from napari_sam.viewer.writer import Accepted, Adopted, Draft, ObjectWriter
 
 if TYPE_CHECKING:

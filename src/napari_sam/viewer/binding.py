@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.records import ObjectBook
 from napari_sam.errors import LabelsError
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.labels import Commit, LabelsTarget, check_labels
 from napari_sam.viewer.layers import is_ours, make_labels, selection_kept
-from napari_sam.viewer.objects import ObjectBook
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:

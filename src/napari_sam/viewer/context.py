@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
+    from napari_sam.core.annotation.records import ObjectBook
     from napari_sam.types import Plane
     from napari_sam.viewer.labels import LabelsTarget
-    from napari_sam.viewer.objects import ObjectBook
     from napari_sam.viewer.predict import PlaneEncoder
     from napari_sam.viewer.worker import Runner
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from napari.layers import Labels, Points, Shapes
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.marker_size import MarkerSize
-from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from napari_sam.types import Plane, Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
+    from napari_sam.core.annotation.records import ObjectBook
     from napari_sam.training.adapt_examples import Example
-    from napari_sam.viewer.objects import ObjectBook
     from napari_sam.viewer.predict import PlaneEncoder
 
 MOST_PLANES = 32

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.prompts import PromptItems, same_items
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.layers import (
     PromptLayers,
     colour_shapes,
     sync_recoloured,
 )
-from napari_sam.viewer.prompts import PromptItems, same_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.records import Source
 from napari_sam.types import PointPrompt, PromptSet
-from napari_sam.viewer.objects import Source
 from napari_sam.viewer.predict import Start
 from napari_sam.viewer.writer import Adopted
 

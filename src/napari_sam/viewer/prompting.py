@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.prompts import plane_prompts
 from napari_sam.types import MaskLevel, PromptSet
 from napari_sam.viewer.answers import Answers
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.hover import Hover
 from napari_sam.viewer.mirror import PromptMirror
 from napari_sam.viewer.overlay import PlaneOverlay
-from napari_sam.viewer.prompts import plane_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.layers import Layer
 
+    from napari_sam.core.annotation.prompts import PromptItems
     from napari_sam.types import MaskCrop, Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import Prediction
-    from napari_sam.viewer.prompts import PromptItems
 
 
 class Prompting:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import ObjectRecord, Source, digest_of
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.viewer.labels import Commit, ObjectMask
-from napari_sam.viewer.objects import ObjectRecord, Source, digest_of
-from napari_sam.viewer.prompts import PromptItems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

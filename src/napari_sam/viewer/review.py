@@ -15,13 +15,13 @@ from napari_sam.viewer.written import Erased, WrittenObjects
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from napari_sam.core.annotation.records import ObjectBook
     from napari_sam.types import MaskCrop, Plane
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.everything import EverythingMode
     from napari_sam.viewer.labels import Commit
     from napari_sam.viewer.navigation import Navigator
-    from napari_sam.viewer.objects import ObjectBook
     from napari_sam.viewer.offer_desk import OfferDesk
     from napari_sam.viewer.offers import Offer, OfferKey
     from napari_sam.viewer.writer import Accepted

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.errors import Cancelled, ImageError, PromptError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.answers import PREDICT_SLOT
@@ -20,7 +21,6 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
-from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.search import EVERYTHING_SLOT
 from napari_sam.viewer.worker import SyncRunner
 

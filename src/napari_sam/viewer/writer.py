@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_sam.core.annotation.prompts import PromptItems, split_by_object
+from napari_sam.core.annotation.records import ObjectRecord, Source
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import Commit, ObjectMask
-from napari_sam.viewer.objects import ObjectRecord, Source
-from napari_sam.viewer.prompts import PromptItems, split_by_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

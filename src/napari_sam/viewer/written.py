@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.annotation.records import ObjectRecord, digest_of
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels import ObjectMask
-from napari_sam.viewer.objects import ObjectRecord, digest_of
 from napari_sam.viewer.offers import certainty
 from napari_sam.viewer.review_queue import Entry
 

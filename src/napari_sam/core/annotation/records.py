@@ -1,31 +1,29 @@
-"""Which prompts made which object, kept beside the labels.
+"""Object records: which prompts made which object, on which planes, how surely.
 
-The book is mirrored as plain JSON-able values in ``labels.metadata``, so that it
-travels with the layer and an adopted layer brings its prompts along.  It is also
-what training on the user's own labels reads: see `ObjectRecord`.
+They turn into plain JSON-able values, which travel in the metadata of the Labels
+layer, in projects and in label files.  Training on the user's own labels reads them.
 """
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.types import Plane
-from napari_sam.viewer.prompts import PointItem, PromptItems, ShapeItem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from napari.layers import Labels
+    from collections.abc import Iterable, Iterator, Mapping
 
     from napari_sam.types import MaskCrop
 
 METADATA_KEY = "napari_sam"
-_VERSION = 2
+VERSION = 3
+"""Of the plain values; older ones are read."""
 
 
 class Source(StrEnum):
@@ -46,6 +44,49 @@ class Source(StrEnum):
     EVERYTHING = "everything"
 
 
+@dataclass(frozen=True, slots=True)
+class PlaneMask:
+    """An object's mask on one plane, as it was written.
+
+    Parameters
+    ----------
+    plane : Plane
+        Which plane.
+    digest : str
+        `digest_of` its pixels, to see whether the user has changed them since; empty
+        if not known.
+    confirmed : bool
+        Whether a person has looked at the object on this plane.
+    score : float
+        Predicted IoU; NaN if not known.
+    """
+
+    plane: Plane
+    digest: str = ""
+    confirmed: bool = True
+    score: float = float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "axes": list(self.plane.displayed),
+            "index": list(self.plane.index),
+            "digest": self.digest,
+            "confirmed": self.confirmed,
+            "score": _rounded(self.score),
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> PlaneMask:
+        """Rebuild it; raises KeyError, TypeError or ValueError if damaged."""
+        return PlaneMask(
+            _plane(value),
+            str(value.get("digest", "")),
+            bool(value.get("confirmed", True)),
+            _number(value.get("score")),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ObjectRecord:
     """How an object came to be.
@@ -59,7 +100,7 @@ class ObjectRecord:
     model : str
         Name of the model that answered.
     score : float
-        Predicted IoU of the accepted mask; NaN if not known.
+        Lowest predicted IoU of its masks; NaN if not known.
     source : Source
         Where its first mask came from.
     corrections : int
@@ -71,16 +112,12 @@ class ObjectRecord:
     corrected : bool
         Whether the user changed a proposal, so that the mask is not the one
         that ``source`` gave.  Always False for prompts.
-    confirmed : bool
-        Whether a person has looked at this object and accepted it.  False for
-        what everything mode wrote in one go and nobody has reviewed.
-    planes : tuple of Plane
-        Where it has a mask, so that image and labels can be cut out.
+    masks : tuple of PlaneMask
+        Where it has a mask, one entry per plane.
     stability : float
         Stability score of a proposal's mask; NaN if not known.
-    digest : str
-        `digest_of` what was written, to see whether the user has changed it
-        since; empty if not known.
+    fingerprint : str
+        Checksum of the weights of the model that answered; empty if not known.
     """
 
     label: int
@@ -90,10 +127,22 @@ class ObjectRecord:
     source: Source = Source.PROMPTS
     corrections: int = 0
     corrected: bool = False
-    confirmed: bool = True
-    planes: tuple[Plane, ...] = ()
+    masks: tuple[PlaneMask, ...] = ()
     stability: float = float("nan")
-    digest: str = ""
+    fingerprint: str = ""
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Where it has a mask, so that image and labels can be cut out."""
+        return tuple(m.plane for m in self.masks)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a person has looked at it on every plane and accepted it.
+
+        False for what everything mode wrote in one go and nobody has reviewed.
+        """
+        return all(m.confirmed for m in self.masks)
 
     @property
     def ndim(self) -> int | None:
@@ -103,20 +152,51 @@ class ObjectRecord:
         sizes += [p.ndim for p in self.planes]
         return max(sizes, default=None)
 
+    def confirm(self, planes: Iterable[Plane] | None = None) -> ObjectRecord:
+        """Return the record of an object that a person has looked at.
+
+        Parameters
+        ----------
+        planes : iterable of Plane, optional
+            Where; on all planes by default.
+        """
+        seen = set(self.planes if planes is None else planes)
+        return replace(
+            self,
+            masks=tuple(
+                replace(m, confirmed=m.confirmed or m.plane in seen) for m in self.masks
+            ),
+        )
+
+    def with_masks(self, masks: Iterable[PlaneMask]) -> ObjectRecord:
+        """Return the record with these masks in place of those on the same planes.
+
+        A mask without pixels, told by its empty digest, leaves its plane.
+        """
+        # The transposed view of a plane has the same pixels.
+        merged = {m.plane.index: m for m in self.masks}
+        for mask in masks:
+            if mask.digest:
+                merged[mask.plane.index] = mask
+            else:
+                merged.pop(mask.plane.index, None)
+        return replace(self, masks=tuple(merged.values()))
+
+    def mask_on(self, plane: Plane) -> PlaneMask | None:
+        """Return its mask on a plane, also if that is shown transposed."""
+        return next((m for m in self.masks if m.plane.index == plane.index), None)
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain values."""
         return {
             "model": self.model,
+            "fingerprint": self.fingerprint,
             "score": _rounded(self.score),
             "stability": _rounded(self.stability),
             "source": str(self.source),
             "corrections": self.corrections,
             "corrected": self.corrected,
-            "confirmed": self.confirmed,
-            "digest": self.digest,
-            "planes": [
-                {"axes": list(p.displayed), "index": list(p.index)} for p in self.planes
-            ],
+            "masks": [m.to_json() for m in self.masks],
             "points": [
                 {"at": list(p.position), "positive": p.positive, "axes": list(p.axes)}
                 for p in self.items.points
@@ -137,7 +217,8 @@ class ObjectRecord:
         """Rebuild a record; raises KeyError, TypeError or ValueError if damaged.
 
         Records of version 1 know neither corrections nor planes: their planes
-        are those of their prompts.
+        are those of their prompts.  Those of version 2 were confirmed on all planes
+        or none, and knew a digest of the first.
         """
         points = tuple(
             PointItem(
@@ -156,19 +237,28 @@ class ObjectRecord:
         )
         items = PromptItems(points, shapes)
         source = Source(value["source"])
-        planes = tuple(_plane(p) for p in value.get("planes", ())) or items.planes()
+        score = _number(value.get("score"))
+        if "masks" in value:
+            masks = tuple(PlaneMask.from_json(m) for m in value["masks"])
+        else:
+            planes = tuple(_plane(p) for p in value.get("planes", ())) or items.planes()
+            confirmed = bool(value.get("confirmed", source is not Source.EVERYTHING))
+            digest = str(value.get("digest", ""))
+            masks = tuple(
+                PlaneMask(plane, "" if number else digest, confirmed, score)
+                for number, plane in enumerate(planes)
+            )
         return ObjectRecord(
             label,
             items,
             str(value["model"]),
-            _number(value.get("score")),
+            score,
             source,
             int(value.get("corrections", 0)),
             bool(value.get("corrected", False)),
-            bool(value.get("confirmed", source is not Source.EVERYTHING)),
-            planes,
+            masks,
             _number(value.get("stability")),
-            str(value.get("digest", "")),
+            str(value.get("fingerprint", "")),
         )
 
 
@@ -200,25 +290,31 @@ def _plane(value: Any) -> Plane:
     return Plane(_axes(value["axes"]), index)
 
 
-class ObjectBook:
-    """All records of one Labels layer, mirrored in its metadata."""
+class ObjectRecords:
+    """Records by label, in the order in which the objects were first written.
 
-    def __init__(self, layer: Labels) -> None:
-        self._layer = layer
+    Parameters
+    ----------
+    stored : mapping, optional
+        What `to_json` gave; entries that cannot be read are passed over.
+    ndim : int, optional
+        Only records of labels with so many axes are taken.
+    """
+
+    def __init__(self, stored: Any = None, ndim: int | None = None) -> None:
         self._records: dict[int, ObjectRecord] = {}
-        stored = layer.metadata.get(METADATA_KEY)
         objects = stored.get("objects") if isinstance(stored, dict) else None
         for label, value in objects.items() if isinstance(objects, dict) else ():
             try:
                 record = ObjectRecord.from_json(int(label), value)
-            except (KeyError, TypeError, ValueError, AttributeError):
+            except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 # Written by somebody else: the labels are still good.
                 continue
-            if record.ndim in (None, layer.ndim):
+            if ndim is None or record.ndim in (None, ndim):
                 self._records[record.label] = record
         # Kept as it is stored: thousands of records are not turned into plain
         # values again for each new one.
-        self._stored = {str(n): r.to_json() for n, r in self._records.items()}
+        self._plain = {str(n): r.to_json() for n, r in self._records.items()}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -231,34 +327,16 @@ class ObjectBook:
         """Return the record of a label, if there is one."""
         return self._records.get(label)
 
-    def put(self, *records: ObjectRecord) -> None:
-        """Add or replace records."""
-        for record in records:
-            self._records[record.label] = record
-            self._stored[str(record.label)] = record.to_json()
-        self._mirror()
-
-    def drop(self, *labels: int) -> None:
-        """Forget labels; unknown ones are ignored."""
-        for label in labels:
-            self._records.pop(label, None)
-            self._stored.pop(str(label), None)
-        self._mirror()
-
-    def restore(
-        self,
-        records: Sequence[ObjectRecord],
-        before: Sequence[ObjectRecord | None],
-    ) -> None:
-        """Let the book say what it said before these records were put."""
-        for record, old in zip(records, before, strict=True):
-            if old is None:
-                self.drop(record.label)
+    def apply(self, after: Mapping[int, ObjectRecord | None]) -> None:
+        """Add, replace or forget (None) the records of these labels."""
+        for label, record in after.items():
+            if record is None:
+                self._records.pop(label, None)
+                self._plain.pop(str(label), None)
             else:
-                self.put(old)
+                self._records[label] = record
+                self._plain[str(label)] = record.to_json()
 
-    def _mirror(self) -> None:
-        self._layer.metadata[METADATA_KEY] = {
-            "version": _VERSION,
-            "objects": self._stored,
-        }
+    def to_json(self) -> dict[str, Any]:
+        """Return all records as plain values, which later changes go into too."""
+        return {"version": VERSION, "objects": self._plain}

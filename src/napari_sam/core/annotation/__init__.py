@@ -1,0 +1,1 @@
+"""What an annotation is: prompts, object records, and the transactions of both."""

@@ -1,0 +1,297 @@
+"""Changes of labels and records that are made whole or not at all.
+
+A transaction is a value: which pixels of a labels array change on any of its planes,
+which object records change with them, and which label is free before and after.  It
+is planned on copies (`plan_pixels`), and applied, undone and redone by its owner; an
+undo is the inverse transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam.core.annotation.records import ObjectRecord, digest_of
+from napari_sam.core.masks import OverlapPolicy, plan_write, write_region
+from napari_sam.types import MaskCrop, Plane, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam.types import BoolArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectMask:
+    """A mask to be written: its label, plane and pixels.
+
+    ``previous`` is what this object covered before on that plane and gives up.  A
+    mask without pixels erases.
+    """
+
+    label: int
+    plane: Plane
+    mask: MaskCrop
+    previous: MaskCrop | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelChange:
+    """Pixels of a labels array inside one box: where, before and after.
+
+    Parameters
+    ----------
+    start : tuple of int
+        First index of the box, one per array axis.
+    mask : bool array
+        Which pixels of the box change; one axis per array axis.
+    before, after : integer array (N,)
+        Their values in C order of ``mask``, in the dtype of the labels.
+    """
+
+    start: tuple[int, ...]
+    mask: BoolArray
+    before: npt.NDArray[Any]
+    after: npt.NDArray[Any]
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return int(self.after.size)
+
+    @property
+    def box(self) -> tuple[slice, ...]:
+        """The box as an index of the array."""
+        return tuple(
+            slice(s, s + n) for s, n in zip(self.start, self.mask.shape, strict=True)
+        )
+
+    @property
+    def indices(self) -> tuple[npt.NDArray[np.intp], ...]:
+        """Array indices of the pixels, one array per axis."""
+        found = np.nonzero(self.mask)
+        return tuple(i + s for i, s in zip(found, self.start, strict=True))
+
+    def inverse(self) -> PixelChange:
+        """Return the change that takes this one back."""
+        return replace(self, before=self.after, after=self.before)
+
+    def write_to(self, labels: npt.NDArray[Any]) -> None:
+        """Set the values after the change, in memory."""
+        labels[self.box][self.mask] = self.after
+
+    def is_shown_by(self, labels: Any, *, before: bool = False) -> bool:
+        """Whether an array holds the values after (or before) the change.
+
+        A few pixels settle nearly every case without reading them all.
+        """
+        expected = self.before if before else self.after
+        flat = np.flatnonzero(self.mask.ravel()[:65536])[:16]
+        few = np.unravel_index(flat, self.mask.shape)
+        at = tuple(i + s for i, s in zip(few, self.start, strict=True))
+        if not np.array_equal(np.asarray(labels[at]), expected[: flat.size]):
+            return False
+        return np.array_equal(np.asarray(labels[self.box])[self.mask], expected)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordChange:
+    """What is recorded about one label: before and after, None for nothing."""
+
+    label: int
+    before: ObjectRecord | None
+    after: ObjectRecord | None
+
+    def inverse(self) -> RecordChange:
+        """Return the change that takes this one back."""
+        return RecordChange(self.label, self.after, self.before)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Transaction:
+    """One change of labels and records, applied whole or not at all.
+
+    Parameters
+    ----------
+    pixels : tuple of PixelChange
+        On any planes; none where only records change.
+    records : tuple of RecordChange
+        One per label whose record changes.
+    next_label : (int, int)
+        The free number before and after.
+    origin : object, optional
+        What its author needs to offer the same again when it is undone.
+    """
+
+    pixels: tuple[PixelChange, ...]
+    records: tuple[RecordChange, ...] = ()
+    next_label: tuple[int, int] = (1, 1)
+    origin: Any = None
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Labels that have a record afterwards."""
+        return tuple(r.label for r in self.records if r.after is not None)
+
+    @property
+    def size(self) -> int:
+        """Number of pixels that change."""
+        return sum(change.size for change in self.pixels)
+
+    def inverse(self) -> Transaction:
+        """Return the transaction that takes this one back."""
+        return replace(
+            self,
+            pixels=tuple(c.inverse() for c in reversed(self.pixels)),
+            records=tuple(r.inverse() for r in self.records),
+            next_label=self.next_label[::-1],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PixelPlan:
+    """What writing some masks comes to.
+
+    Parameters
+    ----------
+    changes : tuple of PixelChange
+        At most one per plane.
+    digests : dict
+        Checksum of the pixels that each label has on a plane afterwards, within what
+        was looked at; empty for none.  See `digest_of`.
+    robbed : dict
+        Other labels that lose pixels, and the planes on which they do.
+    """
+
+    changes: tuple[PixelChange, ...]
+    digests: dict[tuple[int, Plane], str]
+    robbed: dict[int, tuple[Plane, ...]]
+
+
+def plan_pixels(
+    objects: Iterable[ObjectMask],
+    policy: OverlapPolicy,
+    read: Callable[[Plane, Region], npt.NDArray[Any]],
+    shape: tuple[int, ...],
+) -> PixelPlan:
+    """Return what writing masks would change; nothing is written.
+
+    Parameters
+    ----------
+    objects : iterable of ObjectMask
+        In order: under ``KEEP`` the first to write a pixel keeps it.
+    policy : OverlapPolicy
+        What happens to pixels that are labelled already.
+    read : callable
+        Returns a copy of the labels in a region of a plane, rows first.
+    shape : tuple of int
+        Of the labels array.
+
+    Raises
+    ------
+    LabelsError
+        If a label does not fit the dtype of the labels.
+    """
+    by_plane: dict[Plane, list[ObjectMask]] = {}
+    for obj in objects:
+        by_plane.setdefault(obj.plane, []).append(obj)
+    changes: list[PixelChange] = []
+    digests: dict[tuple[int, Plane], str] = {}
+    robbed: dict[int, dict[Plane, None]] = {}
+    for plane, group in by_plane.items():
+        size = plane.shape(shape)
+        region = Region(0, 0, 0, 0)
+        for obj in group:
+            region = region.union(write_region(obj.mask, obj.previous, size))
+        if region.is_empty:
+            digests |= {(obj.label, plane): "" for obj in group}
+            continue
+        before = read(plane, region)
+        after = before.copy()
+        for obj in group:
+            write = plan_write(after, region, obj.mask, obj.label, policy, obj.previous)
+            after[write.rows - region.row0, write.cols - region.col0] = write.values
+        for label in {obj.label for obj in group}:
+            digests[label, plane] = digest_of(MaskCrop(after == label, region))
+        changed = before != after
+        if not changed.any():
+            continue
+        ours = {obj.label for obj in group}
+        for label in np.unique(before[changed]).tolist():
+            if label > 0 and label not in ours:
+                robbed.setdefault(label, {})[plane] = None
+        changes.append(plane_change(plane, region, before, after))
+    return PixelPlan(
+        tuple(changes), digests, {label: tuple(p) for label, p in robbed.items()}
+    )
+
+
+def plane_change(
+    plane: Plane,
+    region: Region,
+    before: npt.NDArray[Any],
+    after: npt.NDArray[Any],
+) -> PixelChange:
+    """Return the pixels that differ between two states of a region of a plane.
+
+    Parameters
+    ----------
+    plane : Plane
+        Which plane.
+    region : Region
+        Which part of it.
+    before, after : integer array (h, w)
+        Rows first, as the plane is displayed.
+    """
+    if plane.is_transposed:
+        before, after = before.T, after.T
+    start = [0 if i is None else i for i in plane.index]
+    start[plane.displayed[0]], start[plane.displayed[1]] = region.row0, region.col0
+    box = [1] * plane.ndim
+    box[plane.displayed[0]], box[plane.displayed[1]] = region.shape
+    changed = before != after
+    return PixelChange(
+        tuple(start), changed.reshape(box), before[changed], after[changed]
+    )
+
+
+def merge_changes(first: PixelChange, second: PixelChange) -> PixelChange:
+    """Return two changes, one after the other, as one.
+
+    Pixels that end as they began are no part of it.
+    """
+    low = np.minimum(first.start, second.start)
+    high = np.maximum(
+        np.add(first.start, first.mask.shape), np.add(second.start, second.mask.shape)
+    )
+    dtype = np.promote_types(first.before.dtype, second.after.dtype)
+    before = np.zeros(tuple(high - low), dtype)
+    after = before.copy()
+    # The first to touch a pixel knows what was there, the last what is there now.
+    for change in (second, first):
+        box = tuple(
+            slice(s, s + n)
+            for s, n in zip(change.start - low, change.mask.shape, strict=True)
+        )
+        before[box][change.mask] = change.before
+    for change in (first, second):
+        box = tuple(
+            slice(s, s + n)
+            for s, n in zip(change.start - low, change.mask.shape, strict=True)
+        )
+        after[box][change.mask] = change.after
+    changed = before != after
+    return PixelChange(
+        tuple(int(s) for s in low), changed, before[changed], after[changed]
+    )
+
+
+def replay(labels: npt.NDArray[Any], transactions: Sequence[Transaction]) -> None:
+    """Write the pixels of transactions, in order, into an array in memory."""
+    for transaction in transactions:
+        for change in transaction.pixels:
+            change.write_to(labels)
