@@ -15,9 +15,10 @@ warnings.simplefilter("ignore")
 
 from napari.components import ViewerModel
 
-from napari_sam.core.masks import OverlapPolicy
+from napari_sam.core.annotation.transaction import ObjectMask, Transaction
+from napari_sam.core.masks import LargestLabel, OverlapPolicy
 from napari_sam.types import MaskCrop, Plane, Region
-from napari_sam.viewer.labels import LabelsTarget, ObjectMask
+from napari_sam.viewer.labels.target import LabelsTarget
 
 SHAPE = (64, 2048, 2048)
 
@@ -39,7 +40,7 @@ def main() -> None:
     layer = viewer.add_labels(np.zeros(SHAPE, np.uint16))
     bare = np.zeros(SHAPE, np.uint16)
     target = LabelsTarget(layer)
-    target.known_max = 0
+    target.count(LargestLabel(0))
     print(f"labels {SHAPE} uint16; times in ms, median of 9")
     print("object diameter   pixels   accept   bare write   ratio   undo")
     for radius in (10, 50, 200, 800):
@@ -49,9 +50,9 @@ def main() -> None:
             viewer.dims.set_point(0, n)
             mask = disc(radius, 1000, 1000)
             start = time.perf_counter()
-            target.write(
-                [ObjectMask(target.next_label(), plane, mask)], OverlapPolicy.KEEP
-            )
+            label = target.next_label
+            plan = target.plan([ObjectMask(label, plane, mask)], OverlapPolicy.KEEP)
+            target.apply(Transaction(plan.changes, (), (label, label + 1)))
             accepts.append(time.perf_counter() - start)
             rows, cols = np.nonzero(mask.full(SHAPE[1:]))
             planes = np.full(rows.shape, n)

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from napari_sam.core.masks import (
+    LargestLabel,
     OverlapPolicy,
     PostProcessing,
     check_label_fits,
     clean,
-    max_label,
-    next_label,
+    largest_label,
     plan_write,
     write_region,
 )
@@ -236,7 +236,7 @@ def test_wrong_calls_are_refused() -> None:
 # --- labels -------------------------------------------------------------------
 
 
-def test_next_label_reads_any_array() -> None:
+def test_the_largest_label_is_read_from_any_array() -> None:
     dask = pytest.importorskip("dask.array")
     zarr = pytest.importorskip("zarr")
     labels = np.zeros((7, 8, 9), np.uint16)
@@ -246,11 +246,11 @@ def test_next_label_reads_any_array() -> None:
         dask.from_array(labels, chunks=(2, 8, 9)),
         zarr.array(labels, chunks=(3, 4, 9)),
     ):
-        assert max_label(array) == 41
-        assert next_label(array) == 42
-    assert next_label(labels, known_max=50) == 51
-    assert next_label(np.zeros((0, 3), int)) == 1
-    assert next_label(np.full((2, 2), -4)) == 1
+        assert largest_label(array) == LargestLabel(41)
+    labels[0, 0, 0] = 65535
+    assert largest_label(labels) == LargestLabel(41, has_top=True)
+    assert largest_label(np.zeros((0, 3), int)) == LargestLabel(0)
+    assert largest_label(np.full((2, 2), -4)) == LargestLabel(0)
 
 
 def test_labels_of_too_small_a_type_are_named() -> None:

@@ -12,7 +12,7 @@ import zarr
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_sam.core.annotation.records import METADATA_KEY, ObjectBook
+from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords
 from napari_sam.core.engine import Engine
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
@@ -310,12 +310,12 @@ def test_undo_brings_the_prompts_back_and_redo_takes_them(open_desk, coins):
     assert [p.position for p in desk.annotator.items.points] == [COINS[0]]
     np.testing.assert_array_equal(desk.masks[0], written == 1)
     assert METADATA_KEY in desk.labels.metadata
-    assert len(desk.controller.context.book) == 0
+    assert len(desk.controller.context.records) == 0
     desk.labels.redo()
     np.testing.assert_array_equal(desk.labels.data, written)
     assert desk.annotator.is_empty
     assert desk.annotator.label == 2
-    assert len(desk.controller.context.book) == 1
+    assert len(desk.controller.context.records) == 1
 
 
 def test_prompts_of_several_planes_are_one_object_and_one_undo_step(
@@ -367,10 +367,10 @@ def test_live_mode_escape_takes_the_object_out_and_the_book_forgets_it(
     desk = open_desk(coins, live=True)
     desk.click(*COINS[0])
     desk.click(38, 30)
-    assert len(desk.controller.context.book) == 1
+    assert len(desk.controller.context.records) == 1
     desk.controller.discard()
     assert not desk.labels.data.any()
-    assert len(desk.controller.context.book) == 0
+    assert len(desk.controller.context.records) == 0
 
 
 def test_live_mode_removing_the_last_prompt_takes_the_object_out(open_desk, coins):
@@ -687,7 +687,7 @@ def test_book_is_plain_data_and_comes_back_with_the_layer(open_desk, coins):
 )
 def test_damaged_or_foreign_metadata_is_left_out(stored):
     layer = Labels(np.zeros((5, 6), np.uint8), metadata={METADATA_KEY: stored})
-    assert len(ObjectBook(layer)) == 0
+    assert len(ObjectRecords(layer.metadata.get(METADATA_KEY), layer.ndim)) == 0
 
 
 # -- planes of all kinds ------------------------------------------------------------
@@ -913,9 +913,15 @@ def test_everything_on_the_plane_is_refiltered_and_written_in_one_step(
     assert len(values(desk.labels) - {0}) <= found
     assert desk.labels.data.any()
     assert mode.count == 0
-    assert mode.overlay.layer is None
+    assert not mode.overlay.layer.data.any()
+    assert not mode.write()
     desk.labels.undo()
     assert not desk.labels.data.any()
+    # They are proposed again, and can be written again.
+    assert mode.count == found
+    assert mode.overlay.layer.data.any()
+    assert mode.write()
+    mode.discard()
     assert not mode.write()
 
 
@@ -952,6 +958,7 @@ def test_everything_of_a_stack_and_cancel_keeps_what_is_finished(open_desk, coin
     assert all(p.any() for p in desk.labels.data)
     desk.labels.undo()
     assert not desk.labels.data.any()
+    mode.discard()
 
     def cancel_when_one_is_done():
         if len(mode.found) == 1 and mode.is_running:

@@ -13,7 +13,12 @@ from skimage.draw import disk
 
 import napari_sam as ns
 from napari_sam.core.annotation.prompts import PromptItems
-from napari_sam.core.annotation.records import ObjectBook, ObjectRecord, Source
+from napari_sam.core.annotation.records import (
+    ObjectRecord,
+    ObjectRecords,
+    PlaneMask,
+    Source,
+)
 from napari_sam.errors import DataError, FileFormatError, ModelError, SettingsError
 from napari_sam.training.adapt import AdaptSettings
 from napari_sam.types import Plane
@@ -72,17 +77,23 @@ def own_models() -> list[str]:
 
 def record(label: int, z: int, **changes: object) -> ObjectRecord:
     plane = Plane((1, 2), (z, None, None))
-    values = {"planes": (plane,), "source": Source.PROMPTS} | changes
-    return ObjectRecord(label, PromptItems(), "mobile-sam", 0.9, **values)
+    values = {"source": Source.PROMPTS} | changes
+    mask = PlaneMask(plane, confirmed=values.pop("confirmed", True))
+    return ObjectRecord(
+        label, PromptItems(), "mobile-sam", 0.9, masks=(mask,), **values
+    )
 
 
 def test_planes_with_an_accepted_object_count():
-    book = ObjectBook(Labels(np.zeros((9, 8, 8), np.uint16)))
+    records = ObjectRecords()
     shown = Plane((1, 2), (0, None, None))
-    assert [p.index[0] for p in accepted(book, shown, (9, 8, 8)).planes] == [*range(9)]
+    assert [p.index[0] for p in accepted(records, shown, (9, 8, 8)).planes] == [
+        *range(9)
+    ]
     unseen = {"source": Source.EVERYTHING, "confirmed": False}
-    book.put(record(1, 4), record(2, 4), record(3, 7, **unseen), record(4, 2))
-    material = accepted(book, shown, (9, 8, 8))
+    found = [record(1, 4), record(2, 4), record(3, 7, **unseen), record(4, 2)]
+    records.apply({r.label: r for r in found})
+    material = accepted(records, shown, (9, 8, 8))
     assert [p.index[0] for p in material.planes] == [4, 2]
     assert material.unconfirmed == {3}
 

@@ -9,13 +9,12 @@ import pytest
 from desk import COINS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from napari.layers import Labels
 
 from napari_sam.core.annotation.prompts import PromptItems
 from napari_sam.core.annotation.records import (
-    METADATA_KEY,
-    ObjectBook,
     ObjectRecord,
+    ObjectRecords,
+    PlaneMask,
     Source,
     digest_of,
 )
@@ -23,7 +22,7 @@ from napari_sam.types import MaskCrop, MaskLevel, Plane, Region
 
 
 def record(desk, label=1):
-    return desk.controller.context.book.get(label)
+    return desk.controller.context.records.get(label)
 
 
 def test_one_click_takes_no_correction_and_knows_its_plane(open_desk, coin_stack):
@@ -119,7 +118,6 @@ def test_a_painted_object_that_gets_a_prompt_was_corrected(open_desk, coins):
     row, col = COINS[0]
     rows, cols = np.nonzero(np.ones((20, 20), bool))
     desk.labels.data_setitem((rows + row - 10, cols + col - 10), 1)
-    desk.controller.context.target.known_max = 1
     desk.annotator.select_object(1)
     desk.click(row, col)
     desk.accept()
@@ -157,9 +155,8 @@ VERSION_1 = {
 
 
 def test_metadata_of_version_1_is_understood_and_kept():
-    layer = Labels(np.zeros((4, 5, 6), np.uint8), metadata={METADATA_KEY: VERSION_1})
-    book = ObjectBook(layer)
-    clicked, found = book
+    records = ObjectRecords(VERSION_1)
+    clicked, found = records
     assert clicked.planes == (Plane((1, 2), (1, None, None)),)
     assert (clicked.corrections, clicked.corrected, clicked.confirmed) == (
         0,
@@ -168,32 +165,55 @@ def test_metadata_of_version_1_is_understood_and_kept():
     )
     assert found.planes == ()
     assert not found.confirmed
-    book.put(ObjectRecord(5, PromptItems(), "m", 0.5))
-    stored = layer.metadata[METADATA_KEY]
-    assert stored["version"] == 2
+    records.apply({5: ObjectRecord(5, PromptItems(), "m", 0.5)})
+    stored = records.to_json()
+    assert stored["version"] == 3
     assert set(stored["objects"]) == {"3", "4", "5"}
+
+
+def test_metadata_of_version_2_is_understood():
+    stored = json.loads(json.dumps(VERSION_1))
+    stored["version"] = 2
+    stored["objects"]["4"] |= {
+        "planes": [{"axes": [1, 2], "index": [z, None, None]} for z in (0, 2)],
+        "digest": "ab",
+        "confirmed": False,
+    }
+    found = ObjectRecords(stored).get(4)
+    assert [p.index[0] for p in found.planes] == [0, 2]
+    assert [m.digest for m in found.masks] == ["ab", ""]
+    assert not found.confirmed
 
 
 @settings(deadline=None, max_examples=20)
 @given(
     corrections=st.integers(0, 50),
     source=st.sampled_from(Source),
-    flags=st.tuples(st.booleans(), st.booleans()),
-    positions=st.lists(st.integers(0, 3), max_size=3, unique=True),
+    corrected=st.booleans(),
+    positions=st.lists(
+        st.tuples(st.integers(0, 3), st.booleans()),
+        max_size=3,
+        unique_by=lambda p: p[0],
+    ),
     score=st.none() | st.floats(0, 1),
 )
-def test_a_record_survives_being_stored(corrections, source, flags, positions, score):
+def test_a_record_survives_being_stored(
+    corrections, source, corrected, positions, score
+):
     value = float("nan") if score is None else round(score, 4)
-    planes = tuple(Plane((2, 1), (p, None, None)) for p in positions)
-    before = ObjectRecord(
-        7, PromptItems(), "m", value, source, corrections, *flags, planes, value, "ab"
+    masks = tuple(
+        PlaneMask(Plane((2, 1), (p, None, None)), f"{p}", confirmed, value)
+        for p, confirmed in positions
     )
-    layer = Labels(np.zeros((4, 5, 6), np.uint8))
-    ObjectBook(layer).put(before)
-    layer.metadata = json.loads(json.dumps(layer.metadata))
-    (after,) = ObjectBook(layer)
+    before = ObjectRecord(
+        7, PromptItems(), "m", value, source, corrections, corrected, masks, value, "f"
+    )
+    records = ObjectRecords()
+    records.apply({7: before})
+    (after,) = ObjectRecords(json.loads(json.dumps(records.to_json())), 3)
     assert after.to_json() == before.to_json()
-    assert after.planes == planes
+    assert after.planes == before.planes
+    assert after.confirmed == before.confirmed
     assert np.array_equal([after.score], [value], equal_nan=True)
 
 
@@ -201,8 +221,7 @@ def test_a_record_survives_being_stored(corrections, source, flags, positions, s
 def test_a_damaged_record_is_left_out(damage):
     stored = json.loads(json.dumps(VERSION_1))
     stored["objects"]["3"] |= damage
-    layer = Labels(np.zeros((4, 5, 6), np.uint8), metadata={METADATA_KEY: stored})
-    assert [r.label for r in ObjectBook(layer)] == [4]
+    assert [r.label for r in ObjectRecords(stored)] == [4]
 
 
 def test_a_digest_tells_pixels_and_place():

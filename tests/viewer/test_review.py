@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from desk import COINS, Desk
 
-from napari_sam.core.annotation.records import METADATA_KEY, ObjectBook, Source
+from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords, Source
 from napari_sam.core.everything import EverythingSettings
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
@@ -77,7 +77,7 @@ def test_accept_reject_correct(searched):
     plane, mask = mask_of(desk)
     desk.controller.accept()
     np.testing.assert_array_equal(plane_of_labels(desk, plane) == 1, mask)
-    assert desk.controller.context.book.get(1).confirmed
+    assert desk.controller.context.records.get(1).confirmed
     assert "1 accepted" in review.text
 
     plane, mask = mask_of(desk)
@@ -97,7 +97,7 @@ def test_accept_reject_correct(searched):
     rows, cols = np.nonzero(mask)
     desk.click(rows.mean(), cols.mean())
     desk.controller.accept()
-    assert desk.controller.context.book.get(2).corrected
+    assert desk.controller.context.records.get(2).corrected
     assert review.current != entry
     assert "2 accepted" in review.text
 
@@ -260,7 +260,7 @@ def written(searched):
 
 def test_written_objects_are_reviewed_too(written):
     desk = written()
-    review, book = review_of(desk), desk.controller.context.book
+    review, book = review_of(desk), desk.controller.context.records
     labels = np.unique(desk.labels.data).tolist()[1:]
     assert review.object_count == len(labels) == len(book)
     assert all(r.source is Source.EVERYTHING and not r.confirmed for r in book)
@@ -312,7 +312,7 @@ def test_the_review_goes_on_in_another_session(written, open_desk, coin_stack):
 
 def test_an_object_changed_by_hand_counts_as_seen(written):
     desk = written()
-    review, book = review_of(desk), desk.controller.context.book
+    review, book = review_of(desk), desk.controller.context.records
     desk.controller.toggle_review()
     label = review.current.key
     plane, mask = mask_of(desk)
@@ -329,7 +329,7 @@ def test_an_object_changed_by_hand_counts_as_seen(written):
 
 def test_accept_all_of_a_slice(written):
     desk = written()
-    review, book = review_of(desk), desk.controller.context.book
+    review, book = review_of(desk), desk.controller.context.records
     review.accept_plane()
     here = desk.controller.context.plane
     assert all(r.confirmed == (here in r.planes) for r in book)
@@ -349,10 +349,10 @@ def test_records_of_planes_that_are_not_there_are_left_out(written):
     desk = written()
     stored = desk.labels.metadata[METADATA_KEY]
     for value in stored["objects"].values():
-        value["planes"][0]["index"][0] = 99
+        value["masks"][0]["index"][0] = 99
     layer = desk.viewer.add_labels(
         desk.labels.data.copy(), metadata={METADATA_KEY: stored}
     )
-    assert len(ObjectBook(layer))
+    assert len(ObjectRecords(layer.metadata.get(METADATA_KEY)))
     desk.controller.choose_labels(layer)
     assert review_of(desk).object_count == 0

@@ -90,7 +90,7 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     sam.wait_idle()
     sam.key("N")
     wait_until(lambda: 3 in sam.labelled, "the corrected object")
-    book = sam.controller.context.book
+    book = sam.controller.context.records
     assert book is not None
     record = book.get(3)
     assert record is not None

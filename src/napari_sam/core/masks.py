@@ -128,8 +128,8 @@ class OverlapPolicy(StrEnum):
         All pixels of the mask become the object.  The object's own previous
         pixels outside it become 0.
     UNLABELLED
-        Only pixels that are 0 (or negative) are written; nothing is ever erased, not even
-        the object's own previous pixels.
+        Only pixels that are 0 or negative are written; nothing is ever erased, not
+        even the object's own previous pixels.
     """
 
     KEEP = "keep"
@@ -238,7 +238,19 @@ def _cut(mask: MaskCrop, region: Region) -> BoolArray:
     return moved.full(region.shape)
 
 
-def max_label(labels: Any) -> int:
+@dataclass(frozen=True, slots=True)
+class LargestLabel:
+    """The largest label in use, and whether the dtype's largest value is used.
+
+    That value does not count as a label: some write it where nothing is to be counted,
+    as 255 in uint8.
+    """
+
+    largest: int
+    has_top: bool = False
+
+
+def largest_label(labels: Any) -> LargestLabel:
     """Return the largest label of an array, reading it a slab at a time.
 
     Parameters
@@ -248,19 +260,23 @@ def max_label(labels: Any) -> int:
 
     Returns
     -------
-    int
-        0 for an empty array.
+    LargestLabel
+        0 where no label is positive.
     """
     shape = tuple(labels.shape)
     if 0 in shape:
-        return 0
-    if isinstance(labels, np.ndarray) or len(shape) == 0:
-        return int(np.max(np.asarray(labels)))
-    step = _slab_thickness(labels)
-    return max(
-        int(np.asarray(labels[start : start + step]).max())
-        for start in range(0, shape[0], step)
-    )
+        return LargestLabel(0)
+    top = int(np.iinfo(labels.dtype).max)
+    step = shape[0] if isinstance(labels, np.ndarray) else _slab_thickness(labels)
+    largest, has_top = 0, False
+    for start in range(0, shape[0], step):
+        slab = np.asarray(labels[start : start + step])
+        most = int(slab.max())
+        if most == top:
+            has_top = True
+            most = int(slab.max(initial=0, where=slab < top))
+        largest = max(largest, most)
+    return LargestLabel(largest, has_top)
 
 
 def _slab_thickness(labels: Any) -> int:
@@ -270,20 +286,6 @@ def _slab_thickness(labels: Any) -> int:
         return 1
     first = chunks[0]
     return max(1, int(max(first) if isinstance(first, tuple) else first))
-
-
-def next_label(labels: Any, known_max: int | None = None) -> int:
-    """Return the next free label.
-
-    Parameters
-    ----------
-    labels : integer array or array-like
-        Scanned only if ``known_max`` is not given.
-    known_max : int, optional
-        Largest label in use, if the caller has kept track of it.
-    """
-    largest = max_label(labels) if known_max is None else known_max
-    return max(0, largest) + 1
 
 
 def check_label_fits(dtype: npt.DTypeLike, label: int, name: str | None = None) -> None:

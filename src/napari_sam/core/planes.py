@@ -130,6 +130,13 @@ def level_plane(
     return Plane(plane.displayed, index)
 
 
+def is_plane_of(plane: Plane, shape: tuple[int, ...]) -> bool:
+    """Whether a plane exists in an array of this shape."""
+    return plane.ndim == len(shape) and all(
+        i is None or 0 <= i < n for i, n in zip(plane.index, shape, strict=True)
+    )
+
+
 def iter_planes(shape: tuple[int, ...], plane: Plane, axis: int) -> Iterator[Plane]:
     """Yield the parallel planes at every position along an axis, in order.
 

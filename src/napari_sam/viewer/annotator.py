@@ -1,33 +1,41 @@
-"""The object under way: accept it, drop it, pick another, take it back.
+"""Objects under way: accept, drop, pick another, take it back.
 
 What the prompts say and what the model answers is `Prompting`'s; the annotator
-decides what becomes of it, and knows the object's number in the labels.
+decides what becomes of it.  One object is under way.  Others wait to be written until
+their answers are there, or were put aside for one that the user picked.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 from psygnal import Signal
 
-from napari_sam.core.annotation.prompts import PointItem, PromptItems, added_since
+from napari_sam.core.annotation.prompts import PointItem, PromptItems, same_items
 from napari_sam.errors import SamError
-from napari_sam.types import MaskLevel
-from napari_sam.viewer.numbering import Numbering
+from napari_sam.types import MaskLevel, Progress
+from napari_sam.viewer.draft import Accepted, Adopted, ObjectDraft
+from napari_sam.viewer.labels.object_writer import ObjectWriter
 from napari_sam.viewer.predict import Prediction, Start
 from napari_sam.viewer.prompting import Prompting
-from napari_sam.viewer.writer import Accepted, Adopted, Draft, ObjectWriter
+from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.labels import Commit
+    from napari_sam.viewer.labels.target import LabelsTarget
+
+_SOON = 0.5
+"""Seconds that an accept may take before it shows how far it is."""
 
 
 class Annotator:
-    """The current object of one viewer.
+    """The objects under way of one viewer.
 
     Parameters
     ----------
@@ -44,7 +52,7 @@ class Annotator:
         What just happened and what to press next.
     adoption_changed : Signal()
         Another proposal, or none, is the current object.
-    written : Signal(Accepted)
+    written : Signal(Transaction)
         The user has finished an object and it is in the labels.
     """
 
@@ -55,39 +63,59 @@ class Annotator:
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
-        self.prompting = Prompting(
-            context, self._on_answer, self._on_settled, self._on_error
-        )
+        self.prompting = Prompting(context, self._on_answer, self._on_error)
         self.prompting.edited.connect(self._on_prompts)
         self.prompting.unprompted.connect(self._on_unprompted)
         self.prompting.changed.connect(self._on_changed)
         self.mirror = self.prompting.mirror
         self.preview = self.prompting.overlay
-        self.adopted: Adopted | None = None
-        self._numbering = Numbering(context)
-        self._stash: PromptItems | None = None
         self._writer = ObjectWriter(context, make_target)
+        # Put aside for an object that was picked or taken back, newest last.
+        self._aside: list[ObjectDraft] = []
+        # When the oldest object that waits was accepted, and how much it asks.
+        self._waits_since = 0.0
+        self._asked = 0
+        self._target: LabelsTarget | None = None
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
-        # The prompts that N was pressed for before their answer was there.
-        self._to_accept: PromptItems | None = None
 
     # -- state for panels ---------------------------------------------------
 
     @property
+    def draft(self) -> ObjectDraft:
+        """The object under way."""
+        return self.prompting.draft
+
+    @property
     def label(self) -> int:
-        """The current object's number."""
-        return self._numbering.label
+        """The current object's number.
+
+        A new one has the next free number, after those that wait to be written.
+        """
+        known = self.draft.first_label
+        if known is not None:
+            return known
+        target = self._context.target
+        if target is None or not target.is_counted:
+            # Not counted yet; counting comes before the first prediction.
+            return 1
+        waiting = [d.object_count for d in self.prompting.waiting if d.label is None]
+        return target.next_label + sum(waiting)
 
     @property
     def items(self) -> PromptItems:
         """Prompts of the current object on all its planes."""
-        return self.prompting.items
+        return self.draft.items
 
     @property
     def pending(self) -> dict[Plane, Prediction]:
-        """What an accept would write, by plane."""
-        return self.prompting.answers.pending
+        """The answers to the current object's prompts, by plane."""
+        return self.draft.answers
+
+    @property
+    def adopted(self) -> Adopted | None:
+        """The proposal that the current object began as."""
+        return self.draft.adopted
 
     @property
     def prediction(self) -> Prediction | None:
@@ -102,7 +130,7 @@ class Annotator:
     @property
     def level(self) -> MaskLevel:
         """Which of the model's nested answers is shown."""
-        return self.prompting.level
+        return self.draft.level
 
     @property
     def positive(self) -> bool:
@@ -118,69 +146,84 @@ class Annotator:
     @property
     def is_empty(self) -> bool:
         """Whether the current object has neither prompts nor preview."""
-        return self.prompting.is_empty
+        return self.draft.is_empty
+
+    @property
+    def can_accept(self) -> bool:
+        """Whether there is anything that an accept would write or ask for."""
+        return bool(self.draft.answers) or bool(self.prompting.questions(self.draft))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether accepted objects wait for their answers."""
+        return bool(self.prompting.waiting)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the accepted objects are, once it takes longer than a moment."""
+        waiting = self.prompting.waiting
+        if not waiting or time.monotonic() - self._waits_since < _SOON:
+            return None
+        left = sum(len(self.prompting.questions(d)) for d in waiting)
+        total = max(self._asked, left)
+        return Progress(total - left, total, "asking for masks to write")
 
     # -- prompts and answers ------------------------------------------------
 
     def _on_prompts(self) -> None:
-        if self._to_accept is not None and self.prompting.answers.is_awaited:
-            added = added_since(self.items, self._to_accept)
-            if added is not None:
-                # The user is ahead of us: these belong to the next object.
-                ahead = self._stash or PromptItems()
-                self._stash = PromptItems(
-                    ahead.points + added.points, ahead.shapes + added.shapes
-                )
-                self.mirror.write(self._to_accept)
-                return
-            self._to_accept = None
         self._live_held = False
-        # Planes that lost their last prompt lose their preview.
-        self.prompting.answers.keep({plane.index for plane in self.items.planes()})
-        if self.items.is_empty:
+        if self.draft.items.is_empty:
             self._set_adopted(None)
-        self.prompting.request()
 
     def _on_unprompted(self, reason: str) -> None:
-        # An accept that waits for an answer waits in vain.
-        self._to_accept = None
         if reason:
             self.status.emit(reason)
         context = self._context
         if (
-            not self.pending
+            not self.draft.answers
             and context.plane is not None
             and context.planes is not None
         ):
-            self._writer.retract_live()
+            self._writer.retract_live(self.draft)
 
     def _on_changed(self) -> None:
         self.changed.emit()
 
-    def _on_settled(self) -> None:
-        if self._to_accept is not None:
-            self._to_accept = None
-            self.accept()
+    def _on_answer(self, draft: ObjectDraft, prediction: Prediction) -> None:
+        try:
+            if draft is self.draft:
+                self._tell(prediction)
+        finally:
+            self._settle()
 
-    def _on_answer(self, prediction: Prediction) -> None:
+    def _tell(self, prediction: Prediction) -> None:
+        """Say what was answered about the current object; write it in live mode."""
+        live = self._context.settings.live
         if all(c.mask.area == 0 for c in prediction.candidates):
             self.status.emit("Nothing found there: add a point or draw a box.")
             return
-        if self._context.settings.live and not self._live_held:
+        if live and not self._live_held:
             self._write_live()
-        verb = "N next object" if self._context.settings.live else "N accept"
-        self.status.emit(
-            f"Score {self.score:.2f}.  {verb} · W other size · Esc discard"
-        )
+        if prediction is self.prediction:
+            verb = "N next object" if live else "N accept"
+            self.status.emit(
+                f"Score {prediction.score:.2f}.  {verb} · W other size · Esc discard"
+            )
 
-    def _on_error(self, error: Exception) -> None:
-        self._to_accept = None
-        self.status.emit(self._context.report(error))
+    def _on_error(self, draft: ObjectDraft, error: Exception) -> None:
+        text = self._context.report(error)
+        if draft in self.prompting.waiting:
+            self.prompting.waiting.remove(draft)
+            self._give_back(draft)
+        self.status.emit(text)
+        self._settle()
 
     def source_changed(self) -> None:
-        """Forget answers that another image or model gave."""
-        self.pending.clear()
-        self.prompting.seeds.clear()
+        """Forget answers that another image or model gave, and ask again."""
+        for draft in (self.draft, *self._aside, *self.prompting.waiting):
+            draft.answers.clear()
+            draft.seeds.clear()
+            draft.failed.clear()
         self._set_adopted(None)
         self.prompting.request()
 
@@ -188,8 +231,7 @@ class Annotator:
 
     def set_items(self, items: PromptItems) -> None:
         """Replace the prompts of the current object and predict."""
-        self.mirror.write(items)
-        self._on_prompts()
+        self.prompting.set_items(items)
 
     def remove_last_prompt(self) -> None:
         """Take back the newest prompt of the current object."""
@@ -197,109 +239,176 @@ class Annotator:
             self.set_items(self.mirror.without_newest())
 
     def accept(self) -> bool:
-        """Write the previewed object into the labels and start the next.
+        """Write the current object on every plane it has prompts on; start the next.
 
         Returns
         -------
         bool
             Whether an object was written (or had been, in live mode).  False if
-            its answer is still on its way; it is written as soon as that is there.
+            answers are still on their way; it is written as soon as they are there.
         """
-        context = self._context
-        if self.prompting.answers.is_awaited:
-            self._to_accept = self.items
-            self.status.emit("Writing the object as soon as its mask is there …")
-            return False
-        if context.settings.live and self._writer.live is not None:
-            self.status.emit(f"Object {self.label} done.  Click the next one.")
-            self._finish(self._writer.live.payload)
-            return True
-        if not self.pending:
+        draft = self.draft
+        # What the model could not answer gets another chance.
+        draft.failed.clear()
+        if not self.can_accept:
             self.status.emit("Nothing to accept yet: click an object first.")
             return False
-        if context.target is not None and context.target.known_max is None:
-            self.status.emit("Still counting the labels; press N again in a moment.")
+        if self.is_waiting or not self._is_ready(draft):
+            self._wait_for(draft)
             return False
+        return self._write(draft)
+
+    def _is_ready(self, draft: ObjectDraft) -> bool:
+        """Whether all that an accept writes is known."""
+        target = self._context.target
+        return (
+            self._context.planes is not None
+            and not self.prompting.questions(draft)
+            and not self.prompting.requests.is_awaited(draft)
+            and (target is None or target.is_counted)
+        )
+
+    def _wait_for(self, draft: ObjectDraft) -> None:
+        """Let a draft be written when its answers are there; the next one begins."""
+        if not self.is_waiting:
+            self._waits_since = time.monotonic()
+            self._asked = 0
+        left = len(self.prompting.questions(draft))
+        self._asked += left
+        self.prompting.waiting.append(draft)
+        self.start_next()
+        self.status.emit(
+            "Writing the object as soon as its mask is there …"
+            if left <= 1
+            else f"Writing the object as soon as {left} more slices are answered …"
+        )
+        # Its progress shows up although nothing may happen till then.
+        self._context.runner.submit(
+            Job(
+                lambda: None,
+                priority=Priority.PREDICT,
+                slot="accept",
+                delay=_SOON,
+                on_end=self._on_changed,
+            )
+        )
+        self._settle()
+
+    def _settle(self) -> None:
+        """Write what was accepted, in order, as far as its answers are there."""
+        waiting = self.prompting.waiting
+        while waiting and self._is_ready(waiting[0]):
+            draft = waiting.pop(0)
+            if not self._write(draft):
+                self._give_back(draft)
+        self.changed.emit()
+
+    def _write(self, draft: ObjectDraft) -> bool:
+        """Write a draft whose answers are all there; whether it is in the labels."""
+        is_live = draft.live is not None
         try:
-            commit = self._writer.write(self._draft())
+            transaction = draft.live or self._writer.write(draft)
         except SamError as error:
-            self.status.emit(context.report(error))
+            self.status.emit(self._context.report(error))
             return False
-        if commit is None and self._writer.has_pixels(self._draft()):
-            self.status.emit(f"Object {self.label} is unchanged.  Click the next one.")
-            self.start_next()
+        if transaction is None and not draft.to_write:
+            self._leave(draft)
+            self.status.emit("Nothing was changed.  Click the next object.")
             return True
-        if commit is None:
+        if transaction is None and self._writer.has_pixels(draft):
+            self._leave(draft)
+            self.status.emit(f"Object {draft.label} is unchanged.  Click the next one.")
+            return True
+        if transaction is None:
+            found = any(c.mask.area for a in draft.to_write for c in a.candidates)
+            policy = self._context.settings.policy
             self.status.emit(
-                "No pixel is free there under the policy "
-                f"'{context.settings.policy}': nothing was written."
+                f"No pixel is free there under the policy '{policy}': nothing was "
+                "written."
+                if found
+                else "Nothing was found there, so nothing was written: add a point or "
+                "draw a box."
             )
             return False
-        count = len(commit.labels)
-        what = f"Object {commit.labels[0]}" if count == 1 else f"{count} objects"
-        self.status.emit(f"{what} written.  Click the next one · Ctrl+Z takes it back")
-        self._finish(commit.payload)
+        # A correction may begin while its answers are on their way; it is over.
+        draft.live = None
+        self._leave(draft)
+        self.status.emit(_said(transaction, draft, is_live=is_live))
+        self.written.emit(transaction)
         return True
 
-    def _finish(self, accepted: Accepted) -> None:
-        self.start_next()
-        self.written.emit(accepted)
+    def _leave(self, draft: ObjectDraft) -> None:
+        if draft is self.draft:
+            self.start_next()
+
+    def _give_back(self, draft: ObjectDraft) -> None:
+        """Let a draft that was not written be under way again."""
+        if self.is_empty:
+            self.prompting.begin(draft)
+            self._after_change()
+        else:
+            self._aside.append(draft)
+
+    def cancel_accept(self) -> None:
+        """Do not write what waits for answers; its prompts come back."""
+        waiting = list(self.prompting.waiting)
+        if not waiting:
+            return
+        self.prompting.waiting.clear()
+        for draft in reversed(waiting):
+            if not self.is_empty:
+                self._aside.append(self.draft)
+                self.prompting.draft = ObjectDraft()
+            self._give_back(draft)
+        self.prompting.request()
+        self.status.emit("Not written; the prompts are here.")
 
     def discard(self) -> None:
         """Drop the current object's prompts and preview."""
-        self._writer.retract_live()
+        self._writer.retract_live(self.draft)
         self.start_next()
         self.status.emit("Discarded.  Click the next object.")
 
-    def discard_silently(self) -> None:
-        """Drop the current object because its image goes away."""
-        self._stash = None
+    def leave_image(self) -> None:
+        """Drop the objects under way because their image goes away.
+
+        Of what was accepted, that which is answered is written.
+        """
+        waiting = list(self.prompting.waiting)
+        self.prompting.waiting.clear()
+        for draft in waiting:
+            if draft.to_write:
+                self._write(draft)
+        self._aside.clear()
         self.start_next()
 
-    def _leave_object(self) -> None:
-        """Let go of the current object: its answers, also the one on its way."""
-        self.prompting.forget()
-        self._to_accept = None
-        self._writer.live = None
-        self._set_adopted(None)
-
-    def _set_adopted(self, adopted: Adopted | None) -> None:
-        if adopted is not self.adopted:
-            self.adopted = adopted
-            self.adoption_changed.emit()
-
     def start_next(self) -> None:
-        """Begin a new object with the next free label."""
-        self._leave_object()
-        stash, self._stash = self._stash, None
-        self.mirror.write(stash or PromptItems())
-        self.prompting.level = MaskLevel.AUTO
-        self._take_next_label()
-        self.prompting.draw()
-        if stash is not None:
-            self.prompting.request()
+        """Begin a new object, or go on with one that was put aside."""
+        if self.draft not in self.prompting.waiting:
+            self.prompting.requests.forget(self.draft)
+        self._live_held = False
+        self.prompting.begin(self._aside.pop() if self._aside else ObjectDraft())
+        self._after_change()
 
     def select_object(self, label: int) -> None:
         """Make an object current again, with the prompts it was made from."""
-        context = self._context
-        if context.target is None or label <= 0 or label == self.label:
+        target, plane = self._context.target, self._context.plane
+        if target is None or label <= 0 or label == self.label:
             return
-        self._put_aside()
-        self._leave_object()
-        self._numbering.pick(label)
-        record = context.book.get(label) if context.book is not None else None
+        record = target.records.get(label)
+        draft = ObjectDraft(label)
         if record is not None and not record.items.is_empty:
-            self.mirror.write(record.items)
-            self.status.emit(f"Object {label}: change its prompts, then N.")
+            draft.items = draft.written = record.items
+            text = f"Object {label}: change its prompts, then N."
         else:
-            self.mirror.write(PromptItems())
-            if context.plane is not None:
+            if plane is not None:
                 # Its pixels serve as a rough mask for refinement.
-                mask = self._writer.mask_of(label, context.plane)
+                mask = target.mask_of(label, plane)
                 if mask is not None:
-                    self.prompting.seeds[context.plane] = mask
-            self.status.emit(f"Object {label}: add points to change it, then N.")
-        self.prompting.request()
+                    draft.seeds[plane] = mask
+            text = f"Object {label}: add points to change it, then N."
+        self._begin_instead(draft)
+        self.status.emit(text)
 
     def adopt(self, plane: Plane, start: Start, adopted: Adopted) -> None:
         """Make a proposal the current object, so that prompts correct it.
@@ -313,100 +422,153 @@ class Annotator:
         adopted : Adopted
             What becomes of it is known by this.
         """
-        self._put_aside()
-        self._leave_object()
-        self._take_next_label()
-        self.prompting.level = MaskLevel.AUTO
         (point,) = start.prompts.points
         position = plane.to_array_point(point.row, point.column)
-        self.mirror.write(PromptItems((PointItem(position, True, plane.displayed),)))
-        self.pending[plane] = Prediction.of_start(plane, start)
-        self._set_adopted(adopted)
-        self.prompting.draw()
+        draft = ObjectDraft(
+            items=PromptItems((PointItem(position, True, plane.displayed),)),
+            adopted=adopted,
+        )
+        draft.take(Prediction.of_start(plane, start))
+        self._begin_instead(draft)
         self.status.emit(
             "Proposal: N accepts it · click or Ctrl-click corrects it · Esc leaves it"
         )
 
-    def _put_aside(self) -> None:
-        """Keep prompts that are not written for after the object picked now.
+    def _begin_instead(self, draft: ObjectDraft) -> None:
+        """Begin an object; what is under way goes on after it.
 
-        A proposal under way is among the proposals again, without corrections.
+        A proposal under way is among the proposals again, without corrections, and what
+        live mode has written is done.
         """
-        if (
-            not self.is_empty
-            and self._stash is None
-            and self._writer.live is None
-            and self.adopted is None
-        ):
-            self._stash = self.items
+        current = self.draft
+        if not current.is_empty and current.live is None and current.adopted is None:
+            self._aside.append(current)
+        self._live_held = False
+        self.prompting.begin(draft)
+        self._after_change()
+
+    def _set_adopted(self, adopted: Adopted | None) -> None:
+        if adopted is not self.draft.adopted:
+            self.draft.adopted = adopted
+            self.adoption_changed.emit()
+
+    def _after_change(self) -> None:
+        """Tell what depends on which object is under way."""
+        self._show_label()
+        self.adoption_changed.emit()
+        self.changed.emit()
+
+    def _show_label(self) -> None:
+        """Let napari's brush continue the same object."""
+        target, label = self._context.target, self.label
+        if target is None:
+            return
+        limit = np.iinfo(target.layer.data.dtype).max
+        if target.layer.selected_label != label <= limit:
+            with target.layer.events.selected_label.blocker():
+                target.layer.selected_label = label
 
     def target_changed(self) -> None:
         """Another Labels layer was chosen, or its largest label became known."""
-        self._writer.live = None
-        self._take_next_label()
-        self.changed.emit()
+        target = self._context.target
+        if target is not self._target:
+            self._target = target
+            # Numbers of another layer mean other objects here.
+            for draft in (self.draft, *self._aside, *self.prompting.waiting):
+                draft.label = draft.live = draft.taken_back = None
+                draft.written = PromptItems()
+        if target is not None and target.is_counted:
+            try:
+                target.check_fits(self.label)
+            except SamError as error:
+                self.status.emit(str(error))
+        self._show_label()
+        self._settle()
 
     def labels_taken(self) -> None:
-        """Give a new object another number after somebody else has written objects."""
-        if self._numbering.is_new and self._writer.live is None:
-            self._take_next_label()
+        """Show another number after somebody else has written objects."""
+        self._show_label()
+        self.changed.emit()
 
     # -- writing ------------------------------------------------------------
 
-    def _take_next_label(self) -> None:
-        problem = self._numbering.take_next()
-        if problem:
-            self.status.emit(problem)
-
-    def _draft(self) -> Draft:
-        return Draft(
-            self.label,
-            self.level,
-            self.items,
-            tuple(self.pending.values()),
-            self.adopted,
-        )
+    def write_live(self) -> None:
+        """Write the current object as far as it is answered; live mode began."""
+        if self.draft.to_write:
+            self._write_live()
 
     def _write_live(self) -> None:
         try:
-            self._writer.write_live(self._draft())
+            self._writer.write_live(self.draft)
         except SamError as error:
             self.status.emit(self._context.report(error))
 
     # -- undo ---------------------------------------------------------------
 
-    def on_undone(self, commit: Commit) -> None:
+    def on_undone(self, transaction: Transaction) -> None:
         """Napari's undo took back an accept: bring its prompts back."""
-        accepted = commit.payload
+        accepted = transaction.origin
         if not isinstance(accepted, Accepted):
             return
-        self._writer.restore_book(accepted)
-        self._live_held = True
-        is_current = commit is self._writer.live
-        if not is_current and not self.is_empty and self._stash is None:
-            self._stash = self.items
-        self._leave_object()
-        self._numbering.pick(accepted.label)
-        self.prompting.level = accepted.level
-        self.mirror.write(accepted.items)
-        self.pending.update({p.plane: p for p in accepted.predictions})
-        self._set_adopted(accepted.adopted)
-        if self.prediction is None:
-            self.prompting.request()
+        current = self.draft
+        if current.live is not None and current.live.origin is accepted:
+            current.live = None
+            current.taken_back = accepted
         else:
-            self.prompting.draw()
-        self.status.emit(f"Object {accepted.label} taken back; its prompts are here.")
+            draft = accepted.draft.copy()
+            draft.taken_back = accepted
+            self._begin_instead(draft)
+        self._live_held = True
+        self._after_change()
+        self.status.emit(f"Object {self.label} taken back; its prompts are here.")
 
-    def on_redone(self, commit: Commit) -> None:
-        """Napari's redo wrote an object again: its prompts leave."""
-        accepted = commit.payload
+    def on_redone(self, transaction: Transaction) -> None:
+        """Napari's redo wrote an object again: its prompts leave.
+
+        Prompts that were changed meanwhile now correct that object.
+        """
+        accepted = transaction.origin
         if not isinstance(accepted, Accepted):
             return
-        if self._context.book is not None:
-            self._context.book.put(*accepted.records)
-        if self.label == accepted.label:
+        for draft in (self.draft, *self._aside, *self.prompting.waiting):
+            if draft.taken_back is not accepted:
+                continue
+            if draft.level is accepted.draft.level and same_items(
+                draft.items, accepted.draft.items
+            ):
+                self._drop(draft)
+            else:
+                draft.label = min(transaction.labels, default=draft.label)
+                draft.written = accepted.draft.items
+                draft.taken_back = None
+        self._after_change()
+
+    def _drop(self, draft: ObjectDraft) -> None:
+        if draft is self.draft:
             self.start_next()
+            return
+        for drafts in (self._aside, self.prompting.waiting):
+            if draft in drafts:
+                drafts.remove(draft)
 
     def close(self) -> None:
         """Remove our layers and stop listening."""
         self.prompting.close()
+
+
+def _said(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> str:
+    """Say what was written, and on how many slices."""
+    numbers = [
+        r.label
+        for r in transaction.records
+        if r.after is not None and (r.before is None or r.label == draft.label)
+    ]
+    what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
+    if is_live:
+        return f"{what} done.  Click the next one."
+    found = [a for a in draft.to_write if any(c.mask.area for c in a.candidates)]
+    where = f" on {len(found)} slices" if len(found) > 1 else ""
+    missing = len(draft.planes) - len(found)
+    if missing:
+        where += f" (nothing was found on {missing} more)"
+    return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam.core.annotation.records import ObjectBook
+from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import LabelsError
 from napari_sam.viewer.connections import ConnectionSet
-from napari_sam.viewer.labels import Commit, LabelsTarget, check_labels
+from napari_sam.viewer.labels.fitness import check_labels
+from napari_sam.viewer.labels.target import LabelsTarget
 from napari_sam.viewer.layers import is_ours, make_labels, selection_kept
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from napari.layers import Labels
+    from psygnal import SignalInstance
 
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.viewer.context import Context
 
 
@@ -26,8 +30,10 @@ class LabelsBinding:
     ----------
     changed : Signal()
         Another layer is bound, or its largest label has become known.
-    undone, redone : Signal(Commit)
-        napari's undo or redo has just reverted or repeated a commit.
+    applied : Signal(Transaction)
+        The labels or their records have changed; see `LabelsTarget`.
+    undone, redone : Signal(Transaction)
+        napari's undo or redo has just reverted or repeated a transaction.
     selected : Signal(int)
         The user selected this existing label.
     painted : Signal()
@@ -35,6 +41,7 @@ class LabelsBinding:
     """
 
     changed = Signal()
+    applied = Signal(object)
     undone = Signal(object)
     redone = Signal(object)
     selected = Signal(int)
@@ -85,7 +92,7 @@ class LabelsBinding:
         self.release()
         self._bind(layer)
         if self._context.target is not None:
-            self._context.target.known_max = 0
+            self._context.target.count(LargestLabel(0))
         self.changed.emit()
 
     def drop_if_unfit(self) -> None:
@@ -104,15 +111,17 @@ class LabelsBinding:
         if self._context.target is not None:
             self._context.target.close()
         self._context.target = None
-        self._context.book = None
 
     def _bind(self, layer: Labels) -> None:
         target = LabelsTarget(layer)
         self._context.target = target
-        self._context.book = ObjectBook(layer)
         connect = self._connections.connect
-        connect(target.undone, self._on_undone)
-        connect(target.redone, self._on_redone)
+        for inner, outer in (
+            (target.applied, self.applied),
+            (target.undone, self.undone),
+            (target.redone, self.redone),
+        ):
+            connect(inner, partial(_relay, outer))
         connect(target.painted, self._on_painted)
         connect(layer.events.selected_label, self._on_selected)
         connect(layer.events.data, self._on_replaced)
@@ -123,8 +132,8 @@ class LabelsBinding:
         if target is None:
             return
 
-        def done(largest: int) -> None:
-            target.known_max = max(largest, target.known_max or 0)
+        def done(found: LargestLabel) -> None:
+            target.count(found)
             if self._context.target is target:
                 self.changed.emit()
 
@@ -138,14 +147,6 @@ class LabelsBinding:
             )
         )
 
-    # psygnal calls a connected ``emit`` once to learn its signature, so signals
-    # are passed on by methods.
-    def _on_undone(self, commit: Commit) -> None:
-        self.undone.emit(commit)
-
-    def _on_redone(self, commit: Commit) -> None:
-        self.redone.emit(commit)
-
     def _on_painted(self) -> None:
         self.painted.emit()
 
@@ -154,7 +155,7 @@ class LabelsBinding:
         if target is None:
             return
         label = int(target.layer.selected_label)
-        if label <= (target.known_max or 0):
+        if target.is_counted and label < target.next_label:
             self.selected.emit(label)
 
     def _on_replaced(self) -> None:
@@ -166,3 +167,7 @@ class LabelsBinding:
         except LabelsError as error:
             self._context.report(error)
             self.changed.emit()
+
+
+def _relay(signal: SignalInstance, transaction: Transaction) -> None:
+    signal.emit(transaction)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_sam.core.annotation.records import ObjectBook
+    from napari_sam.core.annotation.records import ObjectRecords
     from napari_sam.types import Plane
-    from napari_sam.viewer.labels import LabelsTarget
+    from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.predict import PlaneEncoder
     from napari_sam.viewer.worker import Runner
 
@@ -45,9 +45,7 @@ class Context:
     planes : PlaneEncoder, optional
         Image and model together; None while either is missing.
     target : LabelsTarget, optional
-        Where accepted objects go.
-    book : ObjectBook, optional
-        Which prompts made them.
+        Where accepted objects go, and what is recorded about them.
     on_error : callable, optional
         Takes errors instead of the user, while a script is waiting.
     """
@@ -59,8 +57,12 @@ class Context:
     plane: Plane | None = None
     planes: PlaneEncoder | None = None
     target: LabelsTarget | None = None
-    book: ObjectBook | None = None
     on_error: Callable[[Exception], None] | None = None
+
+    @property
+    def records(self) -> ObjectRecords | None:
+        """Which prompts made the objects in the labels."""
+        return self.target.records if self.target is not None else None
 
     def report(self, error: Exception) -> str:
         """Show an error to the user and return it as one sentence.

@@ -117,7 +117,7 @@ class Controller:
         parts.connect(viewer.layers.events.removed, self._on_layer_removed)
         parts.connect(self.loader.loaded, self._on_loaded)
         parts.connect(self.loader.failed, self._on_load_failed)
-        parts.connect(self.images.leaving, self.annotator.discard_silently)
+        parts.connect(self.images.leaving, self.annotator.leave_image)
         parts.connect(self.images.placed, self._on_placed)
         parts.connect(self.images.dropped, self._on_dropped)
         parts.connect(self.images.renewed, self._on_renewed)
@@ -188,7 +188,7 @@ class Controller:
         if after.cleaning != before.cleaning:
             self.annotator.prompting.recompute()
         if after.live != before.live and after.live:
-            self.annotator.prompting.request()
+            self.annotator.write_live()
         if after.filters != before.filters:
             self.everything.refilter()
         if not self.pointer.is_hovering:

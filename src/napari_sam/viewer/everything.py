@@ -9,23 +9,22 @@ from psygnal import Signal
 from napari_sam.errors import PromptError, SamError
 from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
-from napari_sam.viewer.proposal_writer import (
-    OffersAccepted,
+from napari_sam.viewer.draft import Accepted
+from napari_sam.viewer.labels.proposal_writer import (
+    ProposalsAccepted,
     ProposalWriter,
-    ToWrite,
 )
+from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
 from napari_sam.viewer.proposed import Decision, ProposedPlanes
 from napari_sam.viewer.search import Search, Searcher, parallel_planes
-from napari_sam.viewer.writer import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.core.proposals import Proposals
     from napari_sam.types import Plane, Progress
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.labels import Commit
     from napari_sam.viewer.offers import Offer, OfferKey
 
 
@@ -110,7 +109,7 @@ class EverythingMode:
     def offers(self) -> tuple[Offer, ...]:
         """What can be accepted one by one on the plane on screen."""
         plane = self._context.plane
-        if plane is None:
+        if plane is None or not self.proposed.is_offered(plane):
             return ()
         return tuple(o for o in self.proposed.offers(plane) if o.key != self._held)
 
@@ -209,11 +208,21 @@ class EverythingMode:
             )
         elif self.count:
             self.status.emit(
-                f"{start}{self.count} objects proposed.  Move the thresholds, "
-                "then write them into the labels."
+                f"{start}{self.count} objects proposed{self._left_out_text()}.  "
+                "Move the thresholds, then write them into the labels."
             )
+        elif plane is not None and self.proposed.left_out(plane):
+            self.status.emit(f"{start}Nothing new{self._left_out_text()}.")
         else:
             self.status.emit("Nothing found: lower the thresholds or add points.")
+
+    def _left_out_text(self) -> str:
+        """Say how many proposals of the searched planes are not offered, and why."""
+        count = sum(self.proposed.left_out(plane) for plane in self.found)
+        least = self._context.settings.min_area
+        return f", {count} left out (labelled already or below {least} px)" * (
+            count > 0
+        )
 
     # -- deciding -----------------------------------------------------------
 
@@ -227,20 +236,16 @@ class EverythingMode:
         int
             How many were written.
         """
-        objects = [
-            ToWrite(o.plane, o.mask, o.score, o.stability, self._is_confident(o))
-            for o in offers
-        ]
-        keys = tuple(o.key for o in offers)
-        commit = self._write(objects, "Something else is labelled there", keys=keys)
-        if commit is None:
+        transaction = self._write(
+            offers,
+            ProposalsAccepted(tuple(o.key for o in offers)),
+            "Something else is labelled there",
+            confirmed=True,
+        )
+        if transaction is None:
             self.labels_changed()
             return 0
-        self.proposed.decide(commit.payload.keys, Decision.ACCEPTED)
-        self.proposed.labels_changed()
-        self.draw()
-        self.written.emit()
-        return len(commit.labels)
+        return len(transaction.labels)
 
     def reject(self, key: OfferKey) -> None:
         """Drop an offer; what it kept others from is offered instead."""
@@ -266,89 +271,92 @@ class EverythingMode:
         bool
             Whether anything was written.
         """
-        if not self.count:
-            self.status.emit("There are no proposals to write: run everything first.")
+        offers = [o for plane in self.found for o in self.proposed.offers(plane)]
+        left_out = self._left_out_text()
+        if not offers:
+            self.status.emit(
+                f"Nothing is left to write{left_out}."
+                if self.found
+                else "There are no proposals to write: run everything first."
+            )
             return False
         policy = self._context.settings.policy
-        commit = self._write(
-            self._all(),
+        before = frozenset(self.proposed.offered)
+        transaction = self._write(
+            offers,
+            ProposalsAccepted(tuple(o.key for o in offers), before),
             f"No pixel is free there under the policy '{policy}'",
+            confirmed=False,
             policy=policy,
         )
-        if commit is None:
+        if transaction is None:
             return False
-        self.written.emit()
         self.status.emit(
-            f"{len(commit.labels)} objects written.  Ctrl+Z takes them back"
+            f"{len(transaction.labels)} objects written{left_out}.  "
+            "Ctrl+Z takes them back"
         )
-        self.discard()
         return True
-
-    def _all(self) -> list[ToWrite]:
-        """Return all proposals, best first on each plane.
-
-        Under the default policy the first to write a pixel keeps it.
-        """
-        everything = []
-        for plane, found in self.found.items():
-            if self.proposed.is_offered(plane):
-                everything += [
-                    ToWrite(plane, o.mask, o.score, o.stability, self._is_confident(o))
-                    for o in self.proposed.offers(plane)
-                ]
-                continue
-            everything += [
-                ToWrite(plane, mask, float(score), float(stability))
-                for mask, score, stability in zip(
-                    found.iter_masks(), found.score, found.stability, strict=True
-                )
-            ]
-        return everything
 
     def _is_confident(self, offer: Offer) -> bool:
         return self.proposed.is_confident(offer.plane)
 
     def _write(
-        self, objects: Sequence[ToWrite], why_not: str, **options: Any
-    ) -> Commit | None:
+        self,
+        offers: Sequence[Offer],
+        origin: ProposalsAccepted,
+        why_not: str,
+        **options: Any,
+    ) -> Transaction | None:
         target = self._context.target
-        if target is not None and target.known_max is None:
+        if target is not None and not target.is_counted:
             self.status.emit("Still counting the labels; try again in a moment.")
             return None
         try:
-            commit = self._writer.write(objects, **options)
+            transaction = self._writer.write(
+                offers, origin, is_confident=self._is_confident, **options
+            )
         except SamError as error:
             self.status.emit(self._context.report(error))
             return None
-        if commit is None:
+        if transaction is None:
             self.status.emit(f"{why_not}: nothing was written.")
-        return commit
+            return None
+        self._decide(origin)
+        self.written.emit()
+        return transaction
+
+    def _decide(self, origin: ProposalsAccepted) -> None:
+        """Note what was written; what is left of its planes is decided one by one."""
+        self.proposed.decide(origin.keys, Decision.ACCEPTED)
+        self.proposed.offer({key[0] for key in origin.keys})
+        self.labels_changed()
 
     # -- following ----------------------------------------------------------
 
-    def on_undone(self, commit: Commit) -> None:
+    def on_undone(self, transaction: Transaction) -> None:
         """Napari's undo took back what was accepted: offer it again."""
-        payload = commit.payload
-        keys = keys_of(payload)
-        if isinstance(payload, OffersAccepted):
-            self._writer.restore_book(payload)
+        origin = transaction.origin
+        keys = keys_of(origin)
         if keys:
             self.proposed.reopen(keys)
+        if isinstance(origin, ProposalsAccepted) and origin.were_offered is not None:
+            self.proposed.withhold({key[0] for key in keys} - origin.were_offered)
         self.labels_changed()
         if keys:
             self.reopened.emit(keys)
 
-    def on_redone(self, commit: Commit) -> None:
+    def on_redone(self, transaction: Transaction) -> None:
         """Napari's redo wrote offers again."""
-        payload = commit.payload
-        if isinstance(payload, OffersAccepted) and self._context.book is not None:
-            self._context.book.put(*payload.records)
-        self.proposed.decide(keys_of(payload), Decision.ACCEPTED)
-        self.labels_changed()
+        origin = transaction.origin
+        if isinstance(origin, ProposalsAccepted):
+            self._decide(origin)
+        else:
+            self.proposed.decide(keys_of(origin), Decision.ACCEPTED)
+            self.labels_changed()
 
-    def on_written(self, accepted: Accepted) -> None:
+    def on_written(self, transaction: Transaction) -> None:
         """Note an object that the user has finished; it may have been an offer."""
-        self.proposed.decide(keys_of(accepted), Decision.ACCEPTED)
+        self.proposed.decide(keys_of(transaction.origin), Decision.ACCEPTED)
         self.labels_changed()
 
     def labels_changed(self) -> None:
@@ -376,10 +384,7 @@ class EverythingMode:
         found: list[MaskCrop] = []
         masks: list[tuple[int, MaskCrop]] = []
         if plane is not None and image is not None:
-            if self.proposed.is_offered(plane):
-                found = [o.mask for o in self.offers]
-            elif shown is not None:
-                found = list(shown.iter_masks())
+            found = [o.mask for o in self.proposed.offers(plane) if o.key != self._held]
             highlight = self.highlighter()
             masks = [
                 (MUTED if self.is_muted else bright(i), m) for i, m in enumerate(found)
@@ -400,12 +405,12 @@ class EverythingMode:
         self.overlay.remove()
 
 
-def keys_of(payload: Any) -> tuple[OfferKey, ...]:
-    """Return the keys of the offers that a commit wrote, by its payload."""
-    if isinstance(payload, OffersAccepted):
-        return payload.keys
-    if isinstance(payload, Accepted) and payload.adopted is not None:
-        return (payload.adopted.key,)
+def keys_of(origin: Any) -> tuple[OfferKey, ...]:
+    """Return the keys of the offers that a transaction wrote, by its origin."""
+    if isinstance(origin, ProposalsAccepted):
+        return origin.keys
+    if isinstance(origin, Accepted) and origin.draft.adopted is not None:
+        return (origin.draft.adopted.key,)
     return ()
 
 

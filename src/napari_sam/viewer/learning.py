@@ -19,10 +19,10 @@ from psygnal import Signal
 
 from napari_sam.errors import DataError, FileFormatError, PromptError, SamError
 from napari_sam.types import Progress
-from napari_sam.viewer.answers import PREDICT_SLOT
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.material import accepted, gather
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
+from napari_sam.viewer.requests import PREDICT_SLOT
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Learning:
                 "There is no 2-D image plane on screen to learn from; choose an image, "
                 "wait for the model, and switch the viewer to 2-D."
             )
-        if context.target is None or context.book is None:
+        if context.target is None:
             raise DataError(
                 "There are no labels to learn from; accept at least five objects."
             )
@@ -208,7 +208,9 @@ class Learning:
         model = context.planes.engine.model
         self._base = (self._loader.asked or model.name, model.device)
         self.result, self.saved = None, None
-        material = accepted(context.book, context.plane, layer_shape(context.image))
+        material = accepted(
+            context.target.records, context.plane, layer_shape(context.image)
+        )
         labels = context.target.layer.data
         self._submit(
             context.runner,

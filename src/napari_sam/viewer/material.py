@@ -20,7 +20,7 @@ from napari_sam.types import Plane, Progress
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
-    from napari_sam.core.annotation.records import ObjectBook
+    from napari_sam.core.annotation.records import ObjectRecords
     from napari_sam.training.adapt_examples import Example
     from napari_sam.viewer.predict import PlaneEncoder
 
@@ -44,21 +44,21 @@ class Material:
     unconfirmed: frozenset[int] = frozenset()
 
 
-def accepted(book: ObjectBook, shown: Plane, shape: tuple[int, ...]) -> Material:
+def accepted(records: ObjectRecords, shown: Plane, shape: tuple[int, ...]) -> Material:
     """Return what to learn from; see the first lines of this module.
 
     Parameters
     ----------
-    book : ObjectBook
-        Records of the labels.
+    records : ObjectRecords
+        Of the labels.
     shown : Plane
         The plane on screen.
     shape : tuple of int
         Shape of the image.
     """
-    unconfirmed = frozenset(r.label for r in book if not r.confirmed)
+    unconfirmed = frozenset(r.label for r in records if not r.confirmed)
     planes: dict[tuple[int | None, ...], Plane] = {}
-    for record in book:
+    for record in records:
         if record.confirmed:
             for plane in record.planes:
                 planes.setdefault(plane.index, plane)

@@ -8,8 +8,8 @@ from psygnal import Signal
 
 from napari_sam.core.annotation.records import Source
 from napari_sam.types import PointPrompt, PromptSet
+from napari_sam.viewer.draft import Adopted
 from napari_sam.viewer.predict import Start
-from napari_sam.viewer.writer import Adopted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.types import BoolArray
 
 MOST_COVERED = 0.1
-"""Share of a proposal's pixels that may be taken by others; the rest is cut.
+"""Share of a proposal's pixels that may be taken by others; that is cut off.
 
 Outlines of neighbours overlap by a few pixels; more means the same object, or
 one that contains the other.
@@ -93,8 +93,12 @@ def make_offers(
     taken: BoolArray,
     hidden: Container[OfferKey] = (),
     min_area: int = 1,
+    *,
+    apart: bool = True,
 ) -> tuple[Offer, ...]:
     """Return the proposals in free ground, best first, none overlapping another.
+
+    What is labelled already is none, nor is the rim that a label leaves of it.
 
     Parameters
     ----------
@@ -108,14 +112,18 @@ def make_offers(
         Proposals that were decided already; they take no pixels.
     min_area : int
         Offers of fewer pixels after the cut are left out.
+    apart : bool
+        Leave out what more than `MOST_COVERED` of is taken by better offers; else it is
+        only cut, as where parts lie on a whole.
 
     Returns
     -------
     tuple of Offer
         By descending score.  A proposal of which more than `MOST_COVERED` is
-        taken, by labels or by better offers, is left out.
+        labelled is left out.
     """
-    free = ~np.asarray(taken, dtype=bool)
+    unlabelled = ~np.asarray(taken, dtype=bool)
+    free = unlabelled.copy()
     whole = Region.whole(proposals.shape)
     offers = []
     for number in range(len(proposals)):
@@ -128,7 +136,9 @@ def make_offers(
         mask = proposal.mask.mask[inner.slices]
         own = mask & free[region.slices]
         area, left = np.count_nonzero(mask), np.count_nonzero(own)
-        if left < max(1, min_area) or area - left > MOST_COVERED * area:
+        open_to = free if apart else unlabelled
+        covered = area - np.count_nonzero(mask & open_to[region.slices])
+        if left < max(1, min_area) or covered > MOST_COVERED * area:
             continue
         free[region.slices] &= ~own
         offers.append(

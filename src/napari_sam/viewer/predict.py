@@ -109,6 +109,11 @@ class Prediction:
         )
 
     @property
+    def score(self) -> float:
+        """The lowest score of its masks."""
+        return min(c.score for c in self.candidates)
+
+    @property
     def is_asked(self) -> bool:
         """Whether the model gave these masks, rather than a proposal."""
         return bool(self.results)
@@ -305,7 +310,7 @@ def _corrections_of(
     prompts: PromptSet, before: Sequence[tuple[PromptSet, int]], is_alone: bool
 ) -> int:
     for other, count in before:
-        if _say_the_same(prompts, other):
+        if same_prompts(prompts, other):
             return count
     for other, count in before:
         if prompts.box == other.box or (is_alone and len(before) == 1):
@@ -313,7 +318,8 @@ def _corrections_of(
     return 0
 
 
-def _say_the_same(a: PromptSet, b: PromptSet) -> bool:
+def same_prompts(a: PromptSet, b: PromptSet) -> bool:
+    """Whether two prompt sets ask the same."""
     if a.mask is None or b.mask is None or a.points != b.points or a.box != b.box:
         return a == b
     # An outline is filled anew for each request.

@@ -1,4 +1,4 @@
-"""Prompts in, preview out: what the model makes of the prompts on screen."""
+"""Prompts in, preview out: what the model makes of the object under way."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam.core.annotation.prompts import plane_prompts
 from napari_sam.types import MaskLevel, PromptSet
-from napari_sam.viewer.answers import Answers
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.draft import ObjectDraft
 from napari_sam.viewer.hover import Hover
 from napari_sam.viewer.mirror import PromptMirror
 from napari_sam.viewer.overlay import PlaneOverlay
+from napari_sam.viewer.requests import PredictionRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam.core.annotation.prompts import PromptItems
-    from napari_sam.types import MaskCrop, Plane
+    from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import Prediction
 
@@ -35,11 +35,9 @@ class Prompting:
     context : Context
         Shared with the other parts of the controller.
     on_answer : callable
-        Takes each `Prediction` after it was drawn.
-    on_settled : callable
-        Called when all that was asked for has arrived.
+        Takes a draft and its new `Prediction`.
     on_error : callable
-        Takes the exception if the model could not answer.
+        Takes a draft and the exception if the model could not answer.
 
     Attributes
     ----------
@@ -50,12 +48,12 @@ class Prompting:
     unprompted : Signal(str)
         The plane on screen was left without an answer, because nothing on it
         can be asked; the reason if it is worth telling.
-    level : MaskLevel
-        Which of the nested answers is shown.
+    draft : ObjectDraft
+        The object under way.
+    waiting : list of ObjectDraft
+        Objects to be written as soon as their answers are there, oldest first.
     positive : bool
         What the next prompts mark.
-    seeds : dict of Plane to MaskCrop
-        Rough masks that go with the prompts of a plane.
     """
 
     changed = Signal()
@@ -65,35 +63,39 @@ class Prompting:
     def __init__(
         self,
         context: Context,
-        on_answer: Callable[[Prediction], None],
-        on_settled: Callable[[], None],
-        on_error: Callable[[Exception], None],
+        on_answer: Callable[[ObjectDraft, Prediction], None],
+        on_error: Callable[[ObjectDraft, Exception], None],
     ) -> None:
         self._context = context
-        self._on_answer = on_answer
         self._on_error = on_error
+        self._on_answer = on_answer
+        self.draft = ObjectDraft()
+        self.waiting: list[ObjectDraft] = []
         self.mirror = PromptMirror(context.viewer)
         self.mirror.changed.connect(self._on_edited)
         self.overlay = PlaneOverlay(context.viewer, "SAM preview", "preview", 0.55)
         self.hover = Hover(context, self.overlay)
         self.hover.changed.connect(self._on_hover)
-        self.answers = Answers(context, self._take, on_settled, self._failed)
-        self.level = MaskLevel.AUTO
+        self.requests = PredictionRequests(context, self._take, self._failed)
         self.positive = True
-        self.seeds: dict[Plane, MaskCrop] = {}
 
     # -- state --------------------------------------------------------------
 
     @property
     def items(self) -> PromptItems:
         """Prompts of the current object on all its planes."""
-        return self.mirror.items
+        return self.draft.items
+
+    @property
+    def level(self) -> MaskLevel:
+        """Which of the nested answers is shown."""
+        return self.draft.level
 
     @property
     def prediction(self) -> Prediction | None:
         """What is previewed on the plane on screen."""
         plane = self._context.plane
-        return self.answers.pending.get(plane) if plane is not None else None
+        return self.draft.answers.get(plane) if plane is not None else None
 
     @property
     def score(self) -> float | None:
@@ -101,28 +103,29 @@ class Prompting:
         prediction = self.prediction
         if prediction is None or self.hover.score is not None:
             return self.hover.score
-        return min(c.score for c in prediction.candidates)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are neither prompts nor answers."""
-        return self.items.is_empty and not self.answers.pending
+        return prediction.score
 
     def here(self) -> tuple[PromptSet, ...]:
         """Prompt sets of the plane on screen, one per object."""
         context = self._context
         if context.image is None or context.plane is None:
             return ()
-        plane = context.plane
-        prompts = plane_prompts(
-            self.items, plane, plane.shape(layer_shape(context.image))
-        )
-        seed = self.seeds.get(plane)
-        if seed is not None and len(prompts) == 1 and prompts[0].mask is None:
-            return (PromptSet(prompts[0].points, prompts[0].box, seed),)
-        return prompts
+        return self.draft.prompts_on(context.plane, layer_shape(context.image))
+
+    def questions(self, draft: ObjectDraft) -> dict[Plane, tuple[PromptSet, ...]]:
+        """Return what is left to ask about a draft before it can be written."""
+        image = self._context.image
+        return {} if image is None else draft.questions(layer_shape(image))
 
     # -- prompts ------------------------------------------------------------
+
+    def begin(self, draft: ObjectDraft) -> None:
+        """Make another object the one under way, with its prompts in the layers."""
+        self.requests.stop()
+        self.hover.stop()
+        self.draft = draft
+        self.mirror.write(draft.items)
+        self.request()
 
     def arm(self, negative: bool = False) -> None:
         """Set what the next press in the canvas will make."""
@@ -136,10 +139,15 @@ class Prompting:
         self.arm()
         self.changed.emit()
 
+    def set_items(self, items: PromptItems) -> None:
+        """Replace the prompts of the current object."""
+        self.mirror.write(items)
+        self._on_edited()
+
     def set_level(self, level: MaskLevel) -> None:
         """Show one of the model's nested answers."""
-        if level != self.level:
-            self.level = level
+        if level != self.draft.level:
+            self.draft.level = level
             self.recompute()
             self.changed.emit()
 
@@ -149,57 +157,82 @@ class Prompting:
             self.overlay.forget()
         self.mirror.layer_removed(layer)
 
-    # psygnal calls a connected ``emit`` once to learn its signature, so signals
-    # are passed on by methods.
     def _on_edited(self) -> None:
+        self.draft.items = self.mirror.items
+        # Planes that lost their last prompt lose their preview.
+        self.draft.keep_prompted()
         self.edited.emit()
+        self.request()
 
     # -- answers ------------------------------------------------------------
 
     def request(self) -> None:
-        """Ask about the plane on screen; the latest request wins."""
-        context = self._context
+        """Ask what is not answered yet: the plane on screen, then the others."""
         self.hover.stop()
-        prompts, plane = self.here(), context.plane
-        if plane is None or context.planes is None:
-            self.answers.stop()
+        self._ask_shown()
+        self._ask_unseen()
+
+    def _ask_shown(self) -> None:
+        context, draft = self._context, self.draft
+        plane, image = context.plane, context.image
+        if plane is None or image is None or context.planes is None:
+            self.requests.stop()
             self.draw()
             self.unprompted.emit("")
             return
-        usable = [p for p in prompts if not p.is_empty]
-        if usable:
-            self.answers.ask(plane, usable, self.level)
+        prompts = self.here()
+        if all(p.is_empty for p in prompts):
+            self.requests.stop()
+            draft.drop(plane)
+            self.draw()
+            self.unprompted.emit(
+                "Only background is marked: click the object too." if prompts else ""
+            )
             return
-        self.answers.stop()
-        self.answers.pending.pop(plane, None)
+        question = draft.question(plane, layer_shape(image))
+        if question:
+            self.requests.ask(draft, plane, question)
+        else:
+            self.requests.stop()
         self.draw()
-        self.unprompted.emit(
-            "Only background is marked: click the object too." if prompts else ""
+
+    def _ask_unseen(self) -> None:
+        shown = self._context.plane
+        index = None if shown is None else shown.index
+        self.requests.ask_unseen(
+            [
+                (draft, plane, prompts)
+                for draft in (*self.waiting, self.draft)
+                for plane, prompts in self.questions(draft).items()
+                if draft is not self.draft or plane.index != index
+            ]
         )
 
     def recompute(self) -> None:
         """Redo the previews for another level or other cleaning, without decoding."""
-        if not self.answers.can_relevel:
+        draft = self.draft
+        # What is on its way would be replaced, and a proposal has one level.
+        can_relevel = not self.requests.is_awaited(draft) and all(
+            answer.is_asked for answer in draft.answers.values()
+        )
+        if not can_relevel:
             self.request()
-        elif self.answers.pending:
-            self.answers.relevel(self.level)
+        elif draft.answers:
+            self.requests.relevel(draft)
 
-    def forget(self) -> None:
-        """Forget all answers, also the one on its way."""
-        self.answers.stop()
-        self.answers.pending.clear()
-        self.seeds.clear()
+    def _take(self, draft: ObjectDraft, prediction: Prediction) -> None:
+        if draft is self.draft:
+            self.draw()
+        self._on_answer(draft, prediction)
 
-    def _take(self, prediction: Prediction) -> None:
-        self.draw()
-        self._on_answer(prediction)
-
-    def _failed(self, error: Exception) -> None:
-        plane = self._context.plane
-        if plane is not None:
-            self.answers.pending.pop(plane, None)
-        self._on_error(error)
-        self.draw()
+    def _failed(self, draft: ObjectDraft, plane: Plane, error: Exception) -> None:
+        image = self._context.image
+        if image is not None:
+            draft.failed[plane] = draft.question(plane, layer_shape(image))
+        draft.drop(plane)
+        if draft is self.draft:
+            self.draw()
+        self._on_error(draft, error)
 
     # -- what is seen -------------------------------------------------------
 
@@ -224,16 +257,11 @@ class Prompting:
     def plane_changed(self) -> None:
         """Show what belongs to the new plane; predict it if it has prompts."""
         self.arm()
-        self.hover.stop()
-        if self.prediction is None and self.here():
-            self.overlay.clear()
-            self.request()
-        else:
-            self.draw()
+        self.request()
 
     def hover_at(self, row: float, column: float) -> None:
         """Preview the mask that a click at this place of the plane would give."""
-        if self.answers.is_awaited:
+        if self.requests.is_shown_awaited:
             return
         here = self.here()
         base = here[0] if len(here) == 1 else PromptSet()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_sam.core.proposals import Proposals
     from napari_sam.types import BoolArray, Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.labels import LabelsTarget
+    from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.offers import Offer, OfferKey
 
 
@@ -31,8 +31,8 @@ class ProposedPlanes:
     """Proposals of one viewer until they are written or dropped; GUI thread only.
 
     A plane's proposals are either looked at together, with all thresholds live,
-    or *offered*: decided one by one, so that they overlap neither each other
-    nor labelled pixels (see `make_offers`).
+    or *offered*: decided one by one, so that they do not overlap each other.  Neither
+    takes what is labelled (see `make_offers`).
 
     Parameters
     ----------
@@ -58,9 +58,18 @@ class ProposedPlanes:
     def __len__(self) -> int:
         """Return how many proposals wait, on all planes."""
         return sum(
-            len(self._known_offers(p)) if p in self._offered else len(found)
+            len(self._known_offers(p))
+            if p in self._offered or p in self._offers
+            else len(found)
             for p, found in self.found.items()
         )
+
+    def left_out(self, plane: Plane) -> int:
+        """Return how many proposals are labelled already or too small after a cut."""
+        if plane not in self.found:
+            return 0
+        decided = sum(k[0] == plane for k in self._decided)
+        return max(0, len(self.found[plane]) - decided - len(self.offers(plane)))
 
     # -- what was found -----------------------------------------------------
 
@@ -87,7 +96,7 @@ class ProposedPlanes:
         }
         self.reopen(gone)
         if not confident:
-            self._offered.discard(plane)
+            self.withhold([plane])
         self.refilter([plane])
 
     def offer(self, planes: Iterable[Plane], *, confident: bool | None = None) -> None:
@@ -95,10 +104,18 @@ class ProposedPlanes:
         for plane in planes:
             if plane not in self.found:
                 continue
-            self._offered.add(plane)
+            if plane not in self._offered:
+                self._offered.add(plane)
+                self._offers.pop(plane, None)
             if confident is not None:
                 (self._confident.add if confident else self._confident.discard)(plane)
                 self.refilter([plane])
+
+    def withhold(self, planes: Iterable[Plane]) -> None:
+        """Let the proposals of these planes be looked at together again."""
+        for plane in planes:
+            self._offered.discard(plane)
+            self._offers.pop(plane, None)
 
     def refilter(self, planes: Iterable[Plane] | None = None) -> None:
         """Apply the live thresholds again; no inference."""
@@ -149,7 +166,7 @@ class ProposedPlanes:
 
     def offers(self, plane: Plane) -> tuple[Offer, ...]:
         """Return what is still open on a plane, against its present labels."""
-        if plane not in self.found or plane not in self._offered:
+        if plane not in self.found:
             return ()
         if plane in self._stale or plane not in self._offers:
             self._stale.discard(plane)
@@ -197,9 +214,15 @@ class ProposedPlanes:
         proposals = self.found[plane]
         taken: BoolArray = np.zeros(proposals.shape, bool)
         if target is not None:
-            taken = target.read(plane, Region.whole(proposals.shape)) != 0
+            # Negative values are nobody's.
+            taken = target.read(plane, Region.whole(proposals.shape)) > 0
         return make_offers(
-            proposals, plane, taken, self._decided, self._context.settings.min_area
+            proposals,
+            plane,
+            taken,
+            self._decided,
+            self._context.settings.min_area,
+            apart=plane in self._offered,
         )
 
     # -- decisions ----------------------------------------------------------

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.viewer.everything import keys_of
+from napari_sam.viewer.labels.unreviewed import Erased, UnreviewedObjects
 from napari_sam.viewer.offers import centre_of
 from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
 from napari_sam.viewer.worker import Job, Priority
-from napari_sam.viewer.written import Erased, WrittenObjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from napari_sam.core.annotation.records import ObjectBook
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import MaskCrop, Plane
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.everything import EverythingMode
-    from napari_sam.viewer.labels import Commit
+    from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.navigation import Navigator
     from napari_sam.viewer.offer_desk import OfferDesk
     from napari_sam.viewer.offers import Offer, OfferKey
-    from napari_sam.viewer.writer import Accepted
 
 REVIEW_SLOT = "review"
 _KEYS = "N accepts · K rejects · J corrects · Shift+N skips"
@@ -71,8 +70,8 @@ class Review:
         self._desk = desk
         self._navigator = navigator
         self._queue = ReviewQueue()
-        self._objects = WrittenObjects(context)
-        self._book: ObjectBook | None = None
+        self._objects = UnreviewedObjects(context)
+        self._target: LabelsTarget | None = None
         self._is_correcting = False
         everything.highlighter = self._highlight
         everything.changed.connect(self._on_proposals)
@@ -147,7 +146,7 @@ class Review:
         proposed = self._everything.proposed
         proposed.take(made)
         offers = [o for plane in proposed.offered for o in proposed.offers(plane)]
-        self._book = self._context.book
+        self._target = self._context.target
         self._queue.fill([*map(_entry, offers), *self._objects.entries()])
         self._set_active(True)
         self._next()
@@ -206,9 +205,10 @@ class Review:
         self.changed.emit()
 
     def _show(self, entry: Entry) -> None:
-        mask = self._mask(entry)
-        if mask is not None:
-            self._navigator.show(entry.plane, *centre_of(mask.region))
+        found = self._find(entry)
+        if found is not None:
+            plane, mask = found
+            self._navigator.show(plane, *centre_of(mask.region))
             self._everything.draw()
             self.status.emit(f"Certainty {entry.certainty:.2f}.  {_KEYS}")
 
@@ -224,22 +224,21 @@ class Review:
         return plane is not None and plane.index == entry.plane.index
 
     def _is_open(self, entry: Entry) -> bool:
-        return self._mask(entry) is not None
+        return self._find(entry) is not None
 
-    def _mask(self, entry: Entry) -> MaskCrop | None:
+    def _find(self, entry: Entry) -> tuple[Plane, MaskCrop] | None:
         """Return what an entry would write or has written, None if it is gone."""
         if isinstance(entry.key, int):
-            return self._objects.mask(entry.key)
+            return self._objects.find(entry.key)
         offer = self._desk.find(entry.key)
-        return None if offer is None else offer.mask
+        return None if offer is None else (offer.plane, offer.mask)
 
     def _highlight(self) -> tuple[Plane, MaskCrop] | None:
-        """Return what is to be drawn in another colour."""
+        """Return what is to be drawn in another color."""
         entry = self.current
         if entry is None or self._is_correcting or not self._is_on_screen(entry):
             return None
-        mask = self._mask(entry)
-        return None if mask is None else (entry.plane, mask)
+        return self._find(entry)
 
     # -- deciding -----------------------------------------------------------
 
@@ -339,9 +338,9 @@ class Review:
                 self._queue.add(map(_entry, proposed.offers(plane)))
         self._settle(keys, Outcome.REJECTED)
 
-    def _on_written(self, accepted: Accepted) -> None:
-        self._settle(keys_of(accepted), Outcome.ACCEPTED)
-        self._settle([r.label for r in accepted.records], Outcome.ACCEPTED)
+    def _on_written(self, transaction: Transaction) -> None:
+        self._settle(keys_of(transaction.origin), Outcome.ACCEPTED)
+        self._settle(transaction.labels, Outcome.ACCEPTED)
 
     def _on_proposals(self) -> None:
         entry = self.current
@@ -367,26 +366,24 @@ class Review:
 
     def labels_changed(self) -> None:
         """Another Labels layer was chosen: the objects of the last one are gone."""
-        if self.is_active and self._context.book is not self._book:
-            self._book = self._context.book
+        if self.is_active and self._context.target is not self._target:
+            self._target = self._context.target
             self._queue.drop(lambda entry: not entry.is_proposal)
             if self.current is not None and not self.current.is_proposal:
                 self._next()
         self.changed.emit()
 
-    def on_undone(self, commit: Commit) -> None:
+    def on_undone(self, transaction: Transaction) -> None:
         """Napari's undo brought an erased object back."""
-        if isinstance(commit.payload, Erased) and self._context.book is not None:
-            self._context.book.put(commit.payload.record)
-            self._reopen((commit.payload.record.label,))
+        if isinstance(transaction.origin, Erased):
+            self._reopen((transaction.origin.label,))
 
-    def on_redone(self, commit: Commit) -> None:
+    def on_redone(self, transaction: Transaction) -> None:
         """Napari's redo wrote or erased again."""
-        self._settle(keys_of(commit.payload), Outcome.ACCEPTED)
-        if isinstance(commit.payload, Erased) and self._context.book is not None:
-            label = commit.payload.record.label
-            self._context.book.drop(label)
-            self._settle([label], Outcome.REJECTED)
+        origin = transaction.origin
+        self._settle(keys_of(origin), Outcome.ACCEPTED)
+        if isinstance(origin, Erased):
+            self._settle([origin.label], Outcome.REJECTED)
 
     def _reopen(self, keys: tuple[EntryKey, ...]) -> None:
         """Look again at what an undo took back."""

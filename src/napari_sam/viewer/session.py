@@ -15,12 +15,12 @@ from napari.layers import Image
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.errors import Cancelled, ImageError, PromptError
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.answers import PREDICT_SLOT
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
+from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.search import EVERYTHING_SLOT
 from napari_sam.viewer.worker import SyncRunner
 
@@ -35,7 +35,14 @@ if TYPE_CHECKING:
     from napari_sam.training.adapt import Adapted, AdaptSettings
     from napari_sam.types import BoolArray, Plane
 
-_SLOTS = (MODEL_SLOT, SHOWN_SLOT, PREDICT_SLOT, EVERYTHING_SLOT, GATHER_SLOT, "count")
+_SLOTS = (
+    MODEL_SLOT,
+    SHOWN_SLOT,
+    *PREDICT_SLOTS,
+    EVERYTHING_SLOT,
+    GATHER_SLOT,
+    "count",
+)
 
 
 def annotate(

@@ -44,9 +44,10 @@ class Priority(IntEnum):
 
     PREDICT = 0
     SHOWN = 1
-    HOVER = 2
-    EVERYTHING = 3
-    PREFETCH = 4
+    UNSEEN = 2
+    HOVER = 3
+    EVERYTHING = 4
+    PREFETCH = 5
 
 
 class Job:

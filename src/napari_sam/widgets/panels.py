@@ -279,7 +279,7 @@ class ObjectPanel(Panel):
         if annotator.score is not None:
             parts.append(f"score {annotator.score:.2f}")
         self.info.value = "  ·  ".join(parts)
-        self.accept.enabled = bool(annotator.pending)
+        self.accept.enabled = annotator.can_accept
         self.discard.enabled = not annotator.is_empty
 
 

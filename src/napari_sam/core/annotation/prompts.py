@@ -130,15 +130,13 @@ def object_items(items: PromptItems, plane: Plane) -> tuple[PromptItems, ...]:
     tuple of PromptItems
         Empty when the plane holds no prompt.
     """
-    points = [p for p in items.points if _on_plane(p.position, p.axes, plane)]
-    shapes = [
-        s for s in items.shapes if _on_plane(s.vertices.mean(axis=0), s.axes, plane)
-    ]
-    if not points and not shapes:
+    here = items_on(items, plane)
+    if here.is_empty:
         return ()
+    points, shapes = here.points, here.shapes
     boxes = [s for s in shapes if _is_box(s)]
     if len(boxes) <= 1:
-        return (PromptItems(tuple(points), tuple(shapes)),)
+        return (here,)
     areas = [_box_of(s.vertices[:, list(plane.displayed)]) for s in boxes]
     own_points: list[list[PointItem]] = [[] for _ in boxes]
     own_shapes: list[list[ShapeItem]] = [[box] for box in boxes]
@@ -155,6 +153,16 @@ def object_items(items: PromptItems, plane: Plane) -> tuple[PromptItems, ...]:
     return tuple(
         PromptItems(tuple(pts), tuple(shp))
         for pts, shp in zip(own_points, own_shapes, strict=True)
+    )
+
+
+def items_on(items: PromptItems, plane: Plane) -> PromptItems:
+    """Return the prompts that lie on one plane."""
+    return PromptItems(
+        tuple(p for p in items.points if _on_plane(p.position, p.axes, plane)),
+        tuple(
+            s for s in items.shapes if _on_plane(s.vertices.mean(axis=0), s.axes, plane)
+        ),
     )
 
 

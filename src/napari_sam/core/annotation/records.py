@@ -142,6 +142,8 @@ class ObjectRecord:
 
         False for what everything mode wrote in one go and nobody has reviewed.
         """
+        if not self.masks:
+            return self.source is not Source.EVERYTHING
         return all(m.confirmed for m in self.masks)
 
     @property
@@ -151,6 +153,10 @@ class ObjectRecord:
         sizes += [s.vertices.shape[-1] for s in self.items.shapes]
         sizes += [p.ndim for p in self.planes]
         return max(sizes, default=None)
+
+    def by(self, model: str, fingerprint: str) -> ObjectRecord:
+        """Return the record of an object that another model answered for."""
+        return replace(self, model=model, fingerprint=fingerprint)
 
     def confirm(self, planes: Iterable[Plane] | None = None) -> ObjectRecord:
         """Return the record of an object that a person has looked at.
@@ -167,6 +173,10 @@ class ObjectRecord:
                 replace(m, confirmed=m.confirmed or m.plane in seen) for m in self.masks
             ),
         )
+
+    def corrected_by_hand(self) -> ObjectRecord:
+        """Return the record of an object that the user has painted on."""
+        return replace(self, corrected=True)
 
     def with_masks(self, masks: Iterable[PlaneMask]) -> ObjectRecord:
         """Return the record with these masks in place of those on the same planes.

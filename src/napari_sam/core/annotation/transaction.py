@@ -111,6 +111,11 @@ class RecordChange:
         return RecordChange(self.label, self.after, self.before)
 
 
+@dataclass(frozen=True, slots=True)
+class Stroke:
+    """The origin of a transaction that the user's brush, fill or eraser made."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Transaction:
     """One change of labels and records, applied whole or not at all.
@@ -158,8 +163,8 @@ class PixelPlan:
 
     Parameters
     ----------
-    changes : tuple of PixelChange
-        At most one per plane.
+    by_plane : dict of Plane to PixelChange
+        Planes on which nothing changes are left out.
     digests : dict
         Checksum of the pixels that each label has on a plane afterwards, within what
         was looked at; empty for none.  See `digest_of`.
@@ -167,9 +172,14 @@ class PixelPlan:
         Other labels that lose pixels, and the planes on which they do.
     """
 
-    changes: tuple[PixelChange, ...]
+    by_plane: dict[Plane, PixelChange]
     digests: dict[tuple[int, Plane], str]
     robbed: dict[int, tuple[Plane, ...]]
+
+    @property
+    def changes(self) -> tuple[PixelChange, ...]:
+        """The changes on all planes."""
+        return tuple(self.by_plane.values())
 
 
 def plan_pixels(
@@ -196,13 +206,13 @@ def plan_pixels(
     LabelsError
         If a label does not fit the dtype of the labels.
     """
-    by_plane: dict[Plane, list[ObjectMask]] = {}
+    groups: dict[Plane, list[ObjectMask]] = {}
     for obj in objects:
-        by_plane.setdefault(obj.plane, []).append(obj)
-    changes: list[PixelChange] = []
+        groups.setdefault(obj.plane, []).append(obj)
+    changes: dict[Plane, PixelChange] = {}
     digests: dict[tuple[int, Plane], str] = {}
     robbed: dict[int, dict[Plane, None]] = {}
-    for plane, group in by_plane.items():
+    for plane, group in groups.items():
         size = plane.shape(shape)
         region = Region(0, 0, 0, 0)
         for obj in group:
@@ -224,10 +234,8 @@ def plan_pixels(
         for label in np.unique(before[changed]).tolist():
             if label > 0 and label not in ours:
                 robbed.setdefault(label, {})[plane] = None
-        changes.append(plane_change(plane, region, before, after))
-    return PixelPlan(
-        tuple(changes), digests, {label: tuple(p) for label, p in robbed.items()}
-    )
+        changes[plane] = plane_change(plane, region, before, after)
+    return PixelPlan(changes, digests, {label: tuple(p) for label, p in robbed.items()})
 
 
 def plane_change(

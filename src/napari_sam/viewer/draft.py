@@ -1,0 +1,226 @@
+"""An object that is not written yet: its prompts, and the answers to them by plane.
+
+A question belongs to a plane, and an answer to the prompts it was given for, so what is
+still to be asked is derived and never kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from napari_sam.core.annotation.prompts import (
+    PromptItems,
+    items_on,
+    plane_prompts,
+    same_items,
+)
+from napari_sam.core.planes import is_plane_of
+from napari_sam.types import MaskLevel, PromptSet
+from napari_sam.viewer.predict import Prediction, same_prompts
+
+if TYPE_CHECKING:
+    from napari_sam.core.annotation.records import Source
+    from napari_sam.core.annotation.transaction import Transaction
+    from napari_sam.types import MaskCrop, Plane
+    from napari_sam.viewer.offers import OfferKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Adopted:
+    """A proposal that became the current object.
+
+    Parameters
+    ----------
+    key : OfferKey
+        What it was known by.
+    source : Source
+        Where it came from.
+    stability : float
+        Stability score of its mask.
+    """
+
+    key: OfferKey
+    source: Source
+    stability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """What an undo of an accept brings back: the draft as it was written."""
+
+    draft: ObjectDraft
+
+
+@dataclass(eq=False, slots=True)
+class ObjectDraft:
+    """An object under way, on any planes; GUI thread only.
+
+    Parameters
+    ----------
+    label : int, optional
+        Its number, if it is in the labels already; a new one gets the next free number
+        when it is written.
+    items : PromptItems
+        Its prompts on all planes.
+    written : PromptItems
+        The prompts that its pixels were made of.  Planes on which they are still the
+        same stay as they are.
+    level : MaskLevel
+        Which of the model's answers is shown.
+    seeds : dict of Plane to MaskCrop
+        Rough masks that go with the prompts of a plane.
+    answers : dict of Plane to Prediction
+        The model's, by plane; not more than one per plane and its transposed view.
+    adopted : Adopted, optional
+        The proposal that it began as.
+    failed : dict of Plane to prompts
+        What the model could not answer; not asked again before an accept.
+    live : Transaction, optional
+        What of it is in the labels, in "write while I click" mode.
+    taken_back : Accepted, optional
+        The accept that an undo took back, if that is how it came to be under way.
+    """
+
+    label: int | None = None
+    items: PromptItems = field(default_factory=PromptItems)
+    written: PromptItems = field(default_factory=PromptItems)
+    level: MaskLevel = MaskLevel.AUTO
+    seeds: dict[Plane, MaskCrop] = field(default_factory=dict)
+    answers: dict[Plane, Prediction] = field(default_factory=dict)
+    adopted: Adopted | None = None
+    failed: dict[Plane, tuple[PromptSet, ...]] = field(default_factory=dict)
+    live: Transaction | None = None
+    taken_back: Accepted | None = None
+
+    @property
+    def first_label(self) -> int | None:
+        """Its number in the labels; that of the first object, of several boxes."""
+        if self.label is None and self.live is not None:
+            return self.live.next_label[0]
+        return self.label
+
+    def copy(self) -> ObjectDraft:
+        """Return a draft that goes its own way."""
+        return replace(
+            self,
+            seeds=dict(self.seeds),
+            answers=dict(self.answers),
+            failed={},
+            live=None,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are neither prompts nor answers."""
+        return self.items.is_empty and not self.answers
+
+    @property
+    def is_proposal(self) -> bool:
+        """Whether it is a proposal that the user has not changed."""
+        return self.adopted is not None and not any(
+            p.is_asked for p in self.answers.values()
+        )
+
+    @property
+    def object_count(self) -> int:
+        """How many objects it is: one, or one per box of a plane."""
+        return max([1, *(len(p.prompts) for p in self.answers.values())])
+
+    # -- questions ----------------------------------------------------------
+
+    def prompts_on(self, plane: Plane, shape: tuple[int, ...]) -> tuple[PromptSet, ...]:
+        """Return the prompt sets of a plane, one per object.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        shape : tuple of int
+            Of the image.
+        """
+        prompts = plane_prompts(self.items, plane, plane.shape(shape))
+        seed = self.seeds.get(plane)
+        if seed is not None and len(prompts) == 1 and prompts[0].mask is None:
+            return (PromptSet(prompts[0].points, prompts[0].box, seed),)
+        return prompts
+
+    def question(self, plane: Plane, shape: tuple[int, ...]) -> tuple[PromptSet, ...]:
+        """Return what the model can be asked on a plane; empty if it is answered.
+
+        Prompts of background alone ask nothing.
+        """
+        usable = tuple(p for p in self.prompts_on(plane, shape) if not p.is_empty)
+        answer = self.answers.get(plane)
+        if (
+            answer is not None
+            and answer.level == self.level
+            and _ask_the_same(answer.prompts, usable)
+        ):
+            return ()
+        failed = self.failed.get(plane)
+        if failed is not None and _ask_the_same(failed, usable):
+            return ()
+        return usable
+
+    def questions(self, shape: tuple[int, ...]) -> dict[Plane, tuple[PromptSet, ...]]:
+        """Return what is left to ask before it can be written, by plane."""
+        left = {}
+        for plane in self.planes:
+            if not is_plane_of(plane, shape):
+                continue
+            known = self.answer_on(plane)
+            asked = plane if known is None else known.plane
+            question = self.question(asked, shape)
+            if question:
+                left[asked] = question
+        return left
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Planes that have prompts which are not written yet, each once."""
+        found: dict[tuple[int | None, ...], Plane] = {}
+        for plane in self.items.planes():
+            here = items_on(self.items, plane)
+            if not (
+                self.level is MaskLevel.AUTO
+                and not here.is_empty
+                and same_items(here, items_on(self.written, plane))
+            ):
+                found.setdefault(plane.index, plane)
+        return tuple(found.values())
+
+    # -- answers ------------------------------------------------------------
+
+    def answer_on(self, plane: Plane) -> Prediction | None:
+        """Return the answer on a plane, also if it was asked transposed."""
+        return next(
+            (a for p, a in self.answers.items() if p.index == plane.index), None
+        )
+
+    def take(self, answer: Prediction) -> None:
+        """Keep an answer in place of the last one on its plane."""
+        # The transposed view of a plane has the same pixels: one answer for both.
+        self.drop(answer.plane)
+        self.answers[answer.plane] = answer
+
+    def drop(self, plane: Plane) -> None:
+        """Forget the answer on a plane."""
+        for other in [p for p in self.answers if p.index == plane.index]:
+            del self.answers[other]
+
+    def keep_prompted(self) -> None:
+        """Forget the answers on planes that have no prompts any more."""
+        indices = {plane.index for plane in self.items.planes()}
+        for plane in [p for p in self.answers if p.index not in indices]:
+            del self.answers[plane]
+
+    @property
+    def to_write(self) -> tuple[Prediction, ...]:
+        """The answers that an accept writes: on every plane with new prompts."""
+        found = (self.answer_on(plane) for plane in self.planes)
+        return tuple(answer for answer in found if answer is not None)
+
+
+def _ask_the_same(a: tuple[PromptSet, ...], b: tuple[PromptSet, ...]) -> bool:
+    return len(a) == len(b) and all(map(same_prompts, a, b))

@@ -1,0 +1,1 @@
+"""Objects in the user's Labels layer: what is written, how it is undone."""

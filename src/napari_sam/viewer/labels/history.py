@@ -1,0 +1,147 @@
+"""napari's undo history of a Labels layer, followed from outside.
+
+napari tells nobody what an undo did.  So every change, ours and the user's strokes, is
+kept as a transaction in the order in which napari has it, and when the layer refreshes,
+the newest one whose pixels hold their old values was undone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam.core.annotation.transaction import PixelChange, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LENGTH = 100
+"""Steps followed; as many as napari keeps."""
+
+
+class UndoHistory:
+    """The steps that napari can undo and redo, newest last."""
+
+    def __init__(self) -> None:
+        self._done: list[Transaction] = []
+        self._undone: list[Transaction] = []
+        # napari announces some strokes before it writes them.
+        self._unseen: Transaction | None = None
+
+    @property
+    def newest(self) -> Transaction | None:
+        """What an undo would take back."""
+        return self._done[-1] if self._done else None
+
+    def push(self, step: Transaction, labels: Any, *, is_written: bool = True) -> None:
+        """Add a step; what was undone cannot be redone any more."""
+        self._undone.clear()
+        self._done.append(step)
+        del self._done[:-LENGTH]
+        self._unseen = None if is_written else step
+        self.look(labels)
+
+    def push_undone(self, step: Transaction) -> None:
+        """Add a step that can be redone."""
+        self._undone.append(step)
+
+    def drop_newest(self) -> None:
+        """Forget the newest step."""
+        self._done.pop()
+
+    def clear(self) -> None:
+        """Forget everything: napari has."""
+        self._done.clear()
+        self._undone.clear()
+        self._unseen = None
+
+    def look(self, labels: Any) -> None:
+        """Note whether a stroke that was announced is there by now."""
+        step = self._unseen
+        if step is not None and _is_shown(step, labels, before=False):
+            self._unseen = None
+
+    def iter_undone(self, labels: Any) -> Iterator[Transaction]:
+        """Yield the steps that are undone since the last look, newest first."""
+        self.look(labels)
+        # One undo may be followed by another before the next refresh.
+        while self._done and self._done[-1] is not self._unseen:
+            if not _is_shown(self._done[-1], labels, before=True):
+                return
+            yield self._done.pop()
+
+    def iter_redone(self, labels: Any) -> Iterator[Transaction]:
+        """Yield the steps that are done again since the last look."""
+        while self._undone and _is_shown(self._undone[-1], labels, before=False):
+            step = self._undone.pop()
+            self._done.append(step)
+            yield step
+
+
+def _is_shown(step: Transaction, labels: Any, *, before: bool) -> bool:
+    # Changes of a step lie on different planes, so their order does not matter.
+    return all(c.is_shown_by(labels, before=before) for c in step.pixels)
+
+
+def painted_change(
+    atoms: Iterable[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> PixelChange | None:
+    """Return the pixels of one undo step of napari, from its ``paint`` event.
+
+    Parameters
+    ----------
+    atoms : iterable
+        Value of the event: per edit either a box, a mask in it, old values and the new
+        value, or indices, old and new values.
+    shape : tuple of int
+        Of the labels array.
+    dtype : dtype
+        Of the labels array.
+
+    Returns
+    -------
+    PixelChange or None
+        None if no pixel changes in the end.
+
+    Raises
+    ------
+    ValueError, TypeError, AttributeError
+        If this napari writes its history in another way.
+    """
+    flat, old, new = [], [], []
+    for atom in atoms:
+        if hasattr(atom, "slice_key"):
+            box, mask = atom.slice_key, atom.mask
+            size = tuple(
+                len(range(*s.indices(n))) for s, n in zip(box, shape, strict=True)
+            )
+            inside = np.nonzero(np.ones(size, bool) if mask is None else mask)
+            starts = [s.indices(n)[0] for s, n in zip(box, shape, strict=True)]
+            indices = tuple(i + s for i, s in zip(inside, starts, strict=True))
+            before, after = np.ravel(atom.old_values), atom.new_value
+        else:
+            indices, before, after = atom
+            indices = tuple(np.ravel(i) for i in indices)
+        # Negative indices count from the end.
+        at = np.ravel_multi_index(indices, shape, mode="wrap")
+        flat.append(at)
+        old.append(np.broadcast_to(np.asarray(before, dtype).ravel(), at.shape))
+        new.append(np.broadcast_to(np.asarray(after, dtype).ravel(), at.shape))
+    if not flat:
+        return None
+    all_flat = np.concatenate(flat)
+    pixels, first = np.unique(all_flat, return_index=True)
+    _, last = np.unique(all_flat[::-1], return_index=True)
+    before = np.concatenate(old)[first]
+    after = np.concatenate(new)[::-1][last]
+    changed = before != after
+    if not changed.any():
+        return None
+    indices = np.unravel_index(pixels[changed], shape)
+    start = tuple(int(i.min()) for i in indices)
+    mask = np.zeros(
+        tuple(int(i.max()) - s + 1 for i, s in zip(indices, start, strict=True)), bool
+    )
+    mask[tuple(i - s for i, s in zip(indices, start, strict=True))] = True
+    return PixelChange(start, mask, before[changed], after[changed])

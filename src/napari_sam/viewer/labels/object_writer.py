@@ -1,0 +1,195 @@
+"""From drafts to labels: what an accept writes, as one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam.core.annotation.prompts import PromptItems, split_by_object
+from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
+from napari_sam.core.annotation.transaction import (
+    ObjectMask,
+    RecordChange,
+    Transaction,
+)
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.viewer.draft import Accepted
+from napari_sam.viewer.labels.robbed import robbed_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from napari_sam.core.annotation.transaction import PixelPlan
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.draft import ObjectDraft
+    from napari_sam.viewer.labels.target import LabelsTarget
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DraftMask:
+    """One object of a draft on one plane: mask, score, corrections there."""
+
+    object: ObjectMask
+    score: float
+    corrections: int
+
+
+class ObjectWriter:
+    """Writes drafts into the chosen labels.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    make_target : callable
+        Creates and binds a Labels layer when there is none yet.
+    """
+
+    def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
+        self._context = context
+        self._make_target = make_target
+
+    def write(self, draft: ObjectDraft) -> Transaction | None:
+        """Write a draft as one undo step; None if no pixel had to change.
+
+        Raises
+        ------
+        LabelsError
+            If the labels cannot hold it.
+        """
+        context = self._context
+        if context.target is None:
+            self._make_target()
+        target, planes = context.target, context.planes
+        if target is None or planes is None:
+            return None
+        now = target.next_label
+        known = draft.first_label
+        first = now if known is None else known
+        drawn = list(_masks(draft, first, target))
+        # What the user did not look at closely does not take others' pixels.
+        policy = OverlapPolicy.KEEP if draft.is_proposal else context.settings.policy
+        plan = target.plan([d.object for d in drawn], policy)
+        if not plan.changes:
+            return None
+        model = planes.engine.model
+        groups: dict[int, list[DraftMask]] = {}
+        for one in drawn:
+            groups.setdefault(one.object.label, []).append(one)
+        changes = []
+        for label, group in groups.items():
+            old = target.records.get(label)
+            record = _record(draft, group, old, plan, label - first)
+            record = record.by(model.name, model.fingerprint)
+            changes.append(RecordChange(label, old, record if record.masks else None))
+        changes += robbed_records(plan, target)
+        written = [
+            c.label for c in changes if c.after is not None and c.label in groups
+        ]
+        return target.apply(
+            Transaction(
+                plan.changes,
+                tuple(changes),
+                (now, max([now, *(label + 1 for label in written)])),
+                Accepted(draft.copy()),
+            )
+        )
+
+    def write_live(self, draft: ObjectDraft) -> None:
+        """Write a draft in place of what is written of it so far.
+
+        If the user edited the labels in between, the earlier undo step stays
+        and a second one is made.
+        """
+        target, before = self._context.target, draft.live
+        if before is not None and target is not None and target.take_back(before):
+            draft.live = None
+        draft.live = self.write(draft) or draft.live
+
+    def retract_live(self, draft: ObjectDraft) -> None:
+        """Take what is written of a draft out of the labels again."""
+        before, draft.live = draft.live, None
+        if before is not None and self._context.target is not None:
+            self._context.target.take_back(before)
+
+    def has_pixels(self, draft: ObjectDraft) -> bool:
+        """Whether a draft is in the labels already, where it would be written."""
+        target = self._context.target
+        return (
+            target is not None
+            and draft.label is not None
+            and any(
+                m.object.previous is not None
+                for m in _masks(draft, draft.label, target)
+            )
+        )
+
+
+def _masks(draft: ObjectDraft, first: int, target: LabelsTarget) -> Iterable[DraftMask]:
+    """Yield what is to be written; labels count up over several boxes."""
+    for answer in draft.to_write:
+        for offset, (candidate, corrections) in enumerate(
+            zip(answer.candidates, answer.corrections, strict=True)
+        ):
+            if candidate.mask.area == 0:
+                continue
+            label = first + offset
+            # A label not in use yet has no old pixels to look for.
+            in_use = label < target.next_label
+            previous = target.mask_of(label, answer.plane) if in_use else None
+            yield DraftMask(
+                ObjectMask(label, answer.plane, candidate.mask, previous),
+                candidate.score,
+                corrections,
+            )
+
+
+def _record(
+    draft: ObjectDraft,
+    group: list[DraftMask],
+    old: ObjectRecord | None,
+    plan: PixelPlan,
+    number: int,
+) -> ObjectRecord:
+    """Return what is to be recorded about one object of a draft."""
+    label = group[0].object.label
+    adopted = draft.adopted
+    source = adopted.source if adopted is not None else Source.PROMPTS
+    corrections = sum(m.corrections for m in group)
+    if old is not None:
+        source = old.source
+        corrections += old.corrections
+    if any(m.object.previous is not None for m in group) and (
+        old is None or old.items.is_empty
+    ):
+        # It was there without prompts, so that its first one corrects it.
+        corrections += 1
+    if draft.is_proposal:
+        # The prompt that stands for a proposal is not the user's.
+        items = PromptItems()
+    else:
+        # Its own share of the prompts, so that it can be refined alone.
+        parts = split_by_object(draft.items)
+        items = parts[number] if number < len(parts) else draft.items
+    record = ObjectRecord(
+        label,
+        items,
+        "",
+        min(m.score for m in group),
+        source,
+        corrections,
+        corrected=source is not Source.PROMPTS and not draft.is_proposal,
+        masks=old.masks if old is not None else (),
+        stability=adopted.stability
+        if adopted is not None and draft.is_proposal
+        else float("nan"),
+    )
+    return record.with_masks(
+        PlaneMask(
+            m.object.plane,
+            plan.digests[label, m.object.plane],
+            confirmed=True,
+            score=m.score,
+        )
+        for m in group
+    )

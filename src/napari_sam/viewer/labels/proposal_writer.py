@@ -1,0 +1,124 @@
+"""From proposals to labels: many objects as one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
+from napari_sam.core.annotation.transaction import (
+    ObjectMask,
+    RecordChange,
+    Transaction,
+)
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.viewer.labels.robbed import robbed_records
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_sam.types import Plane
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.offers import Offer, OfferKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProposalsAccepted:
+    """What an undo offers again.
+
+    Parameters
+    ----------
+    keys : tuple of OfferKey
+        Of what was written.
+    were_offered : frozenset of Plane, optional
+        The planes whose proposals were decided one by one before; all if None.
+    """
+
+    keys: tuple[OfferKey, ...]
+    were_offered: frozenset[Plane] | None = None
+
+
+class ProposalWriter:
+    """Writes proposals into the chosen labels.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    make_target : callable
+        Creates and binds a Labels layer when there is none yet.
+    """
+
+    def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
+        self._context = context
+        self._make_target = make_target
+
+    def write(
+        self,
+        offers: Sequence[Offer],
+        origin: ProposalsAccepted,
+        *,
+        confirmed: bool,
+        is_confident: Callable[[Offer], bool],
+        policy: OverlapPolicy = OverlapPolicy.KEEP,
+    ) -> Transaction | None:
+        """Write proposals as one undo step; None if no pixel had to change.
+
+        Parameters
+        ----------
+        offers : sequence of Offer
+            Under ``KEEP`` the first to write a pixel keeps it.
+        origin : ProposalsAccepted
+            What an undo offers again.
+        confirmed : bool
+            Whether a person has looked at them.
+        is_confident : callable
+            Whether an offer pre-filled a slice.
+        policy : OverlapPolicy
+            What happens to labelled pixels.
+
+        Raises
+        ------
+        LabelsError
+            If the labels cannot hold them.
+        """
+        context = self._context
+        if context.target is None:
+            self._make_target()
+        target, planes = context.target, context.planes
+        if target is None or planes is None or not offers:
+            return None
+        first = target.next_label
+        masks = [ObjectMask(first + i, o.plane, o.mask) for i, o in enumerate(offers)]
+        plan = target.plan(masks, policy)
+        if not plan.changes:
+            return None
+        model = planes.engine.model
+        changes = []
+        for mask, offer in zip(masks, offers, strict=True):
+            # What got no pixel is not an object.
+            digest = plan.digests[mask.label, mask.plane]
+            if not digest:
+                continue
+            record = ObjectRecord(
+                mask.label,
+                PromptItems(),
+                model.name,
+                offer.score,
+                Source.PREFILL if is_confident(offer) else Source.EVERYTHING,
+                masks=(PlaneMask(mask.plane, digest, confirmed, offer.score),),
+                stability=offer.stability,
+                fingerprint=model.fingerprint,
+            )
+            changes.append(RecordChange(mask.label, None, record))
+        written = [c.label for c in changes]
+        changes += robbed_records(plan, target)
+        return target.apply(
+            Transaction(
+                plan.changes,
+                tuple(changes),
+                (first, max([first, *(label + 1 for label in written)])),
+                origin,
+            )
+        )
