@@ -41,7 +41,7 @@ LAZY_ONLY = {
 
 TORCH = {"models", "training"}
 QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
-MAX_LINES = 450
+MAX_LINES = 700
 LONGER: dict[str, int] = {}
 """Modules that are to be split."""
 

@@ -366,6 +366,16 @@ class Controller:
         """Begin to review, or pause."""
         self.review.toggle()
 
+    def undo(self) -> None:
+        """Undo the newest change of the labels, whichever layer is selected."""
+        if self.context.target is not None:
+            self.context.target.undo()
+
+    def redo(self) -> None:
+        """Redo what was undone last."""
+        if self.context.target is not None:
+            self.context.target.redo()
+
     def discard(self) -> None:
         """Drop the current prompts and preview."""
         self.annotator.discard()

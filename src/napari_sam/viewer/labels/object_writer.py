@@ -63,6 +63,7 @@ class ObjectWriter:
         target, planes = context.target, context.planes
         if target is None or planes is None:
             return None
+        target.catch_up()
         now = target.next_label
         known = draft.first_label
         first = now if known is None else known

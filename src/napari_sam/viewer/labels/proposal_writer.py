@@ -89,6 +89,7 @@ class ProposalWriter:
         target, planes = context.target, context.planes
         if target is None or planes is None or not offers:
             return None
+        target.catch_up()
         first = target.next_label
         masks = [ObjectMask(first + i, o.plane, o.mask) for i, o in enumerate(offers)]
         plan = target.plan(masks, policy)

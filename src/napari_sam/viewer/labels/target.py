@@ -83,6 +83,7 @@ class LabelsTarget:
         self._connections = ConnectionSet()
         self._connections.connect(layer.events.paint, self._on_paint)
         self._connections.connect(layer.events.set_data, self._on_set_data)
+        self._connections.connect(layer.events.visible, self._on_set_data)
         self._connections.connect(layer.events.labels_update, self._on_labels_update)
         self._connections.connect(layer.events.editable, self._on_editable)
 
@@ -325,7 +326,31 @@ class LabelsTarget:
         if not self.layer.editable:
             self._history.clear()
 
+    def undo(self) -> None:
+        """Undo the newest step of the layer, whoever made it."""
+        self._settle_view()
+        self.layer.undo()
+        self._look()
+
+    def redo(self) -> None:
+        """Redo what was undone last."""
+        self._settle_view()
+        self.layer.redo()
+        self._look()
+
+    def catch_up(self) -> None:
+        """Take in what was undone while the layer was hidden, which napari never tells.
+
+        To be called before something is planned.  Nothing is offered again: the user
+        has gone on since.
+        """
+        self._look(quietly=True)
+
     def _on_set_data(self) -> None:
+        self._look()
+
+    def _look(self, *, quietly: bool = False) -> None:
+        """Find out what was undone or redone since the last look."""
         # Where somebody assigned ``labels.data``, another target takes over.
         if self._is_writing or self.layer.data is not self._data:
             return
@@ -340,14 +365,14 @@ class LabelsTarget:
             self._history.push_undone(step)
             self._take(step.inverse())
             self.applied.emit(step.inverse())
-            self._tell(step, self.undone)
+            self._tell(step, self.painted if quietly else self.undone)
         for step in self._history.iter_redone(self._data):
             self._take(step)
             self.applied.emit(step)
-            self._tell(step, self.redone)
+            self._tell(step, self.painted if quietly else self.redone)
 
     def _tell(self, step: Transaction, signal: SignalInstance) -> None:
-        if isinstance(step.origin, Stroke):
+        if isinstance(step.origin, Stroke) or signal is self.painted:
             self.painted.emit()
         else:
             signal.emit(step)

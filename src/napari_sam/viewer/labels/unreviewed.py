@@ -108,8 +108,10 @@ class UnreviewedObjects:
         bool
             False if it is not there as it was written.
         """
-        masks = self._as_written(label)
         target = self._context.target
+        if target is not None:
+            target.catch_up()
+        masks = self._as_written(label)
         record = target.records.get(label) if target is not None else None
         if target is None or record is None or not masks:
             return False
