@@ -240,3 +240,15 @@ def test_a_proposal_taken_over_is_written_where_it_was_found(open_desk, coin_sta
     assert desk.controller.context.plane == Plane((2, 1), (1, None, None))
     desk.accept()
     assert values(desk.labels) == {1: [1]}
+
+
+def test_what_is_undone_in_another_view_is_not_written_right_back(
+    open_desk, coin_stack
+):
+    desk = open_desk(coin_stack, live=True)
+    desk.viewer.dims.set_current_step(0, 1)
+    desk.click(*MIRRORED[1])
+    desk.accept()
+    desk.viewer.dims.order = (0, 2, 1)
+    desk.labels.undo()
+    assert not desk.labels.data.any()

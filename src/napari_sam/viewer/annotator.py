@@ -434,7 +434,7 @@ class Annotator:
             "Proposal: N accepts it · click or Ctrl-click corrects it · Esc leaves it"
         )
 
-    def _begin_instead(self, draft: ObjectDraft) -> None:
+    def _begin_instead(self, draft: ObjectDraft, *, hold_live: bool = False) -> None:
         """Begin an object; what is under way goes on after it.
 
         A proposal under way is among the proposals again, without corrections, and what
@@ -443,7 +443,8 @@ class Annotator:
         current = self.draft
         if not current.is_empty and current.live is None and current.adopted is None:
             self._aside.append(current)
-        self._live_held = False
+        # Its answer may come at once.
+        self._live_held = hold_live
         self.prompting.begin(draft)
         self._after_change()
 
@@ -517,7 +518,7 @@ class Annotator:
         else:
             draft = accepted.draft.copy()
             draft.taken_back = accepted
-            self._begin_instead(draft)
+            self._begin_instead(draft, hold_live=True)
         self._live_held = True
         self._after_change()
         self.status.emit(f"Object {self.label} taken back; its prompts are here.")
