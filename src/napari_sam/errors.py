@@ -25,6 +25,10 @@ class LabelsError(SamError):
     """The labels cannot take the result: wrong shape, type or not writable."""
 
 
+class LabelsPlaceError(LabelsError):
+    """The labels have the image's shape but lie elsewhere: moving them is enough."""
+
+
 class DataError(SamError):
     """Images or their ground truth cannot be used to train or to evaluate."""
 

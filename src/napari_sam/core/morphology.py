@@ -38,6 +38,29 @@ def fill_holes(mask: BoolArray, max_area: float = np.inf) -> BoolArray:
     return np.asarray(mask | is_hole[background])
 
 
+def eroded(mask: BoolArray, by: int) -> BoolArray:
+    """Return the pixels whose square neighborhood lies inside the mask.
+
+    Parameters
+    ----------
+    mask : bool array (H, W)
+        Beyond its border there is nothing.
+    by : int
+        How far the neighborhood reaches in each direction.
+    """
+    inside = np.pad(mask, by)
+    for axis in (0, 1):
+        lines = np.moveaxis(inside, axis, 0)
+        # Each step doubles the length that is known to be covered.
+        covered = 1
+        while covered < 2 * by + 1:
+            step = min(covered, 2 * by + 1 - covered)
+            lines = lines[:-step] & lines[step:]
+            covered += step
+        inside = np.moveaxis(lines, 0, axis)
+    return inside
+
+
 def keep_pieces(mask: BoolArray, clicked: Sequence[tuple[int, int]] = ()) -> BoolArray:
     """Return only the clicked pieces of a mask or, if none is, the largest.
 

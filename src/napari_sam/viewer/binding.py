@@ -8,19 +8,34 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.core.masks import LargestLabel
-from napari_sam.errors import LabelsError
+from napari_sam.errors import LabelsError, LabelsPlaceError
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.labels.fitness import check_labels
 from napari_sam.viewer.labels.target import LabelsTarget
-from napari_sam.viewer.layers import is_ours, make_labels, selection_kept
+from napari_sam.viewer.layers import (
+    copy_transform,
+    is_ours,
+    make_labels,
+    selection_kept,
+)
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.components import ViewerModel
+    from napari.layers import Image, Labels
     from psygnal import SignalInstance
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.viewer.context import Context
+
+
+def place_like_image(layer: Labels, image: Image) -> None:
+    """Put a Labels layer of the image's shape where the image is.
+
+    Scale, translation, rotation, shear, affine, units and the names of the axes
+    become the image's; the pixels stay.
+    """
+    copy_transform(image, layer)
 
 
 class LabelsBinding:
@@ -50,6 +65,17 @@ class LabelsBinding:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._connections = ConnectionSet()
+        self._misplaced: Labels | None = None
+
+    @property
+    def misplaced(self) -> Labels | None:
+        """Labels that were refused only for where they lie; see `place`."""
+        layer = self._misplaced
+        return layer if layer is not None and layer in self._viewer.layers else None
+
+    @property
+    def _viewer(self) -> ViewerModel:
+        return self._context.viewer
 
     @property
     def layer(self) -> Labels | None:
@@ -70,12 +96,35 @@ class LabelsBinding:
         if layer is self.layer or (layer is not None and layer == self.layer):
             return
         if layer is not None and context.image is not None:
-            check_labels(layer, context.image)
+            try:
+                check_labels(layer, context.image)
+            except LabelsPlaceError:
+                self._misplaced = layer
+                self.changed.emit()
+                raise
+        self._misplaced = None
         self.release()
         if layer is not None:
             self._bind(layer)
             self._count()
         self.changed.emit()
+
+    def place(self) -> None:
+        """Put the labels that lie elsewhere where the image is, and write to them.
+
+        Raises
+        ------
+        LabelsError
+            If no labels were refused for where they lie.
+        """
+        layer, image = self.misplaced, self._context.image
+        if layer is None or image is None:
+            raise LabelsError(
+                "No Labels layer was refused for where it lies; choose one of the "
+                "image's shape first."
+            )
+        place_like_image(layer, image)
+        self.choose(layer)
 
     def new(self) -> None:
         """Add an empty Labels layer that matches the image, and write to it."""
@@ -83,12 +132,13 @@ class LabelsBinding:
         if image is None:
             raise LabelsError("There is no image to make a Labels layer for; open one.")
         layer = make_labels(image)
-        viewer = self._context.viewer
+        viewer = self._viewer
         with selection_kept(viewer):
             viewer.add_layer(layer)
             ours = [i for i, other in enumerate(viewer.layers) if is_ours(other)]
             if ours and min(ours) < viewer.layers.index(layer):
                 viewer.layers.move(viewer.layers.index(layer), min(ours))
+        self._misplaced = None
         self.release()
         self._bind(layer)
         if self._context.target is not None:
@@ -102,8 +152,10 @@ class LabelsBinding:
             return
         try:
             check_labels(layer, image)
-        except LabelsError:
+        except LabelsError as error:
             self.choose(None)
+            if isinstance(error, LabelsPlaceError):
+                self._misplaced = layer
 
     def release(self) -> None:
         """Let go of the layer; it stays in the viewer as it is."""

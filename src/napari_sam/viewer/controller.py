@@ -20,6 +20,7 @@ from napari_sam.viewer.annotator import Annotator
 from napari_sam.viewer.binding import LabelsBinding
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
+from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.keys import KeyBinder
@@ -102,6 +103,14 @@ class Controller:
             self.context, self.everything, self.annotator, self.desk, self.navigator
         )
         self.learning = Learning(self.context, self.loader, self.load_model)
+        self.display = Display(
+            self.context,
+            self.images,
+            self.labels,
+            self.annotator,
+            self.everything,
+            self.review,
+        )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
         self.status = "Loading the model."
         self.tool = Tool.POINT
@@ -140,6 +149,7 @@ class Controller:
             parts.connect(teller.changed, self._on_part_changed)
             parts.connect(teller.status, self.set_status)
         parts.connect(self.desk.status, self.set_status)
+        parts.connect(self.display.status, self.set_status)
         self._keys.bind_viewer(viewer)
 
     def close(self, *_: object) -> None:
@@ -152,6 +162,7 @@ class Controller:
         self._closed = True
         self.context.runner.close()
         self._viewer_connections.clear()
+        self.display.close()
         self.images.close()
         self.labels.release()
         self._keys.unbind()
@@ -183,6 +194,7 @@ class Controller:
         if after == before:
             return
         self.context.settings = after
+        self.display.restyle()
         if after.normalisation != before.normalisation:
             self.images.renew()
         if after.cleaning != before.cleaning:
@@ -206,6 +218,11 @@ class Controller:
     def use_engine(self, engine: Engine) -> None:
         """Answer with this engine from now on."""
         self.loader.use(engine)
+
+    @property
+    def rest_reason(self) -> str:
+        """Why nothing can be segmented now, in a sentence; empty if it can."""
+        return self.images.rest_reason
 
     @property
     def model_name(self) -> str | None:
@@ -240,7 +257,6 @@ class Controller:
         """Give our layers the image's dimensions and place; check the labels."""
         self._ensure_layers()
         self.annotator.mirror.layers.follow(image)
-        self.annotator.preview.remove()
         self.labels.drop_if_unfit()
 
     def _on_dropped(self) -> None:
@@ -282,6 +298,18 @@ class Controller:
             If the layer cannot take masks of the chosen image.
         """
         self.labels.choose(layer)
+
+    def place_labels(self) -> None:
+        """Put the labels that were refused for their place where the image is.
+
+        `LabelsBinding.misplaced` says whether there are any.
+
+        Raises
+        ------
+        LabelsError
+            If there are none.
+        """
+        self.labels.place()
 
     def new_labels(self) -> None:
         """Add an empty Labels layer that matches the image, and write to it."""
@@ -387,6 +415,16 @@ class Controller:
     def set_level(self, level: MaskLevel) -> None:
         """Show one of the model's nested answers."""
         self.annotator.prompting.set_level(level)
+
+    def cycle_preview(self) -> None:
+        """Draw masks with contour and fill, contour alone, or not at all."""
+        style = self.settings.preview.next()
+        self.change_settings(preview=style)
+        self.set_status(f"Preview: {style}.")
+
+    def show_model_input(self) -> None:
+        """Show the plane as the model gets it, or stop showing it."""
+        self.display.toggle_model_input()
 
     def flip_polarity(self) -> None:
         """Switch between marking objects and background."""

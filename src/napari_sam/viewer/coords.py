@@ -75,6 +75,14 @@ def data_to_world(dims: Dims, layer: Layer, point: Sequence[float]) -> np.ndarra
     return world / unit_factors(dims.units, layer)
 
 
+def canvas_zoom(viewer: ViewerModel, layer: Layer) -> float:
+    """Return how many pixels of the canvas one of the layer is wide."""
+    # As napari scales points: by the last axis.
+    scale = abs(float(layer.scale[-1]))
+    factor = unit_factors(viewer.dims.units, layer)[-1]
+    return float(viewer.scene.camera.zoom) * scale / factor
+
+
 def displayed_axes(dims: Dims, layer: Layer) -> tuple[int, ...]:
     """Layer axes in display order, slowest first, as napari slices them."""
     offset = dims.ndim - layer.ndim

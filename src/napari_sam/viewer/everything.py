@@ -14,7 +14,7 @@ from napari_sam.viewer.labels.proposal_writer import (
     ProposalsAccepted,
     ProposalWriter,
 )
-from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
+from napari_sam.viewer.overlay import MUTED, PlaneOverlay, ShownMask, bright
 from napari_sam.viewer.proposed import Decision, ProposedPlanes
 from napari_sam.viewer.search import Search, Searcher, parallel_planes
 
@@ -64,7 +64,7 @@ class EverythingMode:
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
         self._context = context
         self._writer = ProposalWriter(context, make_target)
-        self.overlay = PlaneOverlay(context.viewer, "SAM proposals", "proposals", 0.6)
+        self.overlay = PlaneOverlay(context.viewer, "SAM proposals", "proposals")
         self.proposed = ProposedPlanes(context)
         self.is_muted = False
         self.highlighter: Callable[[], tuple[Plane, MaskCrop] | None] = lambda: None
@@ -369,7 +369,7 @@ class EverythingMode:
         """Drop all proposals."""
         self.proposed.clear()
         self._searched.clear()
-        self.overlay.remove()
+        self.overlay.clear()
         self.changed.emit()
 
     def source_changed(self) -> None:
@@ -381,18 +381,23 @@ class EverythingMode:
         """Show the proposals of the plane on screen."""
         context, shown = self._context, self.shown
         plane, image = context.plane, context.image
-        found: list[MaskCrop] = []
-        masks: list[tuple[int, MaskCrop]] = []
+        found: list[tuple[MaskCrop, float]] = []
+        masks: list[ShownMask] = []
         if plane is not None and image is not None:
-            found = [o.mask for o in self.proposed.offers(plane) if o.key != self._held]
+            found = [
+                (o.mask, o.score)
+                for o in self.proposed.offers(plane)
+                if o.key != self._held
+            ]
             highlight = self.highlighter()
             masks = [
-                (MUTED if self.is_muted else bright(i), m) for i, m in enumerate(found)
+                ShownMask(mask, MUTED if self.is_muted else bright(i), float(score))
+                for i, (mask, score) in enumerate(found)
             ]
             # Best on top, as they will be written.
             masks.reverse()
             if highlight is not None and highlight[0].index == plane.index:
-                masks.append((HIGHLIGHT, _seen_from(plane, *highlight)))
+                masks.append(ShownMask(_seen_from(plane, *highlight)))
         if plane is None or image is None or not (masks or shown is not None):
             self.overlay.clear()
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.types import PointPrompt, PromptSet
+from napari_sam.viewer.overlay import ShownMask, bright
 from napari_sam.viewer.predict import Prediction, predict
 from napari_sam.viewer.worker import Job, Priority
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.overlay import PlaneOverlay
 
 HOVER_SLOT = "hover"
-_COLOUR = 2
-"""Another colour of the preview's cycle than that of a clicked mask."""
 
 
 class Hover:
@@ -86,6 +85,7 @@ class Hover:
         if image is None or prediction.plane != self._context.plane:
             return
         candidate = prediction.candidates[0]
-        self._overlay.show(image, prediction.plane, [(_COLOUR, candidate.mask)])
+        shown = ShownMask(candidate.mask, bright(0), candidate.score)
+        self._overlay.show(image, prediction.plane, [shown])
         self.score = candidate.score
         self.changed.emit()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.loader import ModelLoader
 
+NO_IMAGE = "Open an image, or File → Open Sample → napari-sam."
+
 
 class ImageBinding:
     """Follows the chosen image and the viewer's sliders.
@@ -61,6 +63,7 @@ class ImageBinding:
         self._watch.edited.connect(self._on_edited)
         self._watch.restyled.connect(self.renew)
         self._connections = ConnectionSet()
+        self._problem = ""
         events = context.viewer.dims.events
         for emitter in (events.point, events.order, events.ndisplay, events.ndim):
             self._connections.connect(emitter, self.follow)
@@ -87,6 +90,7 @@ class ImageBinding:
         """Take a new snapshot of the pixels and start over."""
         context, engine = self._context, self._loader.engine
         context.planes = None
+        self._problem = ""
         self._watch.watch_composition(
             context.settings.normalisation is Normalisation.DISPLAYED
         )
@@ -97,14 +101,15 @@ class ImageBinding:
                 source = snapshot(context.image, context.settings.normalisation, others)
                 context.planes = PlaneEncoder(engine, source)
             except SamError as error:
-                self.status.emit(context.report(error))
+                self._problem = context.report(error)
+                self.status.emit(self._problem)
         context.plane = None
         self.follow()
         self.renewed.emit()
         if context.image is not None and context.plane is None:
             self._tell_why_no_plane()
         if context.image is None:
-            self.status.emit("Open an image, or File → Open Sample → napari-sam.")
+            self.status.emit(NO_IMAGE)
 
     def follow(self) -> None:
         """Take over which plane is on screen."""
@@ -136,9 +141,27 @@ class ImageBinding:
             and plane.ndim != len(planes.source.shape)
         )
 
+    @property
+    def rest_reason(self) -> str:
+        """Why nothing can be segmented now, in a sentence; empty if it can."""
+        context = self._context
+        if context.image is None:
+            return NO_IMAGE
+        if context.plane is None:
+            return _why_no_plane(context.viewer.dims.ndisplay)
+        if self._loader.engine is None:
+            return (
+                "The model is loading."
+                if self._loader.is_loading
+                else "There is no model; choose one under Model."
+            )
+        return self._problem
+
     def _tell_why_no_plane(self) -> None:
-        self.status.emit(
-            "Switch the viewer to 2-D to place prompts."
-            if self._context.viewer.dims.ndisplay != 2
-            else "The sliders are outside the image."
-        )
+        self.status.emit(_why_no_plane(self._context.viewer.dims.ndisplay))
+
+
+def _why_no_plane(ndisplay: int) -> str:
+    if ndisplay != 2:
+        return "Switch the viewer to 2-D to place prompts."
+    return "The sliders are outside the image."

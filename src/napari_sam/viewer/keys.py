@@ -66,6 +66,12 @@ KEYS: tuple[Key, ...] = (
         "Pick object",
         "Correct the object or proposal under the cursor.",
     ),
+    Key(
+        "Shift+H",
+        "cycle_preview",
+        "Preview",
+        "Draw masks as contour and fill, as contour, or not at all.",
+    ),
     Key("G", "segment_plane", "Segment everything", "Find all objects of this plane."),
     Key(
         "Shift+G",

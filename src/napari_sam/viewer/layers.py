@@ -8,12 +8,14 @@ prompt coordinates *are* image indices.
 from __future__ import annotations
 
 import itertools
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from napari.layers import Labels, Points, Shapes
+from napari.utils.transforms import Affine
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.coords import layer_shape
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
+
+    from napari_sam.types import Plane
 
 ROLE = "napari_sam_role"
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -57,6 +61,37 @@ def copy_transform(image: Layer, layer: Layer) -> None:
     """Give a layer of ours the image's transform."""
     for name, value in transform_of(image).items():
         setattr(layer, name, value)
+
+
+def place_on_plane(
+    layer: Layer,
+    image: Layer,
+    plane: Plane,
+    step: tuple[float, float] = (1.0, 1.0),
+) -> None:
+    """Put a layer that has one plane of an image where that plane is.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of length 1 along the axes that the plane does not show.
+    image : Layer
+        Whose plane.
+    plane : Plane
+        Which plane.
+    step : tuple of two float
+        How many pixels of the image one of the layer is high and wide.
+    """
+    copy_transform(image, layer)
+    factors = np.ones(image.ndim)
+    factors[list(plane.displayed)] = step
+    # Pixels begin at -0.5, so larger ones have their first center further in.
+    offset = np.array(plane.to_array_point(*((s - 1) / 2 for s in step)))
+    linear = Affine(
+        scale=image.scale, rotate=image.rotate, shear=image.shear
+    ).linear_matrix
+    layer.scale = np.asarray(image.scale) * factors
+    layer.translate = np.asarray(image.translate) + linear @ offset
 
 
 def is_ours(layer: Layer) -> bool:
@@ -254,6 +289,9 @@ class PromptLayers:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._size = MarkerSize(viewer)
+        self._object_size: float | None = None
+        self._tool = Tool.POINT
+        self._is_resting = False
         self.points: Points | None = None
         self.shapes: Shapes | None = None
 
@@ -276,6 +314,7 @@ class PromptLayers:
             self.points = make_points(image)
             self._add(self.points)
             made = True
+        self._apply_rest()
         self.zoomed()
         return made
 
@@ -288,7 +327,38 @@ class PromptLayers:
 
     def zoomed(self) -> None:
         """Keep the size of prompts on screen."""
-        self._size.fit(self.points, self.shapes)
+        self._size.fit(self.points, self.shapes, self._object_size)
+
+    def limit(self, area: int | None) -> None:
+        """Keep points small beside an object of this many pixels."""
+        self._object_size = None if area is None else 2 * math.sqrt(area / math.pi)
+        self.zoomed()
+
+    def reveal(self) -> None:
+        """Show the layers that hold prompts, if the user has hidden them."""
+        for layer in (self.points, self.shapes):
+            if layer is not None and len(layer.data):
+                layer.visible = True
+
+    def rest(self, resting: bool) -> None:
+        """Take no prompts from the canvas for a while, or take them again.
+
+        A layer that is not editable leaves napari's modes that add something, and
+        refuses them.
+        """
+        if resting != self._is_resting:
+            self._is_resting = resting
+            self._apply_rest()
+
+    def _apply_rest(self) -> None:
+        for layer in (self.points, self.shapes):
+            if layer is not None and layer.editable == self._is_resting:
+                layer.editable = not self._is_resting
+                if layer.editable and layer == self._of_tool():
+                    layer.mode = _MODES[self._tool][1]
+
+    def _of_tool(self) -> Points | Shapes | None:
+        return self.points if _MODES[self._tool][0] == "points" else self.shapes
 
     def read(self) -> PromptItems:
         """Return everything in the two layers."""
@@ -320,12 +390,13 @@ class PromptLayers:
 
     def activate(self, tool: Tool) -> None:
         """Make the next press in the canvas what a tool makes."""
-        kind, mode = _MODES[tool]
-        layer = self.points if kind == "points" else self.shapes
+        self._tool = tool
+        layer = self._of_tool()
         if layer is not None:
             self._viewer.layers.selection.active = layer
             layer.visible = True
-            layer.mode = mode
+            # Without a plane on screen napari keeps it in the mode that only pans.
+            layer.mode = _MODES[tool][1]
 
     def forget(self, layer: Layer) -> bool:
         """Note that a layer was removed; True if it was one of ours."""

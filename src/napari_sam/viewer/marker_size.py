@@ -1,9 +1,9 @@
 """How large prompts are drawn: the same on screen at every zoom.
 
 napari gives points a size and shapes an edge width in pixels of the image.  Zoomed in
-on a small object, such a marker hides what is to be judged.  napari can also bound
-the size of points on screen, but then still takes a press beside the smaller point
-for one on it, so that sizes are changed instead.
+on a small object, such a marker hides what is to be judged; so it is smaller than the
+object as well.  napari can also bound the size of points on screen, but then still
+takes a press beside the smaller point for one on it, so that sizes are changed instead.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from napari_sam.viewer.coords import unit_factors
+from napari_sam.viewer.coords import canvas_zoom
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 POINT = 13.0
 """Diameter of a point, in pixels of the canvas."""
+LEAST = 3.0
+"""No point is smaller than this, in pixels of the canvas."""
+SHARE = 0.4
+"""Largest diameter of a point, as a share of the smallest object's."""
 EDGE = 2.5
 """Width of a shape's edge, in pixels of the canvas."""
 _STEP = 1.15
@@ -40,10 +44,27 @@ class MarkerSize:
         self._viewer = viewer
         self._given: WeakKeyDictionary[Layer, float] = WeakKeyDictionary()
 
-    def fit(self, points: Points | None, shapes: Shapes | None) -> None:
-        """Give prompts, those that are there and those that come, their size."""
+    def fit(
+        self,
+        points: Points | None,
+        shapes: Shapes | None,
+        object_size: float | None = None,
+    ) -> None:
+        """Give prompts, those that are there and those that come, their size.
+
+        Parameters
+        ----------
+        points, shapes : layer or None
+            The prompt layers.
+        object_size : float, optional
+            Diameter of the smallest object, in pixels of the image.
+        """
         if points is not None:
-            size = self._changed(points, points.current_size, POINT)
+            on_screen = POINT
+            if object_size is not None:
+                most = SHARE * object_size * canvas_zoom(self._viewer, points)
+                on_screen = min(POINT, max(LEAST, most))
+            size = self._changed(points, points.current_size, on_screen)
             if size is not None:
                 points.size = size
                 points.current_size = size
@@ -55,7 +76,7 @@ class MarkerSize:
 
     def _changed(self, layer: Layer, now: float, on_screen: float) -> float | None:
         """Return the size to set, in pixels of the image, or None to leave it."""
-        wanted = on_screen / self._zoom(layer)
+        wanted = on_screen / canvas_zoom(self._viewer, layer)
         given = self._given.get(layer)
         if given is not None:
             is_users = now != given
@@ -63,10 +84,3 @@ class MarkerSize:
                 return None
         self._given[layer] = wanted
         return wanted
-
-    def _zoom(self, layer: Layer) -> float:
-        """Return how many pixels of the canvas one of the image is wide."""
-        # As napari scales points: by the last axis.
-        scale = abs(float(layer.scale[-1]))
-        factor = unit_factors(self._viewer.dims.units, layer)[-1]
-        return float(self._viewer.scene.camera.zoom) * scale / factor

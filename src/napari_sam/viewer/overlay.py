@@ -1,17 +1,26 @@
-"""A layer of ours that shows masks on one plane of a stack."""
+"""A layer of ours that shows masks on one plane of a stack.
+
+A mask is drawn as its contour over a light fill, so that what it is compared with
+stays visible.  All are pixels of one Labels layer, whose colormap has three shades of
+each color.  napari's own ``Labels.contour`` shows the contour *or* the fill.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap
-from napari.utils.transforms import Affine
+from napari.utils.colormaps.standardize_color import transform_color
+from psygnal import Signal
 
+from napari_sam.core.morphology import eroded
 from napari_sam.types import MaskCrop, Plane, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.layers import ROLE, selection_kept, transform_of
+from napari_sam.viewer.layers import ROLE, place_on_plane, selection_kept, transform_of
+from napari_sam.viewer.settings import PreviewStyle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,25 +29,123 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-PREVIEW_COLOUR = "#ffdc00"
-_BRIGHT = ["#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70"]
-_MUTED_COLOUR = "#8395a7"
-_CYCLE = [PREVIEW_COLOUR, *_BRIGHT, _MUTED_COLOUR]
-HIGHLIGHT, MUTED = 1, len(_CYCLE)
-"""Values of what is looked at, and of what is not."""
+    from napari_sam.types import BoolArray
+
+DOUBTFUL = 0.6
+"""Masks with a lower score look doubtful: what everything mode does not propose."""
+
+PREVIEW_COLOR = "#ffdc00"
+_BRIGHT = ("#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70")
+_MUTED_COLOR = "#8395a7"
+_COLORS = (PREVIEW_COLOR, *_BRIGHT, _MUTED_COLOR)
+HIGHLIGHT, MUTED = 0, len(_COLORS) - 1
+"""Colors of what is looked at, and of what is not."""
+
+EDGE, FILL, FAINT = 1, 2, 3
+"""Shades of a color: the contour, its inside, and the inside of a doubtful mask."""
+_SHADES = 3
+_ALPHA = (0.95, 0.25, 0.08)
+_MUTED_ALPHA = (0.4, 0.06, 0.03)
+
+_CONTOUR = 2.0
+"""Width of a contour on screen, in pixels of the canvas."""
+_DASH = 4
+"""Length of a dash, in widths of the contour."""
 
 
 def bright(number: int) -> int:
-    """Return the value of one mask among many: neither highlighted nor muted."""
-    cycle, place = divmod(number, len(_BRIGHT))
-    # Values are bytes; after the last cycle that fits, they come again.
-    return HIGHLIGHT + 1 + place + len(_CYCLE) * (cycle % (255 // len(_CYCLE)))
+    """Return the color of one mask among many: neither highlighted nor muted."""
+    return HIGHLIGHT + 1 + number % len(_BRIGHT)
+
+
+def preview_color(number: int) -> int:
+    """Return the color of one of the objects that are previewed together."""
+    return HIGHLIGHT if number == 0 else bright(number - 1)
+
+
+def pixel_value(color: int, shade: int) -> int:
+    """Return the layer's value for a shade of a color."""
+    return color * _SHADES + shade
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownMask:
+    """One mask of an overlay.
+
+    Parameters
+    ----------
+    mask : MaskCrop
+        In pixels of the plane.
+    color : int
+        `HIGHLIGHT`, `MUTED`, or one of `bright`.
+    score : float
+        Predicted IoU; below `DOUBTFUL` the contour is dashed and the fill faint.
+    """
+
+    mask: MaskCrop
+    color: int = HIGHLIGHT
+    score: float = 1.0
 
 
 def _colormap() -> CyclicLabelColormap:
     # A direct colormap would say the same, but napari compiles code for it: a
     # second or more, in the GUI thread, when the first one is made.
-    return CyclicLabelColormap(colors=["transparent", *_CYCLE], name="SAM masks")
+    colors = [transform_color("transparent")[0]]
+    for number, name in enumerate(_COLORS):
+        for alpha in _MUTED_ALPHA if number == MUTED else _ALPHA:
+            shade = transform_color(name)[0].copy()
+            shade[3] = alpha
+            colors.append(shade)
+    return CyclicLabelColormap(colors=colors, name="SAM masks")
+
+
+def paint(
+    view: npt.NDArray[np.uint8], shown: ShownMask, style: PreviewStyle, width: int
+) -> Region:
+    """Draw one mask into a plane of values.
+
+    Parameters
+    ----------
+    view : uint8 array (H, W)
+        Changed in place.
+    shown : ShownMask
+        May reach beyond the plane.
+    style : PreviewStyle
+        Contour with or without a fill.
+    width : int
+        Width of the contour in pixels of the plane; it lies inside the mask.
+
+    Returns
+    -------
+    Region
+        The rectangle that was changed.
+    """
+    whole = Region.whole((view.shape[0], view.shape[1]))
+    region = shown.mask.region.intersection(whole)
+    if region.is_empty or style is PreviewStyle.OFF:
+        return Region(0, 0, 0, 0)
+    inner = region.shifted(-shown.mask.region.row0, -shown.mask.region.col0)
+    mask = shown.mask.mask[inner.slices]
+    edge = mask & ~eroded(mask, width)
+    is_doubtful = shown.score < DOUBTFUL
+    if is_doubtful:
+        edge &= _dashes(region, _DASH * width)
+    part = view[region.slices]
+    if style is PreviewStyle.FILL:
+        part[mask] = pixel_value(shown.color, FAINT if is_doubtful else FILL)
+    part[edge] = pixel_value(shown.color, EDGE)
+    return region
+
+
+def _dashes(region: Region, length: int) -> BoolArray:
+    """Return stripes that cut a contour of any direction into dashes.
+
+    Stripes run along no row, column or diagonal, where straight edges are.
+    """
+    rows = np.arange(region.row0, region.row1)[:, None]
+    columns = np.arange(region.col0, region.col1)[None, :]
+    stripes: BoolArray = (2 * rows + columns) // length % 2 == 0
+    return stripes
 
 
 class PlaneOverlay:
@@ -54,86 +161,138 @@ class PlaneOverlay:
         Where to show it.
     name, role : str
         Layer name and metadata role.
-    opacity : float
-        Opacity of the layer.
+
+    Attributes
+    ----------
+    drawn : Signal()
+        Other masks are shown.
     """
 
-    def __init__(
-        self, viewer: ViewerModel, name: str, role: str, opacity: float
-    ) -> None:
+    drawn = Signal()
+
+    def __init__(self, viewer: ViewerModel, name: str, role: str) -> None:
         self._viewer = viewer
         self._name = name
         self._role = role
-        self._opacity = opacity
         self.layer: Labels | None = None
+        self.masks: tuple[ShownMask, ...] = ()
+        self._style = PreviewStyle.FILL
+        self._width = 1
         self._plane: Plane | None = None
         self._dirty = Region(0, 0, 0, 0)
 
-    def show(
-        self, image: Image, plane: Plane, masks: Sequence[tuple[int, MaskCrop]]
-    ) -> None:
-        """Replace what is shown by masks with their values (1 to 255)."""
+    def show(self, image: Image, plane: Plane, masks: Sequence[ShownMask]) -> None:
+        """Replace what is shown.
+
+        A layer that the user has hidden comes back where there was nothing, and
+        for what is looked at.
+        """
         layer = self._ensure(image, plane)
-        view = self._plane_view(layer, plane)
-        view[self._dirty.slices] = 0
-        dirty = Region(0, 0, 0, 0)
-        whole = Region.whole((view.shape[0], view.shape[1]))
-        for value, crop in masks:
-            region = crop.region.intersection(whole)
-            if region.is_empty:
-                continue
-            inner = region.shifted(-crop.region.row0, -crop.region.col0)
-            view[region.slices][crop.mask[inner.slices]] = value
-            dirty = dirty.union(region)
-        self._dirty = dirty
-        layer.refresh(extent=False, thumbnail=False, highlight=False)
+        is_news = not self.masks or self._is_looked_at(masks)
+        self.masks = tuple(masks)
+        self._draw()
+        if masks and is_news:
+            layer.visible = True
+        self.drawn.emit()
+
+    def _is_looked_at(self, masks: Sequence[ShownMask]) -> bool:
+        """Whether another mask than before is highlighted."""
+        before = {id(m.mask) for m in self.masks if m.color == HIGHLIGHT}
+        return any(m.color == HIGHLIGHT and id(m.mask) not in before for m in masks)
 
     def clear(self) -> None:
         """Show nothing; the layer stays."""
-        if self.layer is None or self._plane is None or self._dirty.is_empty:
-            return
-        self._plane_view(self.layer, self._plane)[self._dirty.slices] = 0
-        self._dirty = Region(0, 0, 0, 0)
-        self.layer.refresh(extent=False, thumbnail=False, highlight=False)
+        if self.masks:
+            self.masks = ()
+            self._draw()
+            self.drawn.emit()
+
+    def reveal(self) -> None:
+        """Show the layer if the user has hidden it: it is being used."""
+        if self.layer is not None:
+            self.layer.visible = True
+
+    def restyle(self, style: PreviewStyle) -> None:
+        """Draw contours with or without a fill, or nothing."""
+        if style is not self._style:
+            self._style = style
+            self._draw()
+
+    def zoomed(self, zoom: float) -> None:
+        """Keep contours visible when the image is small on screen.
+
+        Parameters
+        ----------
+        zoom : float
+            How many pixels of the canvas one of the image is wide.
+        """
+        # In powers of two: a search can have found a thousand masks.
+        width = 2 ** max(0, round(np.log2(_CONTOUR / zoom))) if zoom > 0 else 1
+        if width != self._width:
+            self._width = width
+            self._draw()
 
     def remove(self) -> None:
         """Take the layer out of the viewer."""
-        layer, self.layer, self._plane = self.layer, None, None
+        layer = self.layer
+        self.forget()
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
     def forget(self) -> None:
         """Note that somebody else removed the layer."""
         self.layer, self._plane = None, None
+        self.masks, self._dirty = (), Region(0, 0, 0, 0)
+
+    def _draw(self) -> None:
+        if self.layer is None or self._plane is None:
+            return
+        view = self._plane_view(self.layer, self._plane)
+        before, self._dirty = self._dirty, Region(0, 0, 0, 0)
+        view[before.slices] = 0
+        for shown in self.masks:
+            region = paint(view, shown, self._style, self._width)
+            self._dirty = self._dirty.union(region)
+        if not (before.is_empty and self._dirty.is_empty):
+            self.layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _ensure(self, image: Image, plane: Plane) -> Labels:
+        """Return the layer, at the plane; one layer serves for all images.
+
+        Taking Labels layers out and adding others is what crashes napari 0.9.2 on
+        software OpenGL.
+        """
         shape = tuple(
             n if i is None else 1
             for n, i in zip(layer_shape(image), plane.index, strict=True)
         )
-        if self.layer is not None and self.layer.data.shape == shape:
-            if plane != self._plane:
-                view = self._plane_view(self.layer, plane)
-                view[...] = 0
-                self._dirty = Region(0, 0, 0, 0)
-                self._place(self.layer, image, plane)
-            self._plane = plane
-            return self.layer
-        self.remove()
+        if self.layer is None:
+            self.layer = self._make(image, shape)
+            place_on_plane(self.layer, image, plane)
+            with selection_kept(self._viewer):
+                self._viewer.add_layer(self.layer)
+                self._below_prompts(self.layer)
+        elif self.layer.data.shape != shape:
+            self.layer.data = np.zeros(shape, np.uint8)
+            self._dirty = Region(0, 0, 0, 0)
+            place_on_plane(self.layer, image, plane)
+        elif plane != self._plane:
+            self._plane_view(self.layer, plane)[...] = 0
+            self._dirty = Region(0, 0, 0, 0)
+            place_on_plane(self.layer, image, plane)
+        self._plane = plane
+        return self.layer
+
+    def _make(self, image: Image, shape: tuple[int, ...]) -> Labels:
         layer = Labels(
             np.zeros(shape, np.uint8),
             name=self._name,
-            opacity=self._opacity,
+            opacity=1.0,
             colormap=_colormap(),
             metadata={ROLE: self._role},
             **transform_of(image),
         )
-        self._place(layer, image, plane)
         layer.mode = "pan_zoom"
-        self.layer, self._plane, self._dirty = layer, plane, Region(0, 0, 0, 0)
-        with selection_kept(self._viewer):
-            self._viewer.add_layer(layer)
-            self._below_prompts(layer)
         return layer
 
     def _below_prompts(self, layer: Labels) -> None:
@@ -145,14 +304,6 @@ class PlaneOverlay:
         ]
         if at:
             layers.move(layers.index(layer), min(at))
-
-    @staticmethod
-    def _place(layer: Labels, image: Image, plane: Plane) -> None:
-        offset = np.array([0.0 if i is None else float(i) for i in plane.index])
-        linear = Affine(
-            scale=image.scale, rotate=image.rotate, shear=image.shear
-        ).linear_matrix
-        layer.translate = np.asarray(image.translate) + linear @ offset
 
     @staticmethod
     def _plane_view(layer: Labels, plane: Plane) -> npt.NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.draft import ObjectDraft
 from napari_sam.viewer.hover import Hover
 from napari_sam.viewer.mirror import PromptMirror
-from napari_sam.viewer.overlay import PlaneOverlay
+from napari_sam.viewer.overlay import PlaneOverlay, ShownMask, preview_color
 from napari_sam.viewer.requests import PredictionRequests
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Prompting:
         self.waiting: list[ObjectDraft] = []
         self.mirror = PromptMirror(context.viewer)
         self.mirror.changed.connect(self._on_edited)
-        self.overlay = PlaneOverlay(context.viewer, "SAM preview", "preview", 0.55)
+        self.overlay = PlaneOverlay(context.viewer, "SAM preview", "preview")
         self.hover = Hover(context, self.overlay)
         self.hover.changed.connect(self._on_hover)
         self.requests = PredictionRequests(context, self._take, self._failed)
@@ -243,7 +243,10 @@ class Prompting:
         if prediction is None or context.image is None:
             self.overlay.clear()
         else:
-            masks = [(1 + i % 255, c.mask) for i, c in enumerate(prediction.candidates)]
+            masks = [
+                ShownMask(c.mask, preview_color(i), c.score)
+                for i, c in enumerate(prediction.candidates)
+            ]
             self.overlay.show(context.image, prediction.plane, masks)
         self.changed.emit()
 

@@ -27,6 +27,19 @@ class Tool(StrEnum):
     EDIT = "edit"
 
 
+class PreviewStyle(StrEnum):
+    """How masks are drawn before they are written."""
+
+    FILL = "contour and fill"
+    CONTOUR = "contour"
+    OFF = "off"
+
+    def next(self) -> PreviewStyle:
+        """Return the style after this one, around."""
+        styles = list(PreviewStyle)
+        return styles[(styles.index(self) + 1) % len(styles)]
+
+
 @dataclass(frozen=True, slots=True)
 class AnnotationSettings:
     """Everything the dock widget lets the user choose.
@@ -41,6 +54,8 @@ class AnnotationSettings:
         Write the result into the labels as it changes, without an accept.
     hover : bool
         Show the mask under the cursor before clicking.
+    preview : PreviewStyle
+        How masks are drawn before they are written.
     normalisation : Normalisation
         How pixels become RGB.
     prefetch : bool
@@ -62,6 +77,7 @@ class AnnotationSettings:
     cleaning: PostProcessing = field(default_factory=PostProcessing)
     live: bool = False
     hover: bool = False
+    preview: PreviewStyle = PreviewStyle.FILL
     normalisation: Normalisation = Normalisation.PERCENTILE
     prefetch: bool = True
     everything: EverythingSettings = field(default_factory=EverythingSettings)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.errors import LabelsError
+from napari_sam.errors import LabelsError, LabelsPlaceError
 from napari_sam.viewer.coords import layer_shape, unit_factors
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check_labels(layer: Labels, image: Image) -> None:
             "the same shape or press New."
         )
     if not lie_alike(layer, image):
-        raise LabelsError(
+        raise LabelsPlaceError(
             f"Labels layer '{name}' has another scale or position than image "
             f"'{image.name}'; put it where the image is or press New."
         )
