@@ -14,7 +14,20 @@ from napari.layers import Image, Points
 from napari_sam.types import MaskCrop, Plane
 from napari_sam.viewer.coords import displayed_plane
 from napari_sam.viewer.layers import ROLE, is_ours
-from napari_sam.viewer.overlay import HIGHLIGHT, MUTED, PlaneOverlay, bright
+from napari_sam.viewer.overlay import (
+    DOUBTFUL,
+    EDGE,
+    FAINT,
+    FILL,
+    HIGHLIGHT,
+    MUTED,
+    PlaneOverlay,
+    ShownMask,
+    bright,
+    pixel_value,
+    preview_color,
+)
+from napari_sam.viewer.settings import PreviewStyle
 
 SHAPE = (6, 10, 12)
 
@@ -27,7 +40,7 @@ def viewer_with(**arguments) -> tuple[ViewerModel, Image]:
 
 
 def overlay_on(viewer: ViewerModel) -> PlaneOverlay:
-    return PlaneOverlay(viewer, "SAM preview", "preview", 0.5)
+    return PlaneOverlay(viewer, "SAM preview", "preview")
 
 
 def spot(row: int, column: int, size: int = 2) -> MaskCrop:
@@ -43,11 +56,11 @@ def test_mask_is_over_its_pixels_in_any_order_of_axes(order):
     viewer.dims.point = image.data_to_world((3, 4, 5))
     plane = displayed_plane(viewer, image)
     overlay = overlay_on(viewer)
-    overlay.show(image, plane, [(3, spot(1, 2))])
+    overlay.show(image, plane, [ShownMask(spot(1, 2), 3)])
 
     layer = overlay.layer
     assert layer.data.nbytes == np.prod(plane.shape(SHAPE))
-    found = np.argwhere(layer.data == 3)
+    found = np.argwhere(layer.data == pixel_value(3, EDGE))
     assert len(found) == 4
     for index in found:
         in_image = np.array(plane.to_array_point(0, 0))
@@ -91,7 +104,7 @@ def test_overlay_has_the_images_transform_at_its_plane(data):
             for a, n in enumerate(SHAPE)
         )
         plane = Plane((axes[0], axes[1]), index)
-        overlay.show(image, plane, [(1, spot(0, 0))])
+        overlay.show(image, plane, [ShownMask(spot(0, 0), 1)])
         for corner in itertools.product((0.0, 3.0), repeat=2):
             in_image = plane.to_array_point(*corner)
             in_overlay = [
@@ -108,7 +121,7 @@ def test_overlay_has_the_images_transform_at_its_plane(data):
 def test_napari_shows_it_on_its_plane_only():
     viewer, image = viewer_with(scale=(3, 1, 1))
     overlay = overlay_on(viewer)
-    overlay.show(image, Plane((1, 2), (4, None, None)), [(1, spot(2, 2))])
+    overlay.show(image, Plane((1, 2), (4, None, None)), [ShownMask(spot(2, 2), 1)])
     seen = []
     for z in range(SHAPE[0]):
         viewer.dims.set_current_step(0, z)
@@ -123,13 +136,13 @@ def test_showing_again_replaces_what_was_shown():
     viewer, image = viewer_with()
     overlay = overlay_on(viewer)
     plane = Plane((1, 2), (4, None, None))
-    overlay.show(image, plane, [(1, spot(0, 0)), (2, spot(5, 5))])
+    overlay.show(image, plane, [ShownMask(spot(0, 0), 1), ShownMask(spot(5, 5), 2)])
     layer = overlay.layer
-    overlay.show(image, plane, [(7, spot(3, 3, 1))])
+    overlay.show(image, plane, [ShownMask(spot(3, 3, 1), 6)])
     assert overlay.layer is layer
     assert np.argwhere(layer.data).tolist() == [[0, 3, 3]]
     other = Plane((1, 2), (2, None, None))
-    overlay.show(image, other, [(5, spot(1, 1, 1))])
+    overlay.show(image, other, [ShownMask(spot(1, 1, 1), 5)])
     assert overlay.layer is layer
     assert np.argwhere(layer.data).tolist() == [[0, 1, 1]]
     overlay.clear()
@@ -137,11 +150,14 @@ def test_showing_again_replaces_what_was_shown():
     assert not layer.data.any()
 
 
-def test_other_axes_make_another_layer_and_leave_one_in_the_viewer():
+def test_other_axes_are_shown_by_the_same_layer():
     viewer, image = viewer_with()
     overlay = overlay_on(viewer)
+    layers = []
     for plane in (Plane((1, 2), (4, None, None)), Plane((0, 2), (None, 4, None))):
-        overlay.show(image, plane, [(1, spot(1, 1))])
+        overlay.show(image, plane, [ShownMask(spot(1, 1), 1)])
+        layers.append(overlay.layer)
+    assert layers[0] is layers[1]
     assert [x.metadata[ROLE] for x in viewer.layers if is_ours(x)] == ["preview"]
     assert overlay.layer.data.shape == (6, 1, 12)
 
@@ -149,14 +165,14 @@ def test_other_axes_make_another_layer_and_leave_one_in_the_viewer():
 def test_mask_beyond_the_plane_is_cut():
     viewer, image = viewer_with()
     overlay = overlay_on(viewer)
-    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(8, 10, 6))])
+    overlay.show(image, Plane((1, 2), (0, None, None)), [ShownMask(spot(8, 10, 6), 1)])
     assert np.argwhere(overlay.layer.data).tolist() == [
         [0, 8, 10],
         [0, 8, 11],
         [0, 9, 10],
         [0, 9, 11],
     ]
-    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(15, 15))])
+    overlay.show(image, Plane((1, 2), (0, None, None)), [ShownMask(spot(15, 15), 1)])
     assert not overlay.layer.data.any()
 
 
@@ -166,7 +182,7 @@ def test_it_lies_below_the_prompts_and_leaves_the_active_layer_alone():
     viewer.add_layer(prompts)
     viewer.layers.selection.active = prompts
     overlay = overlay_on(viewer)
-    overlay.show(image, Plane((1, 2), (0, None, None)), [(1, spot(1, 1))])
+    overlay.show(image, Plane((1, 2), (0, None, None)), [ShownMask(spot(1, 1), 1)])
     layers = viewer.layers
     assert layers.index(overlay.layer) < layers.index(prompts)
     assert layers.selection.active is prompts
@@ -176,29 +192,89 @@ def test_removed_by_the_user_it_comes_back_when_needed():
     viewer, image = viewer_with()
     overlay = overlay_on(viewer)
     plane = Plane((1, 2), (0, None, None))
-    overlay.show(image, plane, [(1, spot(1, 1))])
+    overlay.show(image, plane, [ShownMask(spot(1, 1), 1)])
     viewer.layers.remove(overlay.layer)
     overlay.forget()
     overlay.clear()
     overlay.remove()
-    overlay.show(image, plane, [(1, spot(1, 1))])
+    overlay.show(image, plane, [ShownMask(spot(1, 1), 1)])
     assert overlay.layer in viewer.layers
     overlay.remove()
     assert not any(is_ours(x) for x in viewer.layers)
 
 
-def test_more_objects_than_colours_are_all_shown():
+def test_more_objects_than_colors_are_all_shown():
     viewer, image = viewer_with()
     overlay = overlay_on(viewer)
-    masks = [(n, spot(n % 10, n // 10, 1)) for n in range(1, 120)]
+    masks = [
+        ShownMask(spot(n % 10, n // 10, 1), preview_color(n)) for n in range(1, 120)
+    ]
     overlay.show(image, Plane((1, 2), (0, None, None)), masks)
-    assert set(np.unique(overlay.layer.data)) == set(range(120))
+    assert np.count_nonzero(overlay.layer.data) == 119
+    assert overlay.layer.data.max() <= pixel_value(MUTED, FAINT)
 
 
 def test_one_mask_among_many_is_neither_highlighted_nor_muted():
     values = [bright(number) for number in range(1000)]
-    assert 0 < min(values) <= max(values) <= 255
-    places = {(value - 1) % MUTED + 1 for value in values}
-    assert places == set(range(1, MUTED + 1)) - {HIGHLIGHT, MUTED}
-    # neighbours in the list differ
+    assert {HIGHLIGHT, MUTED}.isdisjoint(values)
+    # neighbors in the list differ
     assert all(a != b for a, b in itertools.pairwise(values))
+
+
+PLANE = Plane((1, 2), (0, None, None))
+
+
+def shades(overlay: PlaneOverlay) -> dict[int, int]:
+    """Return how many pixels each shade of the highlight has."""
+    return {
+        shade: int((overlay.layer.data == pixel_value(HIGHLIGHT, shade)).sum())
+        for shade in (EDGE, FILL, FAINT)
+    }
+
+
+def test_a_mask_is_a_contour_over_a_light_fill():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    overlay.show(image, PLANE, [ShownMask(spot(2, 3, 5))])
+    assert shades(overlay) == {EDGE: 16, FILL: 9, FAINT: 0}
+    alphas = [overlay.layer.colormap.map(pixel_value(0, s))[3] for s in (EDGE, FILL)]
+    assert alphas[0] > 0.9
+    assert alphas[1] < 0.4
+    overlay.restyle(PreviewStyle.CONTOUR)
+    assert shades(overlay) == {EDGE: 16, FILL: 0, FAINT: 0}
+    overlay.restyle(PreviewStyle.OFF)
+    assert not overlay.layer.data.any()
+    overlay.restyle(PreviewStyle.FILL)
+    assert shades(overlay) == {EDGE: 16, FILL: 9, FAINT: 0}
+
+
+def test_a_doubtful_mask_looks_doubtful():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    overlay.show(image, PLANE, [ShownMask(spot(0, 0, 9), score=DOUBTFUL)])
+    sure = shades(overlay)
+    overlay.show(image, PLANE, [ShownMask(spot(0, 0, 9), score=0.08)])
+    doubtful = shades(overlay)
+    # Its contour is dashed and its inside all but clear.
+    assert 0.2 * sure[EDGE] < doubtful[EDGE] < 0.8 * sure[EDGE]
+    assert doubtful[FILL] == 0
+    assert doubtful[FAINT] > 0
+
+
+def test_a_contour_stays_visible_when_the_image_is_small_on_screen():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    overlay.show(image, PLANE, [ShownMask(spot(0, 0, 9))])
+    near = shades(overlay)[EDGE]
+    overlay.zoomed(0.5)
+    assert shades(overlay)[EDGE] > near
+
+
+def test_a_hidden_layer_of_ours_comes_back_with_what_is_new():
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    overlay.show(image, PLANE, [ShownMask(spot(0, 0, 9))])
+    overlay.layer.visible = False
+    overlay.clear()
+    overlay.show(image, PLANE, [ShownMask(spot(1, 0, 9))])
+    assert overlay.layer.visible

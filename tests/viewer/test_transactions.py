@@ -1,8 +1,8 @@
 """Any order of actions against a plain model of what the labels must be.
 
 The truth is a list of states: each step that changes pixels adds one, undo and redo
-move along it.  Whatever is done in between, the labels are the newest state, every record's
-pixels are its own, and undoing everything gives the first state back.
+move along it.  Whatever is done in between, the labels are the newest state, every
+record's pixels are its own, and undoing everything gives the first state back.
 """
 
 from __future__ import annotations

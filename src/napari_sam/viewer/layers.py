@@ -340,6 +340,13 @@ class PromptLayers:
             if layer is not None and len(layer.data):
                 layer.visible = True
 
+    def wake(self) -> None:
+        """Show the selected prompt layer if it is hidden, ready for a press."""
+        layer = self._of_tool()
+        active = self._viewer.layers.selection.active
+        if layer is not None and active == layer and not layer.visible:
+            self.activate(self._tool)
+
     def rest(self, resting: bool) -> None:
         """Take no prompts from the canvas for a while, or take them again.
 

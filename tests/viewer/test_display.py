@@ -1,0 +1,158 @@
+"""What is done is seen: above the image, on the shown plane, in whatever order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from desk import COINS
+from napari.layers import Image
+
+from napari_sam.errors import LabelsError
+from napari_sam.viewer.layers import ROLE, is_ours
+
+
+def names(desk) -> list[str]:
+    return [layer.name for layer in desk.viewer.layers]
+
+
+def lowest_of_ours(desk) -> int:
+    layers = desk.viewer.layers
+    return min(
+        i for i, layer in enumerate(layers) if is_ours(layer) or layer is desk.labels
+    )
+
+
+def topmost_cover(desk) -> int:
+    return max(
+        i
+        for i, layer in enumerate(desk.viewer.layers)
+        if isinstance(layer, Image) and not is_ours(layer)
+    )
+
+
+@pytest.fixture
+def clicked(open_desk, coins):
+    desk = open_desk(coins)
+    desk.click(*COINS[0])
+    desk.accept()
+    desk.click(*COINS[1])
+    return desk
+
+
+def test_a_second_image_lies_below_what_is_ours(clicked, coins):
+    desk = clicked
+    second = desk.viewer.add_image(coins[::-1], name="second")
+    assert lowest_of_ours(desk) > topmost_cover(desk)
+    assert "'image' is still what is segmented" in desk.controller.status
+    desk.controller.choose_image(second)
+    assert lowest_of_ours(desk) > topmost_cover(desk)
+
+
+def test_the_order_of_events_does_not_matter(clicked, coins):
+    desk = clicked
+    layers = desk.viewer.layers
+    layers.move(layers.index(desk.image), len(layers))
+    assert lowest_of_ours(desk) > topmost_cover(desk)
+    desk.viewer.layers.remove(desk.image)
+    replaced = desk.viewer.add_image(coins, name="again")
+    desk.controller.choose_image(replaced)
+    desk.click(*COINS[0])
+    desk.controller.new_labels()
+    assert lowest_of_ours(desk) > topmost_cover(desk)
+
+
+def test_an_order_that_hides_nothing_is_the_users(clicked):
+    desk = clicked
+    layers = desk.viewer.layers
+    layers.move(layers.index(desk.labels), len(layers))
+    before = names(desk)
+    desk.click(*COINS[2])
+    assert names(desk) == before
+
+
+def test_hidden_layers_of_ours_are_shown_when_they_are_used(clicked):
+    desk = clicked
+    for layer in desk.viewer.layers:
+        if is_ours(layer) or layer is desk.labels:
+            layer.visible = False
+    desk.click(*COINS[2])
+    assert desk.points.visible
+    assert desk.annotator.preview.layer.visible
+    desk.accept()
+    assert desk.labels.visible
+
+
+def test_in_3d_a_click_places_nothing_and_the_reason_is_said(open_desk, coin_stack):
+    desk = open_desk(coin_stack)
+    assert desk.controller.rest_reason == ""
+    desk.viewer.dims.ndisplay = 3
+    assert "2-D" in desk.controller.rest_reason
+    desk.click_world((1, *COINS[0]))
+    assert len(desk.points.data) == 0
+    desk.viewer.dims.ndisplay = 2
+    assert desk.controller.rest_reason == ""
+    assert desk.points.mode == "add"
+    desk.click(*COINS[0])
+    assert len(desk.points.data) == 1
+
+
+def test_the_grid_keeps_the_annotation_in_one_cell(clicked, coins):
+    desk = clicked
+    viewer = desk.viewer
+    viewer.add_image(coins, name="other")
+    before = viewer.canvas.grid.stride
+    viewer.canvas.grid.enabled = True
+    assert "share a cell" in desk.controller.status
+    together = [desk.image, desk.labels, desk.points, desk.shapes]
+    cells = {
+        tuple(viewer.canvas.grid.position(viewer.layers.index(layer), viewer.layers))
+        for layer in together
+    }
+    assert len(cells) == 1
+    viewer.canvas.grid.enabled = False
+    assert viewer.canvas.grid.stride == before
+
+
+def test_labels_that_lie_elsewhere_are_put_where_the_image_is(open_desk, coins):
+    desk = open_desk(coins, layer={"scale": (0.3, 0.3), "translate": (5, 6)})
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint16), name="mine")
+    with pytest.raises(LabelsError, match="another scale or position"):
+        desk.controller.choose_labels(labels)
+    assert desk.controller.labels.misplaced is labels
+    desk.controller.place_labels()
+    assert desk.controller.labels.layer is labels
+    assert desk.controller.labels.misplaced is None
+    np.testing.assert_allclose(labels.scale, (0.3, 0.3))
+    np.testing.assert_allclose(labels.translate, (5, 6))
+    with pytest.raises(LabelsError):
+        desk.controller.place_labels()
+
+
+def test_what_the_model_sees_is_a_layer_for_a_moment(open_desk, coin_stack):
+    desk = open_desk(coin_stack, layer={"scale": (2, 0.5, 0.5)})
+    seen = [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
+    assert not seen
+    desk.controller.show_model_input()
+    (seen,) = [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
+    plane = desk.controller.context.plane
+    expected, _ = desk.controller.context.planes.source.read(plane)
+    np.testing.assert_array_equal(np.squeeze(seen.data), expected)
+    corner = desk.image.data_to_world(plane.to_array_point(0, 0))
+    np.testing.assert_allclose(seen.data_to_world((0, 0, 0)), corner)
+    assert lowest_of_ours(desk) if desk.controller.labels.layer else True
+    desk.click(*COINS[0])
+    assert seen not in desk.viewer.layers
+    desk.controller.show_model_input()
+    desk.controller.show_model_input()
+    assert not [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
+
+
+def test_in_a_review_the_rest_is_dimmed(open_desk, coins):
+    desk = open_desk(coins, min_score=0.3)
+    desk.controller.new_labels()
+    opacity = desk.labels.opacity
+    desk.controller.segment_plane()
+    desk.controller.toggle_review()
+    assert desk.labels.opacity < opacity
+    desk.controller.toggle_review()
+    assert desk.labels.opacity == opacity
