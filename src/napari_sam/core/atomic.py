@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import contextmanager
+import re
+import secrets
+import socket
+import stat
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,50 +17,138 @@ from napari_sam.errors import FileFormatError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+HOST = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)[:64]
+"""The name of this machine in the names of temporary files."""
+
+# Host and process say who writes.  The name does not hold the target's, which may
+# be as long as the file system allows.
+_TEMPORARY = re.compile(
+    r"\.napari-sam\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}(\.[^/]*)?", re.ASCII
+)
+_LONGEST_SUFFIX = 16
+_ABANDONED_S = 86_400.0
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a file to write to, which takes the place of ``path`` at the end.
 
-    It lies in the same folder and has the same suffixes.  If the block raises
-    it is removed; if the process is killed it stays, hidden, and ``path`` is as
-    it was.
+    It lies in the same folder and has the same suffix.  If the block raises it
+    is removed; if the process is killed it stays, hidden, until this function
+    writes in that folder again, and ``path`` is as it was.  A symbolic link is
+    written through, and a file that is replaced keeps its permissions.
 
     Raises
     ------
     FileFormatError
-        If the folder is missing, is not writable or is full.
+        If the folder is missing, is not writable or is full, or ``path`` is
+        there and no file that may be written.
     """
     target = Path(path)
-    if target.is_dir():
-        raise FileFormatError(f"{target} is a folder; give the name of a file.")
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=".", suffix=f"-{target.name}", dir=target.parent
-        )
-        os.close(handle)
-    except OSError as error:
+        place, mode = _examined(target)
+        sweep(place.parent)
+        suffix = place.suffix if len(place.suffix) <= _LONGEST_SUFFIX else ""
+        name = f".napari-sam.{HOST}.{os.getpid()}.{secrets.token_hex(4)}{suffix}"
+        aside = place.parent / name
+        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (OSError, ValueError) as error:
         raise _unwritable(target, error) from error
-    aside = Path(name)
     try:
         yield aside
-        _with_usual_permissions(aside)
-        os.replace(aside, target)
+        _flush(aside)
+        if mode is not None:
+            aside.chmod(mode)
+        os.replace(aside, place)
     except OSError as error:
         raise _unwritable(target, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
-def _with_usual_permissions(file: Path) -> None:
-    """Undo the privacy of a temporary file, as the user's umask has it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    file.chmod(0o666 & ~mask)
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Prove, before long work, that `replacing` will be able to write a file.
+
+    Raises
+    ------
+    FileFormatError
+        As `replacing` would; nothing is left behind.
+    """
+    with suppress(_Proven), replacing(path):
+        raise _Proven
 
 
-def _unwritable(target: Path, error: OSError) -> FileFormatError:
+class _Proven(Exception):
+    """Ends the writing of a file that only was to be possible."""
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files of `replacing` whose writer is no more."""
+    with suppress(OSError), os.scandir(folder) as items:
+        for item in items:
+            match = _TEMPORARY.fullmatch(item.name)
+            if match is None:
+                continue
+            with suppress(OSError):
+                age = time.time() - item.stat(follow_symlinks=False).st_mtime
+                is_ours = match["host"] == HOST
+                if age > _ABANDONED_S or (is_ours and is_dead(int(match["pid"]))):
+                    os.unlink(item.path)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process of this machine has certainly ended."""
+    if os.name != "posix":
+        # There, signal 0 is Ctrl-C; files are left to grow old instead.
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        # It belongs to another user, or the name was made up.
+        return False
+    return False
+
+
+def _examined(target: Path) -> tuple[Path, int | None]:
+    """Return where a file is really written, and the mode of one that is there."""
+    with suppress(FileNotFoundError):
+        target.lstat()  # raises on a name that no file can have
+    place = Path(os.path.realpath(target))
+    try:
+        status = place.stat()
+    except FileNotFoundError:
+        return place, None
+    if stat.S_ISDIR(status.st_mode):
+        raise FileFormatError(f"{target} is a folder; give the name of a file.")
+    if not stat.S_ISREG(status.st_mode):
+        raise FileFormatError(
+            f"{target} is a pipe or a device; give the name of a file."
+        )
+    if not os.access(place, os.W_OK):
+        raise FileFormatError(
+            f"{target} is write-protected; choose another name or allow writing it."
+        )
+    return place, stat.S_IMODE(status.st_mode)
+
+
+def _flush(file: Path) -> None:
+    """Have the content on the device before the name points to it."""
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _unwritable(target: Path, error: OSError | ValueError) -> FileFormatError:
+    name = str(target).replace("\0", "\\0")
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    if len(name) > 160:
+        name = f"{name[:120]}...{name[-20:]}"
     return FileFormatError(
-        f"{target} cannot be written ({error.strerror or error});"
+        f"{name} cannot be written ({reason});"
         " free some space there or choose another place."
     )

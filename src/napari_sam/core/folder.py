@@ -6,11 +6,13 @@ import errno
 import os
 import re
 import secrets
-import socket
+import stat
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
+
+from napari_sam.core.atomic import HOST, is_dead
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +22,8 @@ _ENTRY = re.compile(r"[0-9a-f]{40}\.safetensors")
 _TEMPORARY = re.compile(
     r"\.[0-9a-f]{40}\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp", re.ASCII
 )
-_HOST = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)
 _ABANDONED_S = 600.0
+_CLOCK_ERROR_NS = 3_600 * 10**9  # between computers that share a folder
 
 
 class EntryFile(NamedTuple):
@@ -63,7 +65,12 @@ class EntryFolder:
 
     def has(self, key: str) -> bool:
         """Whether there is a file."""
-        return self._budget > 0 and os.path.exists(self._file(key))
+        if self._budget <= 0:
+            return False
+        try:
+            return stat.S_ISREG(os.stat(self._file(key)).st_mode)
+        except OSError:
+            return False
 
     def read(self, key: str) -> bytes | None:
         """Return a file's content, ``None`` if there is no such file.
@@ -76,6 +83,10 @@ class EntryFolder:
         if self._budget <= 0:
             return None
         try:
+            # Opening a pipe would wait for its writer, a device may never end.
+            status = os.stat(self._file(key))
+            if not stat.S_ISREG(status.st_mode) or status.st_size > self._budget:
+                return None
             return self._file(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -133,15 +144,19 @@ class EntryFolder:
     def scan(self) -> list[EntryFile]:
         """Return every file, the least recently used first."""
         found = []
+        latest = time.time_ns() + _CLOCK_ERROR_NS
         with suppress(OSError), os.scandir(self.path) as items:
             for item in items:
                 if _ENTRY.fullmatch(item.name):
                     # Another process may remove it at this moment.
                     with suppress(OSError):
-                        stat = item.stat(follow_symlinks=False)
-                        found.append(
-                            EntryFile(item.name[:40], stat.st_size, stat.st_mtime_ns)
-                        )
+                        status = item.stat(follow_symlinks=False)
+                        if not stat.S_ISREG(status.st_mode):
+                            continue
+                        # A clock was wrong: else such a file would never be old.
+                        used = status.st_mtime_ns
+                        used = used if used <= latest else 0
+                        found.append(EntryFile(item.name[:40], status.st_size, used))
         return sorted(found, key=lambda file: file.used_ns)
 
     def clear(self) -> None:
@@ -156,7 +171,7 @@ class EntryFolder:
         return self.path / f"{key}.safetensors"
 
     def _write(self, key: str, content: bytes) -> None:
-        name = f".{key}.{_HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+        name = f".{key}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
         temporary = self.path / name
         try:
             with temporary.open("xb") as file:
@@ -206,21 +221,6 @@ class EntryFolder:
                     continue
                 with suppress(OSError):
                     age = time.time() - item.stat(follow_symlinks=False).st_mtime
-                    is_ours = match["host"] == _HOST
-                    if age > _ABANDONED_S or (is_ours and _is_dead(int(match["pid"]))):
+                    is_ours = match["host"] == HOST
+                    if age > _ABANDONED_S or (is_ours and is_dead(int(match["pid"]))):
                         os.unlink(item.path)
-
-
-def _is_dead(pid: int) -> bool:
-    """Whether a process of this machine has certainly ended."""
-    if os.name != "posix":
-        # There, signal 0 is Ctrl-C; files are left to grow old instead.
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        # It belongs to another user, or the name was made up.
-        return False
-    return False
