@@ -263,6 +263,78 @@ def test_a_damaged_entry_is_dropped_logged_and_computed_again(
     assert same(disk_only.get(key_of(1)), make(1))
 
 
+def test_a_header_of_a_thousand_brackets_is_damage(disk_only):
+    header = b'{"__metadata__":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    path = disk_only.folder / f"{key_of(1)}.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert disk_only.get(key_of(1)) is None
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes and devices")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file_is_no_entry(disk_only, kind):
+    disk_only.put(key_of(2), make(2))
+    path = disk_only.folder / f"{key_of(1)}.safetensors"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    assert key_of(1) not in disk_only
+    assert disk_only.get(key_of(1)) is None
+    assert disk_only.info().entries == 1
+    disk_only.put(key_of(1), make(1))
+    assert (key_of(1) in disk_only) == (kind != "folder")
+    assert same(disk_only.get(key_of(2)), make(2))
+
+
+def test_an_entry_dated_in_the_future_is_dropped_first(tmp_path):
+    size = len(dumps(key_of(0), make()))
+    store = EmbeddingStore(tmp_path, ram_bytes=0, disk_bytes=16 * size)
+    for number in range(3):
+        store.put(key_of(number), make(number))
+    ahead = time.time() + 10 * 365 * 86_400
+    os.utime(tmp_path / f"{key_of(1)}.safetensors", (ahead, ahead))
+    for number in range(3, 18):
+        store.put(key_of(number), make(number))
+    assert key_of(1) not in store
+    assert key_of(17) in store
+
+
+def test_a_folder_may_be_named_by_a_string(tmp_path):
+    store = EmbeddingStore(str(tmp_path / "store"))
+    store.put(key_of(1), make(1))
+    assert same(EmbeddingStore(tmp_path / "store").get(key_of(1)), make(1))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.get(3),
+        lambda store: None in store,
+        lambda store: store.get("../../etc/passwd"),
+        lambda store: "a\0b" in store,
+        lambda store: store.put("short", make()),
+        lambda store: store.put(key_of(1), np.zeros(3)),
+        lambda store: EmbeddingStore(5),
+        lambda store: EmbeddingStore(""),
+        lambda store: EmbeddingStore("a\0b"),
+        lambda store: EmbeddingStore(store.folder, ram_bytes="1 GB"),
+        lambda store: EmbeddingStore(store.folder, disk_bytes=float("nan")),
+        lambda store: EmbeddingStore(store.folder, disk_bytes=-1),
+    ],
+)
+def test_wrong_arguments_are_refused_and_change_nothing(store, call):
+    store.put(key_of(2), make(2))
+    with pytest.raises((TypeError, ValueError), match=r"\w+ \w+"):
+        call(store)
+    assert files(store.folder) == [f"{key_of(2)}.safetensors"]
+    assert store.info().ram_entries == 1
+
+
 # -- a disk that does not take part ------------------------------------------
 
 

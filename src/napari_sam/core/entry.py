@@ -67,7 +67,10 @@ def loads(key: str, content: bytes) -> Embedding:
         frame = Frame(tuple(image_size), tuple(input_size), side)
         embedding = Embedding(features, frame, about["model"])
         is_whole = (about["format"], about["key"]) == (_FORMAT, key)
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError, ValueError, KeyError, TypeError, AttributeError,
+        IndexError, RecursionError, MemoryError, OverflowError,
+    ) as error:  # fmt: skip
         raise DamagedEntry(f"{type(error).__name__}: {error}") from error
     if not is_whole or features.dtype != np.float16:
         raise DamagedEntry("it holds another entry")

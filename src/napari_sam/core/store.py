@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -28,15 +29,17 @@ import numpy as np
 from napari_sam.core.entry import DamagedEntry, dumps, loads
 from napari_sam.core.folder import EntryFolder
 from napari_sam.core.imaging import PREPROCESSING_VERSION
+from napari_sam.types import Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam.types import Embedding, RGBArray
+    from napari_sam.types import RGBArray
 
 logger = logging.getLogger(__name__)
 
 GIB = 1 << 30
+_KEY = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class EmbeddingStore:
 
     Parameters
     ----------
-    folder : Path, optional
+    folder : path, optional
         Where to keep entries; made when the first is written.  By default
         :func:`default_folder`.
     ram_bytes, disk_bytes : int
@@ -115,14 +118,16 @@ class EmbeddingStore:
 
     def __init__(
         self,
-        folder: Path | None = None,
+        folder: str | os.PathLike[str] | None = None,
         *,
         ram_bytes: int = GIB,
         disk_bytes: int = 10 * GIB,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
-        self._disk = EntryFolder(folder or default_folder(), disk_bytes)
-        self._ram_budget = ram_bytes
+        disk_bytes = _checked_budget("disk_bytes", disk_bytes)
+        self._ram_budget = _checked_budget("ram_bytes", ram_bytes)
+        place = default_folder() if folder is None else _checked_folder(folder)
+        self._disk = EntryFolder(place, disk_bytes)
         self._ram: OrderedDict[str, Embedding] = OrderedDict()
         self._ram_bytes = 0
         # Held for dictionary work only, never during disk access, so that the
@@ -144,6 +149,7 @@ class EmbeddingStore:
 
     def __contains__(self, key: str) -> bool:
         """Whether an entry is there; it may still turn out to be damaged."""
+        _check_key(key)
         with self._lock:
             if key in self._ram:
                 return True
@@ -154,7 +160,13 @@ class EmbeddingStore:
 
         May block for a disk access.  A damaged entry is removed and counts as
         absent.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the key is none that :func:`embedding_key` returns.
         """
+        _check_key(key)
         with self._lock:
             embedding = self._ram.get(key)
             if embedding is not None:
@@ -183,7 +195,16 @@ class EmbeddingStore:
         """Store an embedding, dropping the least recently used beyond a budget.
 
         May block for a disk access.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the key is none that :func:`embedding_key` returns, or the value
+            is not an `Embedding`.
         """
+        _check_key(key)
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"an Embedding is stored, not {type(embedding).__name__}")
         self._keep_in_ram(key, embedding)
         try:
             self._disk.write(key, dumps(key, embedding))
@@ -232,3 +253,26 @@ class EmbeddingStore:
             logger.warning("%s", self._problem)
             if self._on_problem is not None:
                 self._on_problem(self._problem)
+
+
+def _check_key(key: object) -> None:
+    """Refuse what is no key, before it becomes part of a path."""
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a str, not {type(key).__name__}")
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r:.60} is not a key; embedding_key makes them")
+
+
+def _checked_budget(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} is a whole number of bytes, not {value!r:.60}")
+    if value < 0:
+        raise ValueError(f"{name} is {value}; give a number of bytes, or 0 for none")
+    return int(value)
+
+
+def _checked_folder(folder: str | os.PathLike[str]) -> Path:
+    text = os.fspath(folder)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(f"{text!r:.60} cannot be the name of a folder")
+    return Path(os.path.expanduser(text))
