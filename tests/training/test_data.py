@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as iio
@@ -12,6 +13,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from skimage import draw
 
 from napari_sam.core.evaluation import split_of
 from napari_sam.core.imaging import to_rgb
@@ -22,7 +24,7 @@ from napari_sam.training import (
     read_samples,
     samples_from_arrays,
 )
-from napari_sam.training.coco import decode, unpack
+from napari_sam.training.coco import decode, read_annotations, unpack
 from napari_sam.training.planes import checked_labels
 
 if TYPE_CHECKING:
@@ -283,6 +285,73 @@ def test_a_polygon_along_pixel_edges_is_its_pixels() -> None:
     mask[8:10, 0:15] = True
     rectangles = [[3, 2, 9, 2, 9, 6, 3, 6], [0, 8, 15, 8, 15, 10, 0, 10]]
     np.testing.assert_array_equal(decode(rectangles, (12, 15)).full((12, 15)), mask)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.floats(-20, 40, width=32), min_size=6, max_size=12).filter(
+            lambda flat: len(flat) % 2 == 0
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_polygons_are_drawn_in_their_box_as_in_the_image(polygons: list[Any]) -> None:
+    expected = np.zeros((17, 23), bool)
+    for flat in polygons:
+        x, y = np.reshape(flat, (-1, 2)).T
+        expected[draw.polygon(y - 0.5, x - 0.5, expected.shape)] = True
+    found = decode(polygons, (17, 23))
+    np.testing.assert_array_equal(found.full((17, 23)), expected)
+
+
+def test_an_outline_costs_its_box_not_the_image() -> None:
+    tracemalloc.start()
+    crop = decode([[50_000, 50_000, 50_010, 50_000, 50_010, 50_020]], (100_000,) * 2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert crop.area == 100
+    assert peak < 10e6
+
+
+def test_a_declared_size_is_compared_before_labels_are_made(tmp_path: Path) -> None:
+    iio.imwrite(tmp_path / "a.png", picture(64, 64))
+    content = {
+        "images": [
+            {"id": 1, "file_name": "a.png", "height": 100_000, "width": 100_000}
+        ],
+        "annotations": [
+            {"image_id": 1, "segmentation": {"size": [100_000] * 2, "counts": [10**10]}}
+        ],
+    }
+    (tmp_path / "it.json").write_text(json.dumps(content))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="100000 x 100000"):
+        read_samples(tmp_path / "it.json")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
+_HEADER = '{"images": [{"id": 1, "file_name": "a", "width": 3, "height": %s}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "7",
+        '{"images": 5, "annotations": 3}',
+        _HEADER % "Infinity" + ', "annotations": []}',
+        _HEADER % "-4" + ', "annotations": []}',
+    ],
+    ids=["nested", "number", "types", "infinite", "negative"],
+)
+def test_other_json_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "it.json").write_text(text)
+    with pytest.raises(DataError, match=r"^[^\n]+$"):
+        read_annotations(tmp_path / "it.json")
 
 
 def coco(path: Path) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def _checked_budget(name: str, value: object) -> int:
 
 
 def _checked_folder(folder: str | os.PathLike[str]) -> Path:
-    text = os.fspath(folder)
-    if not isinstance(text, str) or not text or "\0" in text:
+    text = os.fsdecode(folder)
+    if not text or "\0" in text:
         raise ValueError(f"{text!r:.60} cannot be the name of a folder")
     return Path(os.path.expanduser(text))

@@ -20,7 +20,7 @@ class ImageFile:
     ----------
     data : array-like
         Rows and columns last, then the colour channels if ``rgb``.  A numpy
-        array, or for a TIFF stack an object that loads a plane when indexed.
+        array, or for a TIFF stack an object that reads planes when indexed.
     axes : str
         One letter per axis of ``data``, as tifffile has them: ``T``, ``Z``,
         ``C``, ``Y``, ``X``, ``S`` for colour, ``Q`` where the file says nothing.
@@ -33,6 +33,9 @@ class ImageFile:
         File name without its suffix.
     rgb : bool
         Whether the last axis holds colour channels.
+    notes : tuple of str
+        What the file holds beyond ``data``, or was taken for something that it
+        may not be; a clause each, to be said to the user.
     """
 
     data: ArrayLike
@@ -41,6 +44,7 @@ class ImageFile:
     units: tuple[str, ...]
     name: str
     rgb: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.data.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,44 +11,46 @@ from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.image_file import PIXEL, ImageFile
 
 if TYPE_CHECKING:
-    import os
-
     import numpy.typing as npt
 
 _TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".qptiff", ".svs")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_image(path: str | os.PathLike[str]) -> ImageFile:
+def read_image(path: str | os.PathLike[str], *, colors: bool = True) -> ImageFile:
     """Read an image file.
 
     Parameters
     ----------
     path : path
         A TIFF (OME, ImageJ or plain), or any other format imageio reads.
+    colors : bool
+        Whether palettes and inks become the colors they mean.  Label images are
+        read without, since their palette is for the display.
 
     Returns
     -------
     ImageFile
-        For a TIFF stack ``data`` loads one plane at a time, so it may be larger
-        than memory; the file must stay in place while it is used.
+        For a TIFF stack ``data`` reads one plane at a time, so it may be larger
+        than memory; the file must stay as it is while it is used.  ``notes`` say
+        what else the file holds.
 
     Raises
     ------
     FileFormatError
-        If there is no such file, or it is a folder, empty, cut short, damaged
-        or of an unsupported format.
+        If there is no such file, or it is a folder or a pipe, empty, cut short,
+        damaged or of an unsupported format.
     ImageError
         If it was read but holds no image.
     """
-    file = Path(path)
+    file = _named(path)
     start = _start(file)
     if start in _TIFF_STARTS or file.suffix.lower() in _TIFF_SUFFIXES:
         from napari_sam.io.tiff import read_tiff
 
-        image = read_tiff(file)
+        image = read_tiff(file, colors=colors)
     else:
-        image = _read_other(file)
+        image = _read_other(file, colors)
     if 0 in image.data.shape:
         raise ImageError(
             f"{file} holds an image of shape {image.shape} and so no pixels;"
@@ -55,37 +59,78 @@ def read_image(path: str | os.PathLike[str]) -> ImageFile:
     return image
 
 
+def _named(path: object) -> Path:
+    try:
+        return Path(os.fsdecode(path))  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(
+            f"an image file is named by a path, not by {type(path).__name__};"
+            " pass a str or Path"
+        ) from error
+
+
 def _start(file: Path) -> bytes:
     """Return the first four bytes of a file that can be read."""
-    if file.is_dir():
-        raise FileFormatError(f"{file} is a folder; give one image file in it.")
     try:
+        mode = file.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise FileFormatError(f"{file} is a folder; give one image file in it.")
+        if not stat.S_ISREG(mode):
+            # Opening a pipe would wait for its writer, a device may never end.
+            raise FileFormatError(
+                f"{file} is a pipe or a device; save the image as a file first."
+            )
         with file.open("rb") as stream:
             start = stream.read(4)
     except FileNotFoundError as error:
         raise FileFormatError(f"There is no file {file}; check the path.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        name = f"{file}".replace("\0", "\\0")
         raise FileFormatError(
-            f"{file} cannot be opened ({error.strerror}); check its permissions."
+            f"{name} cannot be opened ({reason}); check its name and permissions."
         ) from error
     if not start:
         raise FileFormatError(f"{file} is empty; get the file again.")
     return start
 
 
-def _read_other(file: Path) -> ImageFile:
+def _read_other(file: Path, colors: bool) -> ImageFile:
     import imageio.v3 as iio
 
     try:
         # Bytes, because imageio leaves files open that it could not decode.
-        pixels = iio.imread(file.read_bytes(), extension=file.suffix)
+        content = file.read_bytes()
+        mode = _mode(content, file.suffix)
+        wanted: dict[str, Any] = {}
+        if mode == "CMYK" and colors:
+            wanted["mode"] = "RGB"
+        elif mode == "P" and not colors:
+            wanted["mode"] = "P"
+        pixels = iio.imread(content, extension=file.suffix, **wanted)
     except Exception as error:
         # Decoders of any origin fail in ways of their own.
+        if "Could not find a backend" in str(error):
+            raise FileFormatError(
+                f"{file} is no image of a format that is read here; if it is sound,"
+                " export it as TIFF or OME-TIFF."
+            ) from error
         raise FileFormatError(
             f"{file} cannot be read as an image ({one_line(error)}); it is damaged"
             " or of an unsupported format, so save it again, for example as TIFF."
         ) from error
     return _described(pixels, file)
+
+
+def _mode(content: bytes, suffix: str) -> str | None:
+    """Return how the pixels are stored, as Pillow calls it, if it reads the file."""
+    import imageio.v3 as iio
+
+    try:
+        with iio.imopen(content, "r", extension=suffix, plugin="pillow") as opened:
+            return str(opened.metadata(index=0, exclude_applied=False).get("mode"))
+    except Exception:  # noqa: BLE001 - whoever reads it then says what is wrong
+        return None
 
 
 def _described(pixels: npt.NDArray[Any], file: Path) -> ImageFile:

@@ -4,43 +4,59 @@ from __future__ import annotations
 
 import math
 import struct
-import xml.etree.ElementTree as ET
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 
-from napari_sam.errors import FileFormatError, ImageError
+from napari_sam.errors import ImageError
+from napari_sam.io.colors import cmyk_to_rgb, is_gray, palette_to_color
 from napari_sam.io.image_file import PIXEL, ImageFile
-from napari_sam.io.images import one_line
-from napari_sam.io.units import full_name
+from napari_sam.io.tiff_sizes import physical_sizes
+from napari_sam.io.tiff_stack import (
+    TiffStack,
+    check_shape,
+    cut_short,
+    end_of_page,
+    readable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_CENTIMETER = 3
-_Size = dict[str, tuple[float, str]]
+    from napari_sam.io.tiff_stack import Convert
+
+_WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5
+_FEW = 4  # planes or, if nobody says, perhaps channels
 
 
-def read_tiff(file: Path) -> ImageFile:
+def read_tiff(file: Path, *, colors: bool = True) -> ImageFile:
     """Read the first image series of a TIFF file.
 
-    Colour channels come last, as axis ``S``.  See
+    Color channels come last, as axis ``S``.  See
     :func:`napari_sam.io.read_image` for the rest.
     """
-    with _readable(file), tifffile.TiffFile(file) as tif:
+    with readable(file), ExitStack() as closing:
+        tif = tifffile.TiffFile(file)
+        closing.callback(tif.close)
         if not tif.series or not tif.series[0].shape:
             raise ImageError(f"{file} holds no image; choose another file.")
         series = tif.series[0]
-        _check_complete(series, file)
+        pages = list(series.pages)
+        _check_complete(series, pages, file)
         axes = series.axes.upper()
-        data: Any = _open(tif, series, file)
-        _check_shape(data, tuple(series.shape))
-        sizes = _sizes(tif)
+        convert = None
+        if colors:
+            convert, axes = _conversion(tif, series, axes)
+        sizes = physical_sizes(tif)
+        others = tuple(_described(s) for s in tif.series[1:])
+        data: Any = _open(tif, series, pages, file, convert)
+        if isinstance(data, TiffStack):
+            closing.pop_all()  # it closes the file
     data, axes = _arranged(data, axes, file)
+    lead = [(a, n) for a, n in zip(axes, data.shape, strict=True) if a not in "YXS"]
     return ImageFile(
         data,
         axes,
@@ -48,73 +64,49 @@ def read_tiff(file: Path) -> ImageFile:
         tuple(sizes.get(a, (1.0, PIXEL))[1] for a in axes if a != "S"),
         file.name.removesuffix(file.suffix).removesuffix(".ome"),
         axes.endswith("S"),
+        notes=(*_notes_on_series(others), *_notes_on_axes(lead)),
     )
 
 
-class TiffStack:
-    """A stack in a TIFF file, of which indexing loads the planes asked for.
-
-    Compressed pages cannot be mapped into memory; this reads them one by one
-    and opens the file anew each time, so that it may be used in any thread.
-
-    Parameters
-    ----------
-    file : Path
-        The file; must stay in place.
-    shape : tuple of int
-        Leading axes, then the axes of one page.
-    dtype : dtype
-        Of the pixels.
-    n_page_axes : int
-        How many trailing axes a page has.
-    """
-
-    def __init__(
-        self, file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], n_page_axes: int
-    ) -> None:
-        self._file = file
-        self.shape = shape
-        self.dtype = dtype
-        self._lead = shape[:-n_page_axes]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> npt.NDArray[Any]:
-        """Return a part, loading only the pages it lies on."""
-        keys = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            at = keys.index(Ellipsis)
-            missing = self.ndim - len(keys) + 1
-            keys = (*keys[:at], *[slice(None)] * missing, *keys[at + 1 :])
-        n = len(self._lead)
-        numbers = np.arange(math.prod(self._lead)).reshape(self._lead)[keys[:n]]
-        pages = [self._page(int(i)) for i in np.ravel(numbers)]
-        stack = np.array(pages, self.dtype)
-        shape = (*np.shape(numbers), *self.shape[n:])
-        inner = (slice(None),) * np.ndim(numbers) + keys[n:]
-        return np.asarray(stack.reshape(shape)[inner])
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[Any]:
-        if copy is False:
-            raise ValueError("a TIFF stack is read from its file, never without a copy")
-        return np.asarray(self[()], dtype)
-
-    def _page(self, number: int) -> npt.NDArray[Any]:
-        with _readable(self._file), tifffile.TiffFile(self._file) as tif:
-            pixels: npt.NDArray[Any] = tif.series[0].pages[number].asarray()
-            _check_shape(pixels, self.shape[len(self._lead) :])
-        return pixels
+def _described(series: Any) -> str:
+    name = f"{series.name}, " if series.name else ""
+    return f"{name}{' x '.join(map(str, series.shape))}"
 
 
-def _open(tif: Any, series: Any, file: Path) -> Any:
+def _notes_on_series(others: tuple[str, ...]) -> tuple[str, ...]:
+    """Say what else is in the file: series, and pages of another size or type."""
+    if not others:
+        return ()
+    listed = "; ".join(others[:3]) + ("; ..." if len(others) > 3 else "")
+    one = len(others) == 1
+    note = (
+        f"the file holds {len(others)} more image{'' if one else 's'} or page"
+        f"{'' if one else 's'} of another size, which {'is' if one else 'are'} not"
+        f" read ({listed})"
+    )
+    return (note,)
+
+
+def _notes_on_axes(lead: list[tuple[str, int]]) -> tuple[str, ...]:
+    """Say where channels are, or may be, taken for planes of a stack."""
+    notes = []
+    for axis, length in lead:
+        if axis == "C" and length > 1:
+            notes.append(
+                f"its {length} channels are taken for planes of a stack, each on its"
+                " own"
+            )
+        elif axis in "QI" and 1 < length <= _FEW:
+            notes.append(
+                f"the file does not say what its axis of {length} is, so it is taken"
+                " for a stack of planes; if these are channels, each is on its own"
+            )
+    return tuple(notes)
+
+
+def _open(
+    tif: Any, series: Any, pages: list[Any], file: Path, convert: Convert | None
+) -> Any:
     """Return the pixels, of a stack without loading them all."""
     page_shape = tuple(series.keyframe.shape)
     n = len(page_shape)
@@ -122,20 +114,44 @@ def _open(tif: Any, series: Any, file: Path) -> Any:
     is_stack = (
         len(lead) > 0
         and tuple(series.shape[-n:]) == page_shape
-        and len(series.pages) == math.prod(lead)
+        and len(pages) == math.prod(lead)
     )
-    if not is_stack:
-        return series.asarray()
-    if series.dataoffset is not None and series.keyframe.is_memmappable:
-        return series.asarray(out="memmap")
-    series.pages[0].asarray()  # a codec that is missing is noticed here
-    return TiffStack(file, tuple(series.shape), series.dtype, n)
+    if is_stack:
+        stack = TiffStack(file, tif, series, pages, convert)
+        stack[(0,) * len(lead)]  # a codec that is missing is noticed here
+        return stack
+    pixels = series.asarray()
+    tif.close()
+    check_shape(pixels, tuple(series.shape))
+    return pixels if convert is None else convert(pixels)
 
 
-def _check_shape(pixels: Any, shape: tuple[int, ...]) -> None:
-    """Raise if tifffile decoded something else than a damaged file announced."""
-    if tuple(pixels.shape) != shape:
-        raise ValueError(f"pixels have shape {pixels.shape} instead of {shape}")
+def _conversion(tif: Any, series: Any, axes: str) -> tuple[Convert | None, str]:
+    """Return what makes colors of the pixels, and the axes after it."""
+    page = series.keyframe
+    if page.photometric == _CMYK and axes.count("S") == 1:
+        at = axes.index("S") - len(axes)
+        if series.shape[at] >= 4 and page.dtype.kind == "u" and page.dtype.itemsize < 4:
+            return (
+                lambda pixels: cmyk_to_rgb(np.moveaxis(pixels, at, -1)),
+                axes.replace("S", "") + "S",
+            )
+    # ImageJ's tables are for the display: its pixels are intensities.
+    if page.photometric == _PALETTE and not tif.is_imagej and "S" not in axes:
+        colormap = page.colormap
+        if colormap is not None and len(colormap) == 3:
+            return (
+                lambda pixels: palette_to_color(pixels, colormap),
+                axes if is_gray(colormap) else axes + "S",
+            )
+    if (
+        page.photometric == _WHITE_IS_ZERO
+        and not tif.is_imagej
+        and page.dtype.kind == "u"
+        and "S" not in axes
+    ):
+        return np.invert, axes
+    return None, axes
 
 
 def _arranged(data: Any, axes: str, file: Path) -> tuple[Any, str]:
@@ -159,24 +175,17 @@ def _arranged(data: Any, axes: str, file: Path) -> tuple[Any, str]:
     return np.asarray(data).transpose(order), wanted
 
 
-def _check_complete(series: Any, file: Path) -> None:
+def _check_complete(series: Any, pages: list[Any], file: Path) -> None:
     """Raise `FileFormatError` if pixels or pages lie beyond the end of the file.
 
     tifffile reads missing pixels as zeros and leaves missing pages out.
     """
     size = file.stat().st_size
-    if any(offset >= size for offset in _page_offsets(file, size)):
-        raise FileFormatError(
-            f"{file} has been cut short at {size:,} bytes; get the file again."
-        )
-    for page in series.pages:
-        if page is None:  # a plane that an OME file leaves out
-            continue
-        offsets, counts = page.dataoffsets, page.databytecounts
-        if any(o + n > size for o, n in zip(offsets, counts, strict=True)):
-            raise FileFormatError(
-                f"{file} has been cut short at {size:,} bytes; get the file again."
-            )
+    end = max(map(end_of_page, pages), default=0)
+    if series.dataoffset is not None:
+        end = max(end, series.dataoffset + series.nbytes)
+    if end > size or any(offset >= size for offset in _page_offsets(file, size)):
+        raise cut_short(file, size)
 
 
 def _page_offsets(file: Path, size: int) -> Iterator[int]:
@@ -200,85 +209,3 @@ def _page_offsets(file: Path, size: int) -> Iterator[int]:
             )
             stream.seek(entries * entry, 1)
             (place,) = struct.unpack(order + offset, stream.read(n))
-
-
-def _sizes(tif: Any) -> _Size:
-    """Return step and unit of the axes whose physical size the file tells."""
-    if tif.is_ome and tif.ome_metadata:
-        return _ome_sizes(tif.ome_metadata)
-    if tif.is_imagej:
-        return _imagej_sizes(tif)
-    tags = tif.pages[0].tags
-    # Inches are what a printer would use, such as the 72 dpi that any program
-    # writes; only microscopes write pixels per centimetre.
-    if tags.valueof("ResolutionUnit", 0) != _CENTIMETER:
-        return {}
-    steps = _resolution(tif)
-    return {a: (s * 1e4, "micrometer") for a, s in steps.items()}
-
-
-def _ome_sizes(xml: str) -> _Size:
-    pixels = ET.fromstring(xml).find(".//{*}Pixels")
-    if pixels is None:
-        return {}
-    found: _Size = {}
-    for axis, name, default in (
-        *((a, f"PhysicalSize{a}", "µm") for a in "XYZ"),
-        ("T", "TimeIncrement", "s"),
-    ):
-        step = _positive(pixels.get(name))
-        if step is not None:
-            found[axis] = (step, full_name(pixels.get(f"{name}Unit", default)))
-    return found
-
-
-def _imagej_sizes(tif: Any) -> _Size:
-    meta = tif.imagej_metadata or {}
-    unit = full_name(meta.get("unit"))
-    found: _Size = {a: (s, unit) for a, s in _resolution(tif).items()}
-    if "unit" not in meta and tif.pages[0].tags.valueof("ResolutionUnit", 0) > 1:
-        found = {}
-    spacing = _positive(meta.get("spacing"))
-    if spacing is not None:
-        found["Z"] = (spacing, unit)
-    interval = _positive(meta.get("finterval"))
-    if interval is not None:
-        found["T"] = (interval, full_name(meta.get("tunit", "s")))
-    return found
-
-
-def _resolution(tif: Any) -> dict[str, float]:
-    """Return pixel sizes from the resolution tags, in their unit."""
-    steps = {}
-    for axis in "XY":
-        top, bottom = tif.pages[0].tags.valueof(f"{axis}Resolution", (0, 0))
-        if top > 0 and bottom > 0:
-            steps[axis] = bottom / top
-    return steps
-
-
-def _positive(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Turn whatever a damaged TIFF makes tifffile raise into one sentence."""
-    try:
-        yield
-    except (FileFormatError, ImageError):
-        raise
-    except Exception as error:
-        if "imagecodecs" in str(error):
-            raise FileFormatError(
-                f"{file} is compressed in a way that needs another package"
-                f" ({one_line(error)}); run pip install imagecodecs."
-            ) from error
-        raise FileFormatError(
-            f"{file} cannot be read as TIFF ({one_line(error)}); it is damaged or"
-            " uses an unsupported format, so get it again or save it anew."
-        ) from error

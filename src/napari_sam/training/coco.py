@@ -69,9 +69,11 @@ def read_annotations(file: Path) -> list[tuple[str, CocoImage]]:
     DataError
         If the file is not of either format.
     """
+    if not file.is_file():
+        raise DataError("cannot be read as JSON (it is no file)")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"cannot be read as JSON ({error})") from error
     try:
         if "images" in content:
@@ -86,17 +88,23 @@ def read_annotations(file: Path) -> list[tuple[str, CocoImage]]:
         return [
             (
                 str(image["file_name"]),
-                CocoImage(
-                    (int(image["height"]), int(image["width"])),
-                    tuple(objects[image["id"]]),
-                ),
+                CocoImage(_shape(image), tuple(objects[image["id"]])),
             )
             for image in images
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError, TypeError, ValueError, AttributeError, OverflowError,
+    ) as error:  # fmt: skip
         raise DataError(
             f"is neither a COCO nor an SA-1B file ({type(error).__name__}: {error})"
         ) from error
+
+
+def _shape(image: dict[str, Any]) -> tuple[int, int]:
+    height, width = int(image["height"]), int(image["width"])
+    if height < 1 or width < 1:
+        raise ValueError(f"an image of {height} x {width} pixels")
+    return height, width
 
 
 def decode(segmentation: Any, shape: tuple[int, int]) -> MaskCrop:
@@ -119,7 +127,9 @@ def decode(segmentation: Any, shape: tuple[int, int]) -> MaskCrop:
         if isinstance(segmentation, dict):
             return _runs(segmentation, shape)
         return _polygons(segmentation, shape)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (
+        KeyError, IndexError, TypeError, ValueError, OverflowError,
+    ) as error:  # fmt: skip
         raise DataError(
             f"an outline cannot be read ({type(error).__name__}: {error})"
         ) from error
@@ -160,9 +170,21 @@ def unpack(text: str) -> list[int]:
 def _polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> MaskCrop:
     from skimage.draw import polygon
 
-    full = np.zeros(shape, bool)
-    for flat in polygons:
-        x, y = np.asarray(flat, np.float64).reshape(-1, 2).T
-        # From pixel corners to pixel centres at whole numbers.
-        full[polygon(y - 0.5, x - 0.5, shape)] = True
-    return MaskCrop.from_full(full)
+    # From pixel corners to pixel centres at whole numbers.
+    outlines = [
+        np.asarray(flat, np.float64).reshape(-1, 2)[:, ::-1] - 0.5 for flat in polygons
+    ]
+    if not all(np.isfinite(outline).all() for outline in outlines):
+        raise ValueError("a corner is not at a finite place")
+    corners = np.concatenate([*outlines, np.zeros((0, 2))])
+    if not corners.size:
+        return MaskCrop.from_full(np.zeros((0, 0), bool))
+    # Only the box around the object, of an image that may be large.
+    low = np.clip(np.floor(corners.min(axis=0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, shape).astype(int)
+    region = Region(*low.tolist(), *np.maximum(low, high).tolist())
+    mask = np.zeros(region.shape, bool)
+    for outline in outlines:
+        rows, columns = (outline - low).T
+        mask[polygon(rows, columns, region.shape)] = True
+    return MaskCrop(mask, region).tight()

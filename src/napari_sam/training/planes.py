@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,13 +114,24 @@ def open_pair(pair: Pair) -> LabelledArray:
         If one cannot be read.
     """
     image = read_image(pair.image)
-    labels: ArrayLike
     if isinstance(pair.truth, CocoImage):
-        labels = pair.truth.labels()
-    else:
-        truth = read_image(pair.truth)
-        labels = _first_channel(truth.data) if truth.rgb else truth.data
+        # Sizes first: a file may declare any, and labels are made in that size.
+        sized = _Sized(pair.truth.shape)
+        array = aligned(pair.name, image.data, sized, axes=image.axes)
+        return replace(array, labels=pair.truth.labels())
+    truth = read_image(pair.truth, colors=False)
+    labels = _first_channel(truth.data) if truth.rgb else truth.data
     return aligned(pair.name, image.data, labels, axes=image.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """Labels of which only the shape is known yet."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, key: Any) -> Any:
+        raise TypeError("these labels have no pixels yet")
 
 
 def aligned(
