@@ -15,7 +15,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_sam.errors import FileFormatError, LabelsError
+from napari_sam.errors import FileFormatError, LabelsError, SamError
 from napari_sam.io import ImageFile, read_image, write_labels
 
 if TYPE_CHECKING:
@@ -73,6 +73,104 @@ def test_round_trip(
     assert back.units == image.units
     assert os.listdir(tmp_path).count(name) == 1
     assert not any(f.startswith(".") for f in os.listdir(tmp_path))
+
+
+_METERS = {"meter": 1.0, "millimeter": 1e-3, "micrometer": 1e-6, "nanometer": 1e-9,
+           "picometer": 1e-12, "femtometer": 1e-15, "kilometer": 1e3}  # fmt: skip
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    exponents=st.lists(st.floats(-14, 5), min_size=3, max_size=3),
+    unit=st.sampled_from(["meter", "millimeter", "micrometer", "nanometer", "pixel"]),
+)
+def test_sizes_of_any_magnitude_are_kept(
+    tmp_path: Path, exponents: list[float], unit: str
+) -> None:
+    scale = tuple(10**e for e in exponents)
+    shape = (2, 3, 4)
+    image = ImageFile(np.zeros(shape), "ZYX", scale, (unit,) * 3, "a")
+    write_labels(tmp_path / "a.tif", np.ones(shape, int), image)
+    back = read_image(tmp_path / "a.tif")
+    meters = [
+        s * _METERS.get(u, 1) for s, u in zip(back.scale, back.units, strict=True)
+    ]
+    expected = [s * _METERS.get(unit, 1) for s in scale]
+    assert meters == pytest.approx(expected, rel=1e-5)
+    assert (unit == "pixel") == (back.units[0] == "pixel")
+
+
+def test_electron_microscopy_in_meters(tmp_path: Path) -> None:
+    image = ImageFile(
+        np.zeros((2, 5, 6)), "ZYX", (4e-8, 2e-10, 2e-10), ("meter",) * 3, "em"
+    )
+    write_labels(tmp_path / "a.tif", np.ones((2, 5, 6), int), image)
+    back = read_image(tmp_path / "a.tif")
+    assert back.scale == pytest.approx((40_000, 200, 200))
+    assert back.units == ("picometer",) * 3
+    with tifffile.TiffFile(tmp_path / "a.tif") as tif:
+        assert tif.is_imagej
+
+
+def test_an_axis_without_a_meaning_keeps_its_size(tmp_path: Path) -> None:
+    image = ImageFile(
+        np.zeros((2, 4, 5)), "QYX", (3.0, 0.5, 0.5), ("micrometer",) * 3, "a"
+    )
+    write_labels(tmp_path / "a.tif", np.ones((2, 4, 5), int), image)
+    assert read_image(tmp_path / "a.tif").scale == pytest.approx((3.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_no_size_is_refused(tmp_path: Path, step: float) -> None:
+    image = ImageFile(np.zeros((4, 5)), "YX", (1.0, step), ("micrometer",) * 2, "a")
+    with pytest.raises(LabelsError, match=r"^[^\n]*no size of a pixel[^\n]*\.$"):
+        write_labels(tmp_path / "a.tif", np.ones((4, 5), int), image)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_unit_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    image = ImageFile(np.zeros((4, 5)), "YX", (1.0, 2.0), ("furlong",) * 2, "a")
+    with pytest.raises(LabelsError, match="furlong"):
+        write_labels(tmp_path / "a.tif", np.ones((4, 5), int), image)
+    assert not list(tmp_path.iterdir())
+
+
+_ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers(-1, 3), max_size=3),
+    st.lists(st.lists(st.integers(-1, 3), min_size=2, max_size=2), max_size=3),
+    st.sampled_from([object(), {}, b"x", np.zeros((2, 2), complex), np.ones((2, 2))]),
+)
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    path=st.one_of(_ANYTHING, st.just("a.tif")),
+    labels=_ANYTHING,
+    like=st.one_of(st.none(), _ANYTHING),
+)
+def test_any_arguments_end_in_a_file_or_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, labels: Any, like: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    try:
+        write_labels(path, labels, like)
+    except (SamError, TypeError, ValueError) as error:
+        assert " " in str(error)  # noqa: PT017 - some arguments are right
+        assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_fiji_gets_a_hyperstack(tmp_path: Path) -> None:

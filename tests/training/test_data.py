@@ -156,7 +156,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert len(reasons) == len(samples.problems)
     cut = f"{images / 'damaged.tif'} has been cut short at"
     assert reasons.pop("damaged").startswith(cut)
-    assert reasons.pop("text").startswith(f"{masks / 'text.png'} cannot be read")
+    assert reasons.pop("text").startswith(f"{masks / 'text.png'} is no image")
     assert reasons == {
         "small": "image of 16 x 18 and labels of 15 x 18 differ in size",
         "empty": "no object in the labels",

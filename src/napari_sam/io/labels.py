@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,23 @@ import numpy.typing as npt
 
 from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError, LabelsError
-from napari_sam.io.image_file import PIXEL
-from napari_sam.io.units import full_name, ome_symbol
+from napari_sam.io.image_file import PIXEL, ImageFile
+from napari_sam.io.units import (
+    converted,
+    full_name,
+    is_known,
+    ome_symbol,
+    usual_length,
+)
 
 if TYPE_CHECKING:
     import os
 
-    from napari_sam.io.image_file import ImageFile
-
 _SUFFIXES = (".tif", ".tiff")
 _DEFAULT_AXES = "TCZYX"
 _IMAGEJ_ORDER = "TZCYX"
+# Pixel sizes that a fraction of two 32-bit numbers holds with six digits.
+_SMALLEST, _LARGEST = 1e-4, 1e5
 _Size = dict[str, tuple[float, str]]
 
 
@@ -43,22 +50,27 @@ def write_labels(
     labels : int array (..., H, W)
         0 is background.  Written as uint16, or as uint32 if an id needs it.
     like : ImageFile, optional
-        The image they belong to, whose axes, scale and units are taken over.
+        The image they belong to, whose axes, scale and units are taken over;
+        lengths such as 2e-10 m in a unit in which they are usual numbers.
         Labels of fewer axes are a plane or a sub-stack of its last ones.
 
     Raises
     ------
     LabelsError
         If the labels are not integers, negative, too large for uint32, of fewer
-        than two axes, or do not fit ``like``.
+        than two axes, or do not fit ``like``; if its scale is not positive or
+        its unit cannot be expressed.
     FileFormatError
         If the name is not a TIFF's, or the file cannot be written.
     """
+    if like is not None and not isinstance(like, ImageFile):
+        raise TypeError(
+            f"labels are written like an ImageFile, not like {type(like).__name__}"
+        )
     target = Path(path)
     check_tiff_name(target)
     array = _checked(np.asarray(labels))
     axes, sizes = _axes(array, like)
-    axes = _named(axes)
     is_imagej = (
         not target.name.lower().endswith((".ome.tif", ".ome.tiff"))
         and array.dtype == np.uint16
@@ -117,15 +129,42 @@ def _axes(labels: npt.NDArray[Any], like: ImageFile | None) -> tuple[str, _Size]
                 f"Labels of shape {labels.shape} have {n} axes, of which TIFF can name"
                 f" {len(_DEFAULT_AXES)}; write sub-stacks."
             )
-        return _DEFAULT_AXES[-n:], {}
+        return _named(_DEFAULT_AXES[-n:]), {}
     if n > len(like.shape) or labels.shape != like.shape[-n:]:
         raise LabelsError(
             f"Labels of shape {labels.shape} do not fit the image {like.name!r} of"
             f" shape {like.shape}; write them without it."
         )
     axes = like.label_axes[-n:]
-    known = zip(axes, like.scale[-n:], like.units[-n:], strict=True)
-    return axes, {a: (s, full_name(u)) for a, s, u in known if (s, u) != (1.0, PIXEL)}
+    for step, unit in zip(like.scale, like.units, strict=True):
+        if not (math.isfinite(step) and step > 0):
+            raise LabelsError(
+                f"The image {like.name!r} has the scale {like.scale}, of which {step}"
+                " is no size of a pixel; correct it, or write the labels without it."
+            )
+        if not is_known(unit):
+            raise LabelsError(
+                f"The image {like.name!r} is measured in {unit!r}, which TIFF cannot"
+                " express; convert it to micrometer, or write the labels without it."
+            )
+    named = _named(axes)
+    known = zip(named, like.scale[-n:], like.units[-n:], strict=True)
+    sizes = {a: (s, full_name(u)) for a, s, u in known if (s, u) != (1.0, PIXEL)}
+    return named, _in_usual_units(sizes)
+
+
+def _in_usual_units(sizes: _Size) -> _Size:
+    """Return sizes with lengths beyond what ImageJ's fractions hold converted."""
+    lengths = {a: size for a, size in sizes.items() if a in "XYZ"}
+    if all(_SMALLEST <= step <= _LARGEST for step, _ in lengths.values()):
+        return sizes
+    is_one_unit = len({unit for _, unit in lengths.values()}) == 1
+    finest = usual_length(*min(lengths.values()))
+    for axis, (step, unit) in lengths.items():
+        to = finest if is_one_unit else usual_length(step, unit)
+        if to != unit:
+            sizes[axis] = (converted(step, unit, to), to)
+    return sizes
 
 
 def _named(axes: str) -> str:
@@ -146,6 +185,9 @@ def _named(axes: str) -> str:
 def _fits_imagej(axes: str, sizes: _Size) -> bool:
     in_order = [_IMAGEJ_ORDER.index(a) for a in axes]
     if in_order != sorted(in_order) or sizes.get("T", (1, "second"))[1] != "second":
+        return False
+    lengths = [step for a, (step, _) in sizes.items() if a in "XY"]
+    if not all(_SMALLEST <= step <= _LARGEST for step in lengths):
         return False
     spatial = {a: u for a, (_, u) in sizes.items() if a in "XYZ"}
     if not spatial:
