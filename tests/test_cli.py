@@ -114,16 +114,17 @@ def test_predict_with_points_and_boxes(
     assert np.asarray(read_image(out).data)[row, column] == 1
     assert "score" in capsys.readouterr().err
     boxes = ("--box", "2,114,38,154", "--box=67,477,15,422")
-    assert run("predict", image, out, *boxes, "-q") == 0
+    again = ("predict", image, out, "--overwrite")
+    assert run(*again, *boxes, "-q") == 0
     assert set(np.unique(np.asarray(read_image(out).data))) == {0, 1, 2}
     assert capsys.readouterr().err == ""
     # A box of background: the model answers with nothing, and that is said.
-    assert run("predict", image, out, *boxes, "--box=60,456,61,457") == 0
+    assert run(*again, *boxes, "--box=60,456,61,457") == 0
     said = capsys.readouterr().err
     assert "object 3: nothing found" in said
     assert "2 objects in" in said
     prompts = ("--box", "15,422,67,477", "--point", "40,450:+", "--point=0,0:-")
-    assert run("predict", image, out, *prompts) == 0
+    assert run(*again, *prompts) == 0
 
 
 def test_predict_on_a_plane(tmp_path: Path, stack: Path) -> None:
@@ -137,7 +138,7 @@ def test_embeddings_are_found_again(
 ) -> None:
     monkeypatch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path / "cache"))
     image, out = SAMPLES["histology"].path, tmp_path / "a.tif"
-    predict = ("predict", image, out, "--point", "100,100", "-q")
+    predict = ("predict", image, out, "--point", "100,100", "-q", "--overwrite")
     assert run(*predict, "--no-cache") == 0
     assert run("cache", "info") == 0
     assert capsys.readouterr().out.startswith("0 embeddings")
@@ -233,7 +234,89 @@ def test_output_refusals_come_before_the_work(
     assert "PNG" in refusal(capsys, *start, tmp_path / "out.tif", *preview)
     own = tmp_path / "own.tif"
     own.write_bytes(SAMPLES["ovule"].path.read_bytes())
-    assert "itself" in refusal(capsys, "everything", own, own, "--all-planes")
+    for force in ((), ("--overwrite",)):
+        said = refusal(capsys, "everything", own, own, "--all-planes", *force)
+        assert "itself" in said
+    same = ("--preview", tmp_path / "a.png", "--overwrite")
+    (tmp_path / "a.png").symlink_to("out.tif")
+    assert "two outputs" in refusal(capsys, *start, tmp_path / "out.tif", *same)
+    long = tmp_path / ("n" * 296 + ".tif")
+    assert "too long" in refusal(capsys, *start, long)
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "pipe.tif")
+        assert "pipe" in refusal(capsys, *start, tmp_path / "pipe.tif")
+
+
+def test_no_file_is_overwritten_without_leave(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = SAMPLES["nuclei"].path
+    second, picture = tmp_path / "b.tif", tmp_path / "b.png"
+    second.write_bytes(SAMPLES["ovule"].path.read_bytes())
+    picture.write_bytes(b"mine")
+    new = tmp_path / "new.tif"
+    for command in (
+        ("predict", image, second, "--point", "40,450"),
+        ("predict", image, new, "--point", "40,450", "--preview", picture),
+        ("everything", image, second, *FAST),
+        ("evaluate", tmp_path, "--out", second),
+        ("evaluate", tmp_path, "--markdown", picture),
+    ):
+        assert "--overwrite" in refusal(capsys, *command)
+    weights = tmp_path / "mobile_sam.safetensors"
+    weights.write_bytes(b"mine")
+    for target in (weights, tmp_path):
+        said = refusal(capsys, "models", "--export", "mobile-sam", target)
+        assert "--overwrite" in said
+    assert second.read_bytes() == SAMPLES["ovule"].path.read_bytes()
+    assert picture.read_bytes() == weights.read_bytes() == b"mine"
+    assert not new.exists()
+    assert run("models", "--export", "mobile-sam", weights, "--overwrite") == 0
+    assert weights.stat().st_size > 1000
+
+
+def test_arguments_are_checked_before_the_model_is_loaded(
+    tmp_path: Path,
+    stack: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        pytest.fail("the model was loaded")
+
+    monkeypatch.setattr("napari_sam.models.load_model", loaded)
+    image, out = SAMPLES["histology"].path, tmp_path / "out.tif"
+    predict, everything = ("predict", image, out), ("everything", image, out)
+    assert "9999" in refusal(capsys, *predict, "--point", "9999,3")
+    assert "no area" in refusal(capsys, *predict, "--box", "5,5,5,5")
+    assert "outside" in refusal(capsys, *predict, "--box", "500,500,600,600")
+    assert "sam-9" in refusal(capsys, *everything, "--model", "sam-9")
+    areas = ("--min-area", "9", "--max-area", "5")
+    assert "--min-area 9" in refusal(capsys, *everything, *areas)
+    assert "--min-area" in refusal(capsys, *everything, "--min-area", "-3")
+    both = ("--all-planes", "--plane", "1")
+    assert "one of them" in refusal(capsys, "everything", stack, out, *both)
+    assert "plane 7" in refusal(capsys, "everything", stack, out, "--plane", "7")
+    complex_ = tmp_path / "complex.tif"
+    tifffile.imwrite(complex_, np.zeros((8, 8), np.complex64))
+    assert "complex" in refusal(capsys, "everything", complex_, out)
+    assert not out.exists()
+
+
+def test_what_is_not_read_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.ome.tif"
+    planes = np.asarray(read_image(SAMPLES["ovule"].path).data)[10:13]
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        tif.write(planes[:2], metadata={"axes": "CYX"}, photometric="minisblack")
+        tif.write(planes[2], metadata={"axes": "YX"})
+    arguments = ("--plane", "1", "--point", "64,64", "-q")
+    assert run("predict", path, tmp_path / "out.tif", *arguments) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("note: ")
+    assert "1 more image" in first
+    assert "2 channels" in second
 
 
 def test_model_and_settings_refusals(

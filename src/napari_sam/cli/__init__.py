@@ -45,10 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SamError as error:
         clear_line()
         print(f"napari-sam: {error}", file=sys.stderr)
+        _print_notes(error)
         return USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         clear_line()
         print("napari-sam: interrupted; no file is half written.", file=sys.stderr)
+        _print_notes(error)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output, such as head, has seen enough.
@@ -56,3 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.close()
         return 0
     return code
+
+
+def _print_notes(error: BaseException) -> None:
+    """Say what is left of the work that an error ended."""
+    for note in getattr(error, "__notes__", ()):
+        print(f"napari-sam: {note}", file=sys.stderr)

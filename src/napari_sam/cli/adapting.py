@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_sam.cli.options import add_sources, natural, positive
+from napari_sam.cli.options import add_overwrite, add_sources, natural, positive
+from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
 from napari_sam.models import DEFAULT_MODEL, find_model
@@ -80,6 +81,7 @@ def add_model_actions(models: argparse.ArgumentParser) -> None:
         metavar=("NAME", "FILE"),
         help="copy a model's weights, for another computer or person",
     )
+    add_overwrite(models)
 
 
 def run_adapt(options: argparse.Namespace) -> int:
@@ -144,12 +146,20 @@ class _Stages:
         self._report.close()
 
 
+def check_export(name: str, target: Path, *, overwrite: bool) -> None:
+    """Refuse to replace a file, or one in a folder, that is there already."""
+    source = find_model(name).path
+    file = target / source.name if target.is_dir() else target
+    check_outputs([file], overwrite=overwrite)
+
+
 def act_on_models(options: argparse.Namespace) -> bool:
     """Remove or export a model if that is asked for; return whether it was."""
     if options.remove is not None:
         print(f"Removed {remove_model(options.remove)}.")
     elif options.export is not None:
         name, file = options.export
+        check_export(name, Path(file), overwrite=options.overwrite)
         print(f"Wrote {export_model(name, Path(file))}.")
     else:
         return False

@@ -3,7 +3,6 @@
 # ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -11,101 +10,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.cli.report import Report, say
-from napari_sam.errors import FileFormatError, ImageError, PromptError, SamError
+from napari_sam.cli.images import (
+    check_files,
+    chosen_plane,
+    engine_of,
+    objects,
+    open_image,
+    pixels_of,
+    write_result,
+)
+from napari_sam.cli.report import say
+from napari_sam.errors import FileFormatError, PromptError, SamError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    import numpy.typing as npt
-
-    from napari_sam.core.engine import Engine
-    from napari_sam.io import ImageFile
     from napari_sam.models import ModelSpec
-    from napari_sam.types import Box, Plane, PointPrompt, RGBArray
-
-
-def everything(options: argparse.Namespace) -> int:
-    """Segment all objects of an image, a plane or a stack."""
-    from napari_sam.api import iter_everything_stack
-    from napari_sam.core.everything_settings import LARGEST_SHARE, EverythingSettings
-    from napari_sam.io import read_image
-    from napari_sam.types import Progress
-
-    settings = EverythingSettings(
-        prompts=options.prompts,
-        points_per_side=options.points_per_side,
-        pred_iou_thresh=options.min_score,
-        stability_score_thresh=options.min_stability,
-        crop_n_layers=options.crop_layers,
-    )
-    _check_outputs(options)
-    start = time.perf_counter()
-    image = read_image(options.image)
-    if options.all_planes:
-        data, shape = image.data, image.shape
-    else:
-        plane = _chosen_plane(image, options.plane)
-        data, shape = _pixels(image, plane), plane.shape(image.shape)
-    engine = _engine(options)
-    report = Report(quiet=options.quiet)
-    labels = np.zeros(shape, np.uint32)
-    best: tuple[Plane, int] | None = None
-    count = n_planes = 0
-    for step in iter_everything_stack(
-        data, rgb=image.rgb, settings=settings, encode=engine.encode
-    ):
-        if isinstance(step, Progress):
-            report(step)
-            continue
-        where, proposals = step
-        kept = proposals.filter(
-            min_area=options.min_area,
-            max_area=options.max_area or LARGEST_SHARE * math.prod(proposals.shape),
-        )
-        visible = _renumbered(kept.to_labels(overlap=options.overlap), count)
-        labels[where.slicer] = visible
-        n = int(visible.max(initial=count)) - count
-        if best is None or n > best[1]:
-            best = where, n  # the plane with most objects is previewed
-        count += n
-        n_planes += 1
-    report.close()
-    _write(options, image, labels)
-    if options.preview is not None and best is not None:
-        from napari_sam.core.imaging import to_rgb
-        from napari_sam.core.planes import read_plane
-
-        pixels = to_rgb(read_plane(data, best[0], rgb=image.rgb))
-        _preview(options, pixels, labels[best[0].slicer])
-    planes = f" on {n_planes} planes" if n_planes > 1 else ""
-    say(
-        f"{_objects(count)}{planes} in {time.perf_counter() - start:.1f} s",
-        quiet=options.quiet,
-    )
-    return 0
-
-
-def _objects(count: int) -> str:
-    return "1 object" if count == 1 else f"{count} objects"
-
-
-def _renumbered(labels: npt.NDArray[np.integer], start: int) -> npt.NDArray[np.uint32]:
-    """Return labels without gaps that continue after ``start``."""
-    counts = np.bincount(labels.ravel())
-    counts[0] = 0  # background
-    present = np.flatnonzero(counts)
-    table = np.zeros(len(counts), np.uint32)
-    table[present] = np.arange(start + 1, start + 1 + len(present))
-    renumbered: npt.NDArray[np.uint32] = table[labels]
-    return renumbered
+    from napari_sam.types import Box, PointPrompt
 
 
 def predict(options: argparse.Namespace) -> int:
     """Segment one object per box, or one from points."""
     from napari_sam.core.imaging import to_rgb
-    from napari_sam.io import read_image
     from napari_sam.types import PromptSet
 
     points: tuple[PointPrompt, ...] = tuple(options.point)
@@ -121,11 +48,12 @@ def predict(options: argparse.Namespace) -> int:
         raise PromptError(
             "All points are off the object (:-); give one that is on it as well."
         )
-    _check_outputs(options)
+    check_files(options)
     start = time.perf_counter()
-    image = read_image(options.image)
-    rgb = to_rgb(_pixels(image, _chosen_plane(image, options.plane)))
-    encoded = _engine(options).encode(rgb)
+    image = open_image(options)
+    rgb = to_rgb(pixels_of(image, chosen_plane(image, options.plane)))
+    _check_prompts(points, boxes, (rgb.shape[0], rgb.shape[1]))
+    encoded = engine_of(options).encode(rgb)
     prompts = [PromptSet(points, box) for box in boxes] or [PromptSet(points)]
     labels = np.zeros(rgb.shape[:2], np.uint32)
     n_found = 0
@@ -140,14 +68,27 @@ def predict(options: argparse.Namespace) -> int:
             f"object {number}: {answer}, score {result.score:.2f}",
             quiet=options.quiet,
         )
-    _write(options, image, labels)
-    if options.preview is not None:
-        _preview(options, rgb, labels)
+    shown = None if options.preview is None else (rgb, labels)
+    write_result(options, image, labels, shown)
     say(
-        f"{_objects(n_found)} in {time.perf_counter() - start:.1f} s",
+        f"{objects(n_found)} in {time.perf_counter() - start:.1f} s",
         quiet=options.quiet,
     )
     return 0
+
+
+def _check_prompts(
+    points: tuple[PointPrompt, ...], boxes: list[Box], shape: tuple[int, int]
+) -> None:
+    """Refuse, before the plane is encoded, what cannot be asked about it."""
+    from napari_sam.models.prompts import tokens
+    from napari_sam.types import Frame
+
+    frame = Frame.fit(shape)
+    if points:
+        tokens(frame, [[(p.row, p.column) for p in points]], None, None)
+    if boxes:
+        tokens(frame, None, None, boxes)
 
 
 def gui(options: argparse.Namespace) -> int:
@@ -233,81 +174,3 @@ def doctor(options: argparse.Namespace) -> int:
     for name, finding in examine(options.model, options.device):
         print(f"{name:18} {finding}")
     return 0
-
-
-def _engine(options: argparse.Namespace) -> Engine:
-    from napari_sam.core.engine import Engine
-    from napari_sam.core.store import EmbeddingStore
-    from napari_sam.models import load_model
-
-    model = load_model(options.model, device=options.device, dtype=options.dtype)
-    if options.no_cache:
-        return Engine(model, EmbeddingStore(ram_bytes=0, disk_bytes=0))
-    return Engine(model, EmbeddingStore())
-
-
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Refuse before the work what could not be written after it."""
-    from napari_sam.io.labels import check_tiff_name
-    from napari_sam.io.preview import check_preview_name
-
-    check_tiff_name(options.out)
-    if options.preview is not None:
-        check_preview_name(options.preview)
-    for path in (options.out, options.preview):
-        if path is None:
-            continue
-        if not path.absolute().parent.is_dir():
-            raise FileFormatError(f"There is no folder {path.parent}; make it first.")
-        if path.is_dir():
-            raise FileFormatError(f"{path} is a folder; give the name of a file.")
-        if path.exists() and options.image.exists() and path.samefile(options.image):
-            raise FileFormatError(f"{path} is the image itself; choose another name.")
-
-
-def _chosen_plane(image: ImageFile, position: tuple[int, ...] | None) -> Plane:
-    """Return the plane asked for, or the only one."""
-    from napari_sam.types import Plane
-
-    lead = image.shape[:-2]
-    if position is None:
-        if lead:
-            example = ",".join(str(n // 2) for n in lead)
-            raise ImageError(
-                f"{image.name} is a stack of shape {image.shape} with the axes"
-                f" {image.label_axes}; choose a plane, for example --plane {example},"
-                " or segment everything with --all-planes."
-            )
-        position = ()
-    if len(position) != len(lead) or any(
-        not 0 <= i < n for i, n in zip(position, lead, strict=True)
-    ):
-        raise PromptError(
-            f"The plane {','.join(map(str, position))} is not in {image.name}, whose"
-            f" leading axes have the lengths {lead}; count from 0."
-        )
-    return Plane((len(lead), len(lead) + 1), (*position, None, None))
-
-
-def _pixels(image: ImageFile, plane: Plane) -> npt.NDArray[np.generic]:
-    from napari_sam.core.planes import read_plane
-
-    return read_plane(image.data, plane, rgb=image.rgb)
-
-
-def _write(
-    options: argparse.Namespace, image: ImageFile, labels: npt.NDArray[np.uint32]
-) -> None:
-    from napari_sam.io import write_labels
-
-    write_labels(options.out, labels, image)
-    say(f"wrote {options.out}", quiet=options.quiet)
-
-
-def _preview(
-    options: argparse.Namespace, rgb: RGBArray, labels: npt.NDArray[np.uint32]
-) -> None:
-    from napari_sam.io import write_preview
-
-    write_preview(options.preview, rgb, labels)
-    say(f"wrote {options.preview}", quiet=options.quiet)

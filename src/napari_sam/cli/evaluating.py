@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_sam.cli import training as run
-from napari_sam.cli.options import add_everything_options, add_sources, natural
+from napari_sam.cli.options import (
+    add_everything_options,
+    add_overwrite,
+    add_sources,
+    natural,
+)
 from napari_sam.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -67,6 +72,7 @@ def add_evaluate(commands: Commands) -> None:
     evaluate.add_argument(
         "--markdown", type=Path, metavar="MD", help="write the table to a file as well"
     )
+    add_overwrite(evaluate)
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     evaluate.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
     evaluate.add_argument("-q", "--quiet", action="store_true", help="no progress")

@@ -71,6 +71,15 @@ def add_everything_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the leave to replace files that are there."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace output files that are there already",
+    )
+
+
 def positive(text: str) -> int:
     """Return a whole number from 1."""
     try:

@@ -12,7 +12,8 @@ import numpy as np
 from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.evaluating import add_evaluate
-from napari_sam.cli.options import add_everything_options
+from napari_sam.cli.everything import run_everything
+from napari_sam.cli.options import add_everything_options, add_overwrite
 from napari_sam.cli.train import add_train
 from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
@@ -41,7 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="segment all objects of an image or stack",
         description="Segment all objects of an image, of one plane of a stack, or of"
         " every plane. Labels are numbered through the stack; objects are not linked"
-        " between planes. Interrupting (Ctrl-C) writes nothing.",
+        " between planes. With --all-planes, finished planes are kept beside OUT until"
+        " it is written; after Ctrl-C or a failure the same command goes on there.",
     )
     _add_files(everything)
     everything.add_argument(
@@ -70,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="larger objects are left out (default: 40 %% of the plane)",
     )
     everything.add_argument("--crop-layers", type=int, default=0, metavar="N")
-    everything.set_defaults(run=run.everything)
+    everything.set_defaults(run=run_everything)
 
     predict = commands.add_parser(
         "predict",
@@ -118,6 +120,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview", type=Path, metavar="PNG", help="also a picture of the result"
     )
+    add_overwrite(parser)
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")

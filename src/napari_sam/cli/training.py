@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
-from napari_sam.errors import DataError, FileFormatError
+from napari_sam.errors import DataError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
     from pathlib import Path
     from typing import Literal
 
@@ -33,7 +33,7 @@ def evaluate(options: argparse.Namespace) -> int:
         overlap=options.overlap,
         seed=options.seed,
     )
-    check_outputs([options.out, options.markdown])
+    check_outputs([options.out, options.markdown], overwrite=options.overwrite)
     # Before the images, so that a wrong name is known at once.
     models = [
         load_model(name, device=options.device, dtype=options.dtype)
@@ -109,20 +109,3 @@ def read_samples_of(
         planes = "1 plane" if samples.n_empty == 1 else f"{samples.n_empty} planes"
         say(f"{planes} without objects", quiet=options.quiet)
     return samples
-
-
-def check_outputs(paths: Iterable[Path | None]) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises
-    ------
-    FileFormatError
-        If a folder is missing or a name is a folder's.
-    """
-    for path in paths:
-        if path is None:
-            continue
-        if not path.absolute().parent.is_dir():
-            raise FileFormatError(f"There is no folder {path.parent}; make it first.")
-        if path.is_dir():
-            raise FileFormatError(f"{path} is a folder; give the name of a file.")

@@ -48,7 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         place, mode = _examined(target)
         sweep(place.parent)
-        suffix = place.suffix if len(place.suffix) <= _LONGEST_SUFFIX else ""
+        suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
         name = f".napari-sam.{HOST}.{os.getpid()}.{secrets.token_hex(4)}{suffix}"
         aside = place.parent / name
         os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
