@@ -335,6 +335,9 @@ def test_gui_refusals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "no file" in refusal(capsys, "gui", tmp_path / "no.tif")
+    if os.name == "posix":
+        os.mkfifo(tmp_path / "pipe.tif")
+        assert "pipe" in refusal(capsys, "gui", tmp_path / "pipe.tif")
     for variable in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(variable, raising=False)
     if sys.platform == "linux":

@@ -120,9 +120,9 @@ def test_other_settings_find_nothing_to_go_on_from(
     with monkeypatch.context() as patched:
         patched.setattr("napari_sam.io.write_labels", interrupted)
         assert run("everything", stack, out, *FAST) == cli.INTERRUPTED
+    assert f"{PLANES} finished planes are kept" in capsys.readouterr().err
     kept = sorted((tmp_path / "out.tif.partial").iterdir())
     assert len(kept) == PLANES
-    capsys.readouterr()
     assert run("everything", stack, out, *FAST, "--min-area", "1500") == 0
     assert "continuing" not in capsys.readouterr().err
     sizes = np.bincount(pixels(out).ravel())[1:]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from itertools import permutations
 
 import dask.array as da
@@ -173,3 +174,18 @@ def test_planes_along_an_axis():
     assert len(list(iter_planes((3, 8, 4, 8), plane, 2))) == 4
     with pytest.raises(ValueError, match="displayed"):
         list(iter_planes((3, 8, 4, 8), plane, 1))
+
+
+def test_a_mapped_file_cut_short_is_refused_before_it_is_touched(tmp_path):
+    path = tmp_path / "a.raw"
+    np.arange(6000, dtype=np.uint8).tofile(path)
+    mapped = np.memmap(path, np.uint8, "r", offset=1000, shape=(5, 100, 10))
+    first = Plane((1, 2), (0, None, None))
+    for data in (mapped, mapped[:, ::2], np.asarray(mapped).reshape(5, 10, 100)):
+        assert read_plane(data, first).size in (1000, 500)
+    os.truncate(path, 5999)
+    for data in (mapped, mapped[:, ::2], np.asarray(mapped).reshape(5, 10, 100)):
+        with pytest.raises(ImageError, match="cut short at 5,999 bytes"):
+            read_plane(data, first)
+    path.unlink()
+    assert read_plane(mapped, first).size == 1000

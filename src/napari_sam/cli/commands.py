@@ -98,6 +98,11 @@ def gui(options: argparse.Namespace) -> int:
     for path in options.paths:
         if not path.exists():
             raise FileFormatError(f"There is no file {path}; check the path.")
+        if not path.is_file() and not path.is_dir():
+            # Opening a pipe would wait for its writer, a device may never end.
+            raise FileFormatError(
+                f"{path} is a pipe or a device; save the image as a file first."
+            )
     variables = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform == "linux" and not any(os.environ.get(v) for v in variables):
         raise SamError(

@@ -70,6 +70,12 @@ def run_everything(options: argparse.Namespace) -> int:
             if best is None or n > best[1]:
                 best = plane, n  # the plane with most objects is previewed
             count += n
+        search.close()
+        shown = None
+        if options.preview is not None and best is not None:
+            where = best[0].slicer if options.all_planes else ...
+            shown = read(best[0]), labels[where]
+        write_result(options, image, labels, shown)
     except BaseException as error:
         search.close()
         if finished is not None and search.n_done:
@@ -79,12 +85,6 @@ def run_everything(options: argparse.Namespace) -> int:
                 " command goes on from there."
             )
         raise
-    search.close()
-    shown = None
-    if options.preview is not None and best is not None:
-        where = best[0].slicer if options.all_planes else ...
-        shown = read(best[0]), labels[where]
-    write_result(options, image, labels, shown)
     if finished is not None:
         finished.remove()
     on = f" on {len(planes)} planes" if len(planes) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -61,6 +62,7 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
                 f"The image has no position {position} on axis {axis}, which has"
                 f" {length}; move the sliders onto the image."
             )
+    _check_mapped(data)
     try:
         pixels = np.asarray(data[plane.slicer])
     except Exception as error:
@@ -75,6 +77,27 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
             f"The image has shape {tuple(data.shape)} and so no pixels; choose another."
         )
     return pixels.swapaxes(0, 1) if plane.is_transposed else pixels
+
+
+def _check_mapped(data: object) -> None:
+    """Refuse an array in a mapped file that is shorter by now.
+
+    The system kills a process that touches what is missing.
+    """
+    root = data
+    while isinstance(root, np.ndarray) and isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or root.filename is None:
+        return
+    try:
+        size = os.path.getsize(root.filename)
+    except OSError:  # a file that was removed stays whole while it is mapped
+        return
+    if size < root.offset + root.nbytes:
+        raise ImageError(
+            f"{root.filename} has been cut short at {size:,} bytes; get the file again"
+            " and open the image anew."
+        )
 
 
 def choose_level(

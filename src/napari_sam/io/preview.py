@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam.core.atomic import replacing
-from napari_sam.errors import FileFormatError
+from napari_sam.errors import FileFormatError, LabelsError
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +38,8 @@ def write_preview(
 
     Raises
     ------
+    LabelsError
+        If the labels are not integers or do not fit the image.
     FileFormatError
         If the name is of another type, or the file cannot be written.
     """
@@ -45,7 +47,13 @@ def write_preview(
 
     target = Path(path)
     check_preview_name(target)
-    picture = overlay(rgb, np.asarray(labels))
+    array = np.asarray(labels)
+    if array.shape != np.shape(rgb)[:2] or array.dtype.kind not in "biu":
+        raise LabelsError(
+            f"Labels of shape {array.shape} and type {array.dtype} do not fit a picture"
+            f" of shape {np.shape(rgb)}; pass whole numbers of its rows and columns."
+        )
+    picture = overlay(rgb, array)
     with replacing(target) as aside:
         iio.imwrite(aside, picture)
 
