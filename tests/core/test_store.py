@@ -335,6 +335,40 @@ def test_wrong_arguments_are_refused_and_change_nothing(store, call):
     assert store.info().ram_entries == 1
 
 
+_ANYTHING = st.one_of(
+    st.none(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=50),
+    st.binary(max_size=5),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from([key_of(2), key_of(3), make(3), {}, object]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(["get", "put", "contains", "new"]), args=st.data())
+def test_any_call_answers_or_is_refused_in_words(tmp_path_factory, name, args):
+    folder = tmp_path_factory.mktemp("store")
+    store = EmbeddingStore(folder, ram_bytes=0)
+    store.put(key_of(2), make(2))
+    first, second = args.draw(_ANYTHING), args.draw(_ANYTHING)
+    try:
+        if name == "get":
+            store.get(first)
+        elif name == "put":
+            store.put(first, second)
+        elif name == "contains":
+            first in store  # noqa: B015 - only whether it raises
+        else:
+            EmbeddingStore(folder / "other", ram_bytes=first, disk_bytes=second)
+    except (TypeError, ValueError) as error:
+        assert " " in str(error)  # noqa: PT017 - some calls are right
+    assert set(files(folder)) - {f"{key_of(3)}.safetensors"} == {
+        f"{key_of(2)}.safetensors"
+    }
+
+
 # -- a disk that does not take part ------------------------------------------
 
 

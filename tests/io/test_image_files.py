@@ -138,10 +138,33 @@ def test_stack_reads_only_what_is_indexed(
     read: list[int] = []
     original = TiffStack._page
     monkeypatch.setattr(
-        TiffStack, "_page", lambda self, i: (read.append(i), original(self, i))[1]
+        TiffStack,
+        "_page",
+        lambda self, i, *r: (read.append(i), original(self, i, *r))[1],
     )
     np.testing.assert_array_equal(image.data[1, 2], data[1, 2])
     assert read == [1 * LENGTHS["Z"] + 2]
+
+
+def test_a_stack_seen_from_the_side_is_one_row_of_every_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    data = pixels("ZYX", "uint16")
+    tifffile.imwrite(path, data, photometric="minisblack")
+    stack = read_image(path).data
+    rows: list[int] = []
+    original = TiffStack._raw
+
+    def counting(self: TiffStack, number: int, wanted: range) -> Any:
+        rows.append(len(wanted))
+        return original(self, number, wanted)
+
+    monkeypatch.setattr(TiffStack, "_raw", counting)
+    for key in (7, -1, slice(9, 3, -2), slice(20, 30)):
+        rows.clear()
+        np.testing.assert_array_equal(stack[:, key], data[:, key])
+        assert sum(rows) <= 4 * 5
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -248,7 +271,11 @@ def test_a_file_cut_short_while_it_is_used_is_one_sentence(
 
 
 _INDEX = st.one_of(
-    st.integers(-2, 1), st.slices(2), st.just(slice(None)), st.just(Ellipsis)
+    st.integers(-2, 1),
+    st.slices(2),
+    st.slices(17),
+    st.just(slice(None)),
+    st.just(Ellipsis),
 )
 
 
@@ -563,6 +590,8 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_inconsistent_description_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="axes"):
         ImageFile(np.zeros((2, 2)), "ZYX", (1.0, 1.0), ("pixel", "pixel"), "a")
+    with pytest.raises(TypeError, match="int"):
+        ImageFile(7, "YX", (1.0, 1.0), ("pixel", "pixel"), "a")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scale"):
         ImageFile(np.zeros((2, 2)), "YX", (1.0,), ("pixel", "pixel"), "a")
 

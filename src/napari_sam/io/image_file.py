@@ -47,6 +47,8 @@ class ImageFile:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not hasattr(self.data, "shape"):
+            raise TypeError(f"an image is an array, not {type(self.data).__name__}")
         n = len(self.data.shape)
         if len(self.axes) != n or self.rgb != self.axes.endswith("S"):
             raise ValueError(f"axes {self.axes} do not fit shape {self.data.shape}")

@@ -128,10 +128,15 @@ class TiffStack:
         return tuple(example.shape)
 
     def _part(self, number: int, inner: tuple[Any, ...]) -> npt.NDArray[Any]:
-        return np.array(self._page(number)[inner], self.dtype)
+        if not (inner and self._is_raw and self._convert is None):
+            return np.array(self._page(number)[inner], self.dtype)
+        # Of pages that are not compressed, only the rows: seen from the side, a
+        # stack is one row of every page.
+        rows, first = _span(inner[0], self._page_shape[0])
+        return np.array(self._page(number, rows)[first, *inner[1:]], self.dtype)
 
-    def _page(self, number: int) -> npt.NDArray[Any]:
-        """Return the pixels of a page."""
+    def _page(self, number: int, rows: range | None = None) -> npt.NDArray[Any]:
+        """Return the pixels of a page, or, of a raw one, of some rows."""
         if self._pid != os.getpid():
             # After a fork, the position in the file is shared with the parent.
             again = _opened_again(self._file, self._convert is not None)
@@ -140,9 +145,13 @@ class TiffStack:
             self._close = weakref.finalize(self, self._tif.close)
         with readable(self._file):
             self._check_length(number)
-            pixels = self._raw(number) if self._is_raw else self._decoded(number)
+            if self._is_raw:
+                rows = range(self._page_shape[0]) if rows is None else rows
+                pixels = self._raw(number, rows)
+            else:
+                pixels = self._decoded(number)
+                check_shape(pixels, self._page_shape)
             self._check_length(number)
-            check_shape(pixels, self._page_shape)
             return pixels if self._convert is None else self._convert(pixels)
 
     def _decoded(self, number: int) -> npt.NDArray[Any]:
@@ -152,14 +161,18 @@ class TiffStack:
         pixels: npt.NDArray[Any] = page.asarray()
         return pixels
 
-    def _raw(self, number: int) -> npt.NDArray[Any]:
+    def _raw(self, number: int, rows: range) -> npt.NDArray[Any]:
         handle = self._tif.filehandle
         dtype = self._series.dtype.newbyteorder(self._tif.byteorder)
-        count = math.prod(self._page_shape)
+        n_rows, *row_shape = self._page_shape
+        row_bytes = math.prod(row_shape) * dtype.itemsize
+        start = (number * n_rows + rows.start) * row_bytes
         with handle.lock:
-            handle.seek(self._series.dataoffset + number * count * dtype.itemsize)
-            content = handle.read(count * dtype.itemsize)
-        pixels = np.frombuffer(content, dtype).reshape(self._page_shape)
+            handle.seek(self._series.dataoffset + start)
+            content = handle.read(len(rows) * row_bytes)
+        if len(content) < len(rows) * row_bytes:
+            raise cut_short(self._file, os.fstat(handle.fileno()).st_size)
+        pixels = np.frombuffer(content, dtype).reshape(len(rows), *row_shape)
         return pixels.astype(dtype.newbyteorder("="), copy=False)
 
     def _check_length(self, number: int) -> None:
@@ -172,6 +185,18 @@ class TiffStack:
             end = end_of_page(self._pages[number])
         if end > size:
             raise cut_short(self._file, size)
+
+
+def _span(key: Any, length: int) -> tuple[range, Any]:
+    """Return the run of rows that a key lies in, and the key within the run."""
+    if not isinstance(key, slice):
+        row = range(length)[key]  # which raises as numpy does
+        return range(row, row + 1), 0
+    chosen = range(length)[key]
+    if not chosen:
+        return range(0), slice(0)
+    low, high = sorted((chosen[0], chosen[-1]))
+    return range(low, high + 1), slice(None, None, chosen.step)
 
 
 def end_of_page(page: Any) -> int:
