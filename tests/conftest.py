@@ -66,11 +66,16 @@ def model() -> Model:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep every test out of the user's cache and settings folders."""
-    folder = tmp_path_factory.mktemp("cache")
-    old = os.environ.get("NAPARI_SAM_CACHE_DIR")
-    os.environ["NAPARI_SAM_CACHE_DIR"] = str(folder)
-    yield
-    if old is None:
-        del os.environ["NAPARI_SAM_CACHE_DIR"]
-    else:
-        os.environ["NAPARI_SAM_CACHE_DIR"] = old
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def state_folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Keep the unsaved work of a test to itself; return where it is kept."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("NAPARI_SAM_STATE_DIR", str(folder))
+    return folder / "journals"

@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "training": BASE | {"core", "models", "io"},
     "samples": BASE | {"io"},
     "api": BASE | {"core", "models", "io", "training"},
+    "projects": BASE | {"core", "models", "io"},
     "viewer": BASE | {"core", "models", "io", "training"},
     "widgets": BASE | {"core", "viewer", "models", "io"},
     "cli": BASE | {"core", "models", "io", "api", "samples", "training"},
@@ -33,6 +34,7 @@ MAY_IMPORT = {
 LAZY_ONLY = {
     ("api", "models"),
     ("api", "training"),
+    ("projects", "models"),
     ("viewer", "models"),
     ("viewer", "training"),
     ("widgets", "models"),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from napari_sam.io import ImageFile, read_image, write_labels
     from napari_sam.models import ModelSpec, list_models, load_model
+    from napari_sam.projects import Project, Replay, open_project
     from napari_sam.training.adapt import Adapted, AdaptSettings
     from napari_sam.types import (
         Embedding,
@@ -71,11 +72,13 @@ __all__ = [
     "Plane",
     "PointPrompt",
     "Progress",
+    "Project",
     "PromptError",
     "PromptSet",
     "Proposal",
     "Proposals",
     "Region",
+    "Replay",
     "SamError",
     "SettingsError",
     "__version__",
@@ -86,12 +89,14 @@ __all__ = [
     "iter_everything_stack",
     "list_models",
     "load_model",
+    "open_project",
     "read_image",
     "segment_everything",
     "write_labels",
 ]
 
 _HOMES = {
+    "napari_sam.projects": ("Project", "Replay", "open_project"),
     "napari_sam.api": (
         "adapt",
         "iter_adapt",

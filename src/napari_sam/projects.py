@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.core.annotation.project import image_digest
 from napari_sam.core.annotation.prompts import object_items, plane_prompts
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.planes import read_plane
-from napari_sam.errors import FileFormatError, ImageError
-from napari_sam.io.images import read_image
+from napari_sam.errors import ImageError
 from napari_sam.io.project import ProjectFolder, ProjectState, Snapshot, open_folder
+from napari_sam.io.project_image import check_image, find_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from pathlib import Path
     from types import TracebackType
 
     import numpy.typing as npt
@@ -330,57 +328,10 @@ class Replay:
         return "\n".join(lines)
 
 
-def find_image(identity: ImageIdentity, folder: Path) -> ArrayLike:
-    """Return the pixels of an image from its file, checked.
-
-    Raises
-    ------
-    ImageError
-        If the file is not where it was, or holds other pixels.
-    """
-    for path in _places(identity, folder):
-        if path.is_file():
-            try:
-                data = read_image(path).data
-            except FileFormatError as error:
-                raise ImageError(str(error)) from error
-            check_image(identity, data, path)
-            return data
-    where = identity.path or "no file"
-    raise ImageError(
-        f"The image '{identity.name}' of the project is not at {where}; choose it"
-        " where it is now."
-    )
-
-
-def check_image(
-    identity: ImageIdentity, data: ArrayLike, path: Path | None = None
-) -> None:
-    """Raise `ImageError` unless an array has the pixels of a project's image."""
-    name = str(path) if path is not None else "The image given"
-    if tuple(data.shape) != identity.shape:
-        raise ImageError(
-            f"{name} has shape {tuple(data.shape)} but the project's image"
-            f" '{identity.name}' has {identity.shape}; choose the right one."
-        )
-    if image_digest(data, rgb=identity.rgb)[0] != identity.digest:
-        raise ImageError(
-            f"{name} has other pixels than the project's image '{identity.name}';"
-            " choose the right one."
-        )
-
-
 def iou(a: BoolArray, b: BoolArray) -> float:
     """Return intersection over union of two masks; 1 if both are empty."""
     union = np.count_nonzero(a | b)
     return float(np.count_nonzero(a & b) / union) if union else 1.0
-
-
-def _places(identity: ImageIdentity, folder: Path) -> Iterator[Path]:
-    if identity.relative is not None:
-        yield folder / identity.relative
-    if identity.path is not None:
-        yield Path(identity.path)
 
 
 def _by_plane(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,11 @@ from napari_sam.io.units import (
 if TYPE_CHECKING:
     import os
 
+    from napari_sam.io.image_file import ImageFile
+
+RECORDS_TAG = 65306
+"""Number of the private TIFF tag with object records, JSON packed by zlib."""
+
 _SUFFIXES = (".tif", ".tiff")
 _DEFAULT_AXES = "TCZYX"
 _IMAGEJ_ORDER = "TZCYX"
@@ -32,7 +39,11 @@ _Size = dict[str, tuple[float, str]]
 
 
 def write_labels(
-    path: str | os.PathLike[str], labels: npt.ArrayLike, like: ImageFile | None = None
+    path: str | os.PathLike[str],
+    labels: npt.ArrayLike,
+    like: ImageFile | None = None,
+    *,
+    records: dict[str, Any] | None = None,
 ) -> None:
     """Write a label image as a compressed TIFF.
 
@@ -53,6 +64,9 @@ def write_labels(
         The image they belong to, whose axes, scale and units are taken over;
         lengths such as 2e-10 m in a unit in which they are usual numbers.
         Labels of fewer axes are a plane or a sub-stack of its last ones.
+    records : dict, optional
+        How the objects were made, as ``ObjectRecords.to_json`` gives it; kept in a
+        private tag of the file, which other programs pass over.
 
     Raises
     ------
@@ -78,6 +92,9 @@ def write_labels(
         and _fits_imagej(axes, sizes)
     )
     arguments = _imagej(axes, sizes) if is_imagej else _ome(axes, sizes)
+    if records and records.get("objects"):
+        kept = zlib.compress(json.dumps(records).encode())
+        arguments["extratags"] = [(RECORDS_TAG, 7, len(kept), kept, True)]
     import tifffile
 
     with replacing(target) as aside:

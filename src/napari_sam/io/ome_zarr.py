@@ -55,6 +55,11 @@ class LabelsArray:
         self.chunk = lead + tuple(min(CHUNK, n) for n in self.shape[-2:])
         self._sums: dict[Chunk, bytes] = {}
 
+    @property
+    def exists(self) -> bool:
+        """Whether the folder has been made."""
+        return (self.path / "0" / "zarr.json").exists()
+
     def create(
         self,
         *,

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.annotation.journal import Entry
     from napari_sam.core.annotation.transaction import Transaction
 
 PROJECT = "project.json"
@@ -181,9 +182,25 @@ class ProjectFolder:
             self.file = current
         return state
 
+    def read_records(self) -> ObjectRecords:
+        """Return the records only, with what the journal says of them."""
+        stored, _ = _read_objects(self.path / _OBJECTS)
+        records = ObjectRecords({"objects": stored}, len(self.file.labels.shape))
+        for entry in read_journal(self.path / _JOURNAL, self.file.sequence):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
+                records.apply(_records_of(entry))
+        return records
+
     def _read(self) -> ProjectState:
-        labels, damaged = self.array.read_sound()
-        problems = [
+        info, gone = self.file.labels, ""
+        labels, damaged = np.zeros(info.shape, np.dtype(info.dtype)), list[Path]()
+        if self.array.exists or self.file.modified != self.file.created:
+            try:
+                labels, damaged = self.array.read_sound()
+            except FileFormatError as error:
+                gone = str(error)
+        problems = [gone] if gone else []
+        problems += [
             f"{path} is damaged: its part of the labels is empty unless the journal"
             " has it; get it from a backup."
             for path in damaged
@@ -201,10 +218,7 @@ class ProjectFolder:
             try:
                 for block in entry.pixels:
                     block.write_to(labels)
-                changes = {
-                    label: None if r is None else ObjectRecord.from_json(label, r)
-                    for label, r in entry.records.items()
-                }
+                changes = _records_of(entry)
             except (ValueError, IndexError, KeyError, TypeError, AttributeError):
                 report.damaged.append(self.path / _JOURNAL)
                 continue
@@ -314,7 +328,7 @@ class ProjectFolder:
         is_whole: bool,
     ) -> Generator[Progress, None, None]:
         try:
-            if not (self.path / _LABELS / "0" / "zarr.json").exists():
+            if not self.array.exists:
                 # A new project, or one whose folder was removed.
                 _create_labels(self.array, self.file)
             if not is_whole:
@@ -328,7 +342,7 @@ class ProjectFolder:
             file = self.file.model_copy(
                 update={
                     "program": napari_sam.__version__,
-                    "modified": _now(),
+                    "modified": _now(timespec="microseconds"),
                     "sequence": sequence,
                     "next_label": snapshot.next_label,
                     "has_base": True,
@@ -413,12 +427,18 @@ class ProjectFolder:
             )
         return tuple(saved)
 
-    def mark_saved(self, *, name: str | None = None) -> None:
-        """Say that the user has saved it, so that nothing sweeps it away."""
-        labels = self.file.labels
-        if name is not None:
-            labels = labels.model_copy(update={"name": name})
-        self.file = self.file.model_copy(update={"saved": True, "labels": labels})
+    def identify(self, image: ImageIdentity) -> None:
+        """Say which image it belongs to, once its pixels have been looked at.
+
+        Raises
+        ------
+        FileFormatError
+            If the folder cannot be written.
+        """
+        file = self.file.model_copy(update={"image": _located(image, self.path)})
+        if not self.is_read_only:
+            _write_file(self.path, file)
+        self.file = file
 
     # -- life ---------------------------------------------------------------
 
@@ -475,8 +495,9 @@ def create_project(
         if not lock.acquire():
             raise FileFormatError(f"{path} is in use by {lock.holder()}.")
         try:
+            # The labels' folder is made by the first save: until then they are the
+            # journal over zeros, and making one would keep the first click waiting.
             folder = ProjectFolder(path, file, lock)
-            _create_labels(folder.array, file)
             _replace(path / _OBJECTS, "")
             _write_file(path, file)
             folder.open_journal()
@@ -561,6 +582,13 @@ def _read_objects(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     return stored, unread
 
 
+def _records_of(entry: Entry) -> dict[int, ObjectRecord | None]:
+    return {
+        label: None if r is None else ObjectRecord.from_json(label, r)
+        for label, r in entry.records.items()
+    }
+
+
 def _create_labels(array: LabelsArray, file: ProjectFile) -> None:
     image = file.image
     array.create(
@@ -582,8 +610,8 @@ def _located(image: ImageIdentity, folder: Path) -> ImageIdentity:
     return image.model_copy(update={"relative": Path(relative).as_posix()})
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now(timespec: str = "seconds") -> str:
+    return datetime.now(UTC).isoformat(timespec=timespec)
 
 
 def _unwritable(path: Path, error: OSError) -> FileFormatError:

@@ -32,6 +32,7 @@ from napari_sam.viewer.offer_clicks import OfferClicks
 from napari_sam.viewer.offer_desk import OfferDesk
 from napari_sam.viewer.pointer import Pointer
 from napari_sam.viewer.prefetcher import Prefetcher
+from napari_sam.viewer.project_session import ProjectSession
 from napari_sam.viewer.review import Review
 from napari_sam.viewer.settings import AnnotationSettings, Tool
 
@@ -112,6 +113,7 @@ class Controller:
             self.review,
         )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
+        self.projects = ProjectSession(self)
         self.status = "Loading the model."
         self.tool = Tool.POINT
         self._closed = False
@@ -145,7 +147,13 @@ class Controller:
         parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
         parts.connect(self.prefetcher.failed, self._on_failed)
-        for teller in (self.annotator, self.everything, self.review, self.learning):
+        for teller in (
+            self.annotator,
+            self.everything,
+            self.review,
+            self.learning,
+            self.projects,
+        ):
             parts.connect(teller.changed, self._on_part_changed)
             parts.connect(teller.status, self.set_status)
         parts.connect(self.desk.status, self.set_status)
@@ -163,6 +171,7 @@ class Controller:
         self.context.runner.close()
         self._viewer_connections.clear()
         self.display.close()
+        self.projects.close()
         self.images.close()
         self.labels.release()
         self._keys.unbind()

@@ -359,6 +359,28 @@ class EverythingMode:
         self.proposed.decide(keys_of(transaction.origin), Decision.ACCEPTED)
         self.labels_changed()
 
+    def restore(
+        self, plane: Plane, proposals: Proposals, *, confident: bool, offered: bool
+    ) -> None:
+        """Show proposals that a project has kept.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        proposals : Proposals
+            With the hidden ones.
+        confident : bool
+            Offer only what the model is sure of.
+        offered : bool
+            Let them be decided one by one.
+        """
+        self.proposed.put(plane, proposals, confident=confident)
+        if offered:
+            self.proposed.offer([plane])
+        self.draw()
+        self.changed.emit()
+
     def labels_changed(self) -> None:
         """Show what is left in free ground."""
         if self.found:

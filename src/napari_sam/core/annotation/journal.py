@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.annotation.transaction import PixelChange, Transaction
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import BoolArray
 
 MAX_PIXELS = 1 << 22

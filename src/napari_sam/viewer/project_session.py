@@ -1,0 +1,609 @@
+"""Projects in a viewer: each transaction to disk, saving, opening, recovering."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_sam.core.annotation.project import (
+    ImageIdentity,
+    LabelsInfo,
+    ModelInfo,
+    image_digest,
+)
+from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.annotation.script import make_script
+from napari_sam.core.masks import LargestLabel
+from napari_sam.errors import FileFormatError, ImageError, SamError
+from napari_sam.io.image_file import PIXEL
+from napari_sam.io.project import (
+    PlaneProposals,
+    ProjectFolder,
+    Snapshot,
+    check_project_name,
+    create_project,
+    open_folder,
+)
+from napari_sam.io.project_image import find_image
+from napari_sam.io.recovery import (
+    Recovery,
+    discard,
+    new_recovery_path,
+    recoveries,
+    sweep,
+)
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.layers import transform_of
+from napari_sam.viewer.project_records import records_of_layer
+from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from napari_sam.core.annotation.transaction import RecordChange, Transaction
+    from napari_sam.io.project import ProjectState
+    from napari_sam.types import Progress
+    from napari_sam.viewer.controller import Controller
+
+IDENTIFY_SLOT = "identify"
+SAVE_PROJECT_SLOT = "save project"
+
+
+class ProjectSession:
+    """Keeps the bound labels on disk, in a project or for recovery.
+
+    Parameters
+    ----------
+    controller : Controller
+        Of the viewer; its image, labels, proposals and settings are kept.
+
+    Attributes
+    ----------
+    changed : Signal()
+        What is open, saved or recoverable has changed.
+    status : Signal(str)
+        What the user is to know.
+    recoverable : tuple of Recovery
+        Unsaved work on the chosen image, the newest first.
+    is_saving : bool
+        Whether a save is under way.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._context = controller.context
+        self.folder: ProjectFolder | None = None
+        self.recoverable: tuple[Recovery, ...] = ()
+        self.is_saving = False
+        # While a project is saved elsewhere, both places get what is written.
+        self._leaving: ProjectFolder | None = None
+        self._identity: ImageIdentity | None = None
+        self._layer: Labels | None = None
+        self._data: Any = None
+        self._was_empty = False
+        self._is_unkept = False
+        self._is_opening = False
+        # Proposals of an opened project, until there is a model to go on with.
+        self._proposals: tuple[PlaneProposals, ...] = ()
+        self._connections = ConnectionSet()
+        connect = self._connections.connect
+        connect(controller.images.placed, self._on_image)
+        connect(controller.images.renewed, self._show_proposals)
+        connect(controller.labels.changed, self._on_labels)
+        connect(controller.labels.applied, self._on_applied)
+
+    # -- what is open -------------------------------------------------------
+
+    @property
+    def path(self) -> Path | None:
+        """The project's folder; None while the work is kept for recovery only."""
+        folder = self.folder
+        return folder.path if folder is not None and folder.file.saved else None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the project is open somewhere else, or cannot be written."""
+        return self.folder is not None and self.folder.is_read_only
+
+    # -- following the viewer -----------------------------------------------
+
+    def _on_image(self, layer: Image) -> None:
+        identity = describe(layer)
+        known = self._identity
+        if known is not None and identity == known.model_copy(
+            update={"digest": "", "sampled": False}
+        ):
+            return
+        self._identity = identity
+        self.recoverable = ()
+        data, rgb = _pixels(layer), bool(layer.rgb)
+
+        def done(found: tuple[str, bool]) -> None:
+            digest, sampled = found
+            if self._identity is not identity:
+                return
+            self._identity = identity.model_copy(
+                update={"digest": digest, "sampled": sampled}
+            )
+            self._on_identified()
+
+        self._context.runner.submit(
+            Job(
+                lambda: image_digest(data, rgb=rgb),
+                priority=Priority.HOVER,
+                slot=IDENTIFY_SLOT,
+                on_result=done,
+                on_error=self._context.log_error,
+            )
+        )
+
+    def _on_identified(self) -> None:
+        identity, folder = self._identity, self.folder
+        if identity is None:
+            return
+        if folder is not None and not folder.file.image.digest:
+            with suppress(SamError):
+                folder.identify(identity)
+        self._list_recoverable()
+        self._adopt_records()
+        self.changed.emit()
+
+    def _list_recoverable(self) -> None:
+        digest = self._identity.digest if self._identity is not None else ""
+        found = recoveries(digest) if digest else []
+        self.recoverable = tuple(one for one in found if not one.is_finished)
+
+    def _on_labels(self) -> None:
+        target = self._context.target
+        layer = target.layer if target is not None else None
+        if layer is None:
+            if self._layer is not None:
+                self._release()
+                self.changed.emit()
+            return
+        if layer is self._layer and layer.data is self._data:
+            return
+        is_same = layer is self._layer
+        self._layer, self._data = layer, layer.data
+        folder = self.folder
+        if (
+            is_same
+            and folder is not None
+            and folder.file.labels.shape == tuple(layer.data.shape)
+        ):
+            # Somebody assigned ``labels.data``: what no transaction says, a save can.
+            if folder.journal is not None:
+                folder.journal.give_up()
+            self._start_save(folder)
+            return
+        if not self._is_opening:
+            self._release()
+            self._layer, self._data = layer, layer.data
+            self._was_empty = (
+                target is not None and target.is_counted and target.next_label == 1
+            )
+            self._adopt_records()
+        self.changed.emit()
+
+    def _adopt_records(self) -> None:
+        """Give labels that come from a file the records of their objects."""
+        target, identity = self._context.target, self._identity
+        if target is None or len(target.records) or self._was_empty:
+            return
+        digest = identity.digest if identity is not None else ""
+        changes: tuple[RecordChange, ...] = records_of_layer(target, digest)
+        if changes:
+            target.change_records(*changes)
+            self.status.emit(
+                f"Found how {len(changes)} of the objects in"
+                f" '{target.layer.name}' were made; J picks one to correct it."
+            )
+
+    def _on_applied(self, transaction: Transaction) -> None:
+        """Write a transaction to disk; the labels have it whatever happens here."""
+        if self._is_unkept and self.folder is None:
+            return
+        try:
+            if self.folder is None:
+                self._begin()
+            for folder in (self._leaving, self.folder):
+                if folder is not None:
+                    folder.append(transaction)
+        except SamError as error:
+            self._is_unkept = self.folder is None
+            self.status.emit(self._context.report(error))
+        except Exception as error:  # noqa: BLE001 - an accept must not fail for this
+            self._context.log_error(error)
+
+    def _begin(self) -> None:
+        """Keep unsaved work for recovery, from the first transaction on."""
+        layer = self._layer
+        if layer is None or self._identity is None:
+            return
+        self.folder = create_project(
+            new_recovery_path(),
+            self._identity,
+            LabelsInfo(
+                name=layer.name,
+                shape=tuple(int(n) for n in layer.data.shape),
+                dtype=np.dtype(layer.data.dtype).str,
+            ),
+            has_base=self._was_empty,
+            saved=False,
+        )
+        if not self._was_empty:
+            # The labels as they were are copied while more is written: whatever the
+            # copy has of that already, the journal says again.
+            self._start_save(self.folder)
+
+    # -- saving -------------------------------------------------------------
+
+    def save(self) -> None:
+        """Save the project in the background.
+
+        Raises
+        ------
+        FileFormatError
+            If it has no place yet, or can only be read.
+        """
+        if self.folder is None or not self.folder.file.saved:
+            raise FileFormatError(
+                "This work has no project yet; choose Save as and give it a name."
+            )
+        self._start_save(self.folder, tell=True)
+
+    def save_as(self, path: str | Path) -> None:
+        """Save into a new project folder, and keep everything there from now on.
+
+        Parameters
+        ----------
+        path : path
+            ``.napari-sam`` is added if it is missing.
+
+        Raises
+        ------
+        FileFormatError
+            If there is something already, or it cannot be written.
+        LabelsError, ImageError
+            If there is nothing to save.
+        """
+        layer, identity = self._layer, self._identity
+        if layer is None or identity is None:
+            raise ImageError(
+                "There are no labels to save; choose an image and labels first."
+            )
+        if not identity.digest:
+            digest, sampled = image_digest(
+                _pixels(self._image()), rgb=bool(self._image().rgb)
+            )
+            identity = identity.model_copy(
+                update={"digest": digest, "sampled": sampled}
+            )
+            self._identity = identity
+        self._settle_leaving()
+        old = self.folder
+        new = create_project(
+            check_project_name(Path(path)),
+            identity,
+            LabelsInfo(
+                name=layer.name,
+                shape=tuple(int(n) for n in layer.data.shape),
+                dtype=np.dtype(layer.data.dtype).str,
+            ),
+            has_base=False,
+        )
+        self.folder, self._leaving, self._is_unkept = new, old, False
+        self._start_save(new, tell=True)
+        self.changed.emit()
+
+    def _start_save(self, folder: ProjectFolder, *, tell: bool = False) -> None:
+        target = self._context.target
+        if target is None:
+            return
+        steps = folder.begin_save(self._snapshot())
+        self.is_saving = True
+
+        def done(_: object) -> None:
+            if folder is self.folder:
+                self._settle_leaving()
+            if tell:
+                count = len(target.records)
+                self.status.emit(f"Saved {count} objects in {folder.path}.")
+
+        def ended() -> None:
+            self.is_saving = False
+            self.changed.emit()
+
+        def failed(error: Exception) -> None:
+            self.status.emit(self._context.report(error))
+
+        self._context.runner.submit(
+            Job(
+                lambda: _quiet(steps),
+                priority=Priority.UNSEEN,
+                slot=SAVE_PROJECT_SLOT,
+                on_result=done,
+                on_error=failed,
+                on_end=ended,
+            )
+        )
+
+    def _settle_leaving(self) -> None:
+        """Let go of the place from which the work has moved."""
+        old, self._leaving = self._leaving, None
+        if old is None:
+            return
+        if old.file.saved:
+            old.close()
+        else:
+            old.remove()
+
+    def _snapshot(self) -> Snapshot:
+        controller, target = self._controller, self._context.target
+        if target is None:
+            raise ImageError("There are no labels to save; choose some first.")
+        proposed = controller.everything.proposed
+        planes = self._context.planes
+        model = planes.engine.model if planes is not None else None
+        return Snapshot(
+            target.layer.data,
+            target.records,
+            target.next_label,
+            tuple(
+                PlaneProposals(
+                    plane,
+                    proposals,
+                    proposed.is_offered(plane),
+                    proposed.is_confident(plane),
+                )
+                for plane, proposals in proposed.found.items()
+            ),
+            settings_to_json(self._context.settings),
+            ModelInfo(name=model.name, fingerprint=model.fingerprint)
+            if model is not None
+            else ModelInfo(),
+        )
+
+    # -- opening ------------------------------------------------------------
+
+    def open(self, path: str | Path, image: str | Path | Image | None = None) -> None:
+        """Open a project: its image, labels, prompts, proposals and settings.
+
+        Parameters
+        ----------
+        path : path
+            The project's folder.
+        image : path or Image layer, optional
+            Where the image is now, if it has moved.
+
+        Raises
+        ------
+        FileFormatError
+            If it is no project, damaged, or of a newer version.
+        ImageError
+            If the image is not there, or is another one; nothing has changed then.
+        """
+        folder = open_folder(path)
+        try:
+            layer = self._image_of(folder, image)
+            state = folder.read()
+            if not folder.is_read_only:
+                folder.open_journal()
+        except BaseException:
+            folder.close(finished=False)
+            raise
+        self._show(folder, state, layer)
+
+    def restore(self, recovery: Recovery) -> None:
+        """Put unsaved work back into the viewer, as a Labels layer of its own."""
+        self.open(recovery.path, self._image())
+
+    def discard(self, recovery: Recovery) -> None:
+        """Delete unsaved work."""
+        discard(recovery.path)
+        self._list_recoverable()
+        self.changed.emit()
+
+    def _show(self, folder: ProjectFolder, state: ProjectState, image: Image) -> None:
+        controller, viewer = self._controller, self._context.viewer
+        if image not in viewer.layers:
+            viewer.add_layer(image)
+        controller.choose_image(image)
+        self._release()
+        labels = Labels(
+            state.labels,
+            name=folder.file.labels.name,
+            metadata={METADATA_KEY: state.records.to_json()},
+            **transform_of(image),
+        )
+        self._is_opening = True
+        try:
+            viewer.add_layer(labels)
+            controller.choose_labels(labels)
+        finally:
+            self._is_opening = False
+        self.folder = folder
+        self._layer, self._data = labels, labels.data
+        target = self._context.target
+        if target is not None and target.next_label < state.next_label:
+            target.count(LargestLabel(state.next_label - 1))
+        controller.change_settings(
+            **settings_from_json(folder.file.settings, self._context.settings)
+        )
+        self._proposals = state.proposals
+        self._show_proposals()
+        self._list_recoverable()
+        self.status.emit(_told(folder, state))
+        for problem in state.problems:
+            self._context.report(FileFormatError(problem))
+        if folder.journal is not None and (state.restored or not folder.file.has_base):
+            self._start_save(folder)
+        self.changed.emit()
+
+    def _show_proposals(self) -> None:
+        if self._context.planes is None:
+            return
+        waiting, self._proposals = self._proposals, ()
+        for one in waiting:
+            self._controller.everything.restore(
+                one.plane, one.proposals, confident=one.confident, offered=one.offered
+            )
+
+    def _image_of(
+        self, folder: ProjectFolder, image: str | Path | Image | None
+    ) -> Image:
+        """Return a layer with the project's image, from the viewer or a file."""
+        identity = folder.file.image
+        if isinstance(image, Image):
+            _check(identity, image)
+            return image
+        if image is None:
+            for layer in self._context.viewer.layers:
+                if isinstance(layer, Image) and _is_image(identity, layer):
+                    return layer
+        moved = (
+            identity
+            if image is None
+            else identity.model_copy(update={"path": str(image), "relative": None})
+        )
+        data = find_image(moved, folder.path)
+        return Image(
+            data,
+            name=identity.name,
+            rgb=identity.rgb,
+            **_transform(identity),
+        )
+
+    def _image(self) -> Image:
+        image = self._context.image
+        if image is None:
+            raise ImageError("There is no image; open one first.")
+        return image
+
+    # -- script and life ----------------------------------------------------
+
+    def script(self) -> str:
+        """Return Python that makes the labels again by asking the same prompts."""
+        target, identity = self._context.target, self._identity
+        if target is None or identity is None:
+            raise ImageError("There are no objects to make a script of yet.")
+        return make_script(
+            target.records,
+            image=identity.path,
+            model=self._controller.model_name,
+            settings=settings_to_json(self._context.settings),
+            shape=layer_shape(target.layer),
+        )
+
+    def close(self) -> None:
+        """Let go of the project; what was written stays on disk."""
+        self._connections.clear()
+        self._release()
+
+    def _release(self) -> None:
+        self._settle_leaving_on_close()
+        folder, self.folder = self.folder, None
+        self._layer = self._data = None
+        self._is_unkept = False
+        if folder is None:
+            return
+        is_recovery = not folder.file.saved
+        folder.close()
+        if is_recovery:
+            with suppress(OSError):
+                sweep()
+
+    def _settle_leaving_on_close(self) -> None:
+        # A save elsewhere may not have come to its end: both places are kept.
+        old, self._leaving = self._leaving, None
+        if old is not None:
+            old.close(finished=old.file.saved)
+
+
+def describe(layer: Image) -> ImageIdentity:
+    """Return what is known about an image layer, but for its pixels."""
+    data = _pixels(layer)
+    n = layer.ndim
+    path = layer.source.path
+    affine = np.asarray(layer.affine.affine_matrix)
+    rotate, shear = np.asarray(layer.rotate), np.asarray(layer.shear)
+    return ImageIdentity(
+        name=layer.name,
+        path=str(Path(path).resolve()) if path and Path(path).exists() else None,
+        shape=tuple(int(x) for x in data.shape),
+        dtype=np.dtype(data.dtype).str,
+        rgb=bool(layer.rgb),
+        digest="",
+        axes=tuple(str(a) for a in layer.axis_labels),
+        scale=tuple(float(x) for x in layer.scale),
+        translate=tuple(float(x) for x in layer.translate),
+        units=tuple(str(u) for u in layer.units),
+        affine=None if np.allclose(affine, np.eye(n + 1)) else affine.tolist(),
+        rotate=None if np.allclose(rotate, np.eye(n)) else rotate.tolist(),
+        shear=shear.tolist() if shear.any() else None,
+    )
+
+
+def _transform(identity: ImageIdentity) -> dict[str, Any]:
+    """Return the arguments that put a layer where the project's image was."""
+    found: dict[str, Any] = {
+        "scale": identity.scale,
+        "translate": identity.translate,
+        "units": identity.units or (PIXEL,) * len(identity.scale),
+        "axis_labels": identity.axes,
+    }
+    for name in ("affine", "rotate", "shear"):
+        value = getattr(identity, name)
+        if value is not None:
+            found[name] = np.asarray(value)
+    return {k: v for k, v in found.items() if len(v)}
+
+
+def _pixels(layer: Image) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def _is_image(identity: ImageIdentity, layer: Image) -> bool:
+    data = _pixels(layer)
+    return (
+        tuple(data.shape) == identity.shape
+        and bool(layer.rgb) == identity.rgb
+        and image_digest(data, rgb=identity.rgb)[0] == identity.digest
+    )
+
+
+def _check(identity: ImageIdentity, layer: Image) -> None:
+    if identity.digest and not _is_image(identity, layer):
+        raise ImageError(
+            f"Image '{layer.name}' has other pixels than the project's image"
+            f" '{identity.name}'; choose the right one."
+        )
+
+
+def _told(folder: ProjectFolder, state: ProjectState) -> str:
+    text = f"Opened {folder.path.name} with {len(state.records)} recorded objects"
+    if state.restored:
+        text += f", {state.restored} changes of them after the last save"
+    if folder.is_read_only:
+        return (
+            f"{text}, for reading only, since {folder.reason}: what you write is kept"
+            " in memory until you save it under another name."
+        )
+    return f"{text}."
+
+
+def _quiet(steps: Generator[Progress, None, None]) -> Generator[None, None, None]:
+    """Run a save in steps of some chunks, so that clicks go before it."""
+    for number, _ in enumerate(steps):
+        if number % 16 == 15:
+            yield

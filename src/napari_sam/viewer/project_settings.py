@@ -1,0 +1,36 @@
+"""Settings as the plain values that a project keeps."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any
+
+from napari_sam.viewer.settings import AnnotationSettings
+
+
+def settings_to_json(settings: AnnotationSettings) -> dict[str, Any]:
+    """Return plain values; enumerations are their text."""
+    return {
+        name: str(value) if isinstance(value, str) else value
+        for name, value in asdict(settings).items()
+    }
+
+
+def settings_from_json(
+    stored: dict[str, Any], current: AnnotationSettings
+) -> dict[str, Any]:
+    """Return the settings that can be taken over; what is not known is passed over."""
+    changes: dict[str, Any] = {}
+    for field in fields(current):
+        if field.name not in stored:
+            continue
+        now, value = getattr(current, field.name), stored[field.name]
+        with suppress(TypeError, ValueError):
+            if is_dataclass(now) and not isinstance(now, type):
+                known = {f.name for f in fields(now)}
+                given = {k: v for k, v in dict(value).items() if k in known}
+                changes[field.name] = replace(now, **given)
+            else:
+                changes[field.name] = type(now)(value)
+    return changes

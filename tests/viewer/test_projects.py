@@ -1,0 +1,377 @@
+"""Projects in a viewer: everything is there tomorrow, whatever happened today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+from desk import COINS
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+import napari_sam as ns
+from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.errors import FileFormatError, ImageError
+from napari_sam.io.recovery import recoveries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from desk import Desk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _plugins() -> None:
+    """Let napari know its own readers and ours, as a window does."""
+    from napari.plugins import _initialize_plugins
+
+    _initialize_plugins()
+
+
+@pytest.fixture
+def coins_file(coins: np.ndarray, tmp_path: Path) -> Path:
+    path = tmp_path / "coins.tif"
+    tifffile.imwrite(path, coins)
+    return path
+
+
+@pytest.fixture
+def write(open_desk: Callable[..., Desk], coins_file: Path) -> Callable[..., Desk]:
+    """Return a function that opens the coins from a file and writes some."""
+
+    def write_(count: int = 2, **settings: object) -> Desk:
+        viewer = ViewerModel()
+        (image,) = viewer.open(coins_file, plugin="napari")
+        image.scale, image.units = (0.3, 0.3), ("um", "um")
+        desk = open_desk(image, viewer=viewer, **settings)
+        for row, column in COINS[:count]:
+            desk.click(row, column)
+            desk.accept()
+        return desk
+
+    return write_
+
+
+def kill(desk: Desk) -> None:
+    """Let go of the files as a killed process does: nothing is written any more."""
+    session = desk.controller.projects
+    session._connections.clear()
+    folder, session.folder = session.folder, None
+    if folder is not None:
+        folder.close(finished=False)
+
+
+def test_a_project_brings_all_back(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(policy=OverlapPolicy.OVERWRITE)
+    desk.controller.segment_plane()
+    found = len(desk.controller.everything.proposed.found)
+    count = desk.controller.everything.count
+    desk.controller.projects.save_as(tmp_path / "coins")
+    path = tmp_path / "coins.napari-sam"
+    assert desk.controller.projects.path == path
+    assert desk.controller.status.startswith("Saved 2 objects")
+    desk.click(*COINS[2])  # after the save: in the journal
+    desk.accept()
+    labels, records = desk.labels.data.copy(), desk.controller.context.records
+    assert records is not None
+    desk.controller.close()
+
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    again.controller.projects.open(path)
+    assert np.array_equal(again.labels.data, labels)
+    assert again.labels.data.dtype == labels.dtype
+    assert tuple(again.image.scale) == tuple(again.labels.scale) == (0.3, 0.3)
+    assert [str(u) for u in again.image.units] == ["micrometer"] * 2
+    now = again.controller.context.records
+    assert now is not None
+    assert now.to_json() == records.to_json()
+    assert again.controller.context.target.next_label == 4
+    assert again.controller.settings.policy is OverlapPolicy.OVERWRITE
+    assert len(again.controller.everything.proposed.found) == found == 1
+    assert again.controller.everything.count <= count
+    assert "1 changes of them after the last save" in again.controller.status
+    again.annotator.select_object(1)
+    assert len(again.points.data) == 1
+
+
+def test_what_was_written_before_a_crash_is_offered(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    desk = write()
+    desk.labels.undo()
+    desk.click(*COINS[3])
+    desk.accept()
+    labels = desk.labels.data.copy()
+    kill(desk)
+    again = open_desk(coins)
+    session = again.controller.projects
+    (recovery,) = session.recoverable
+    session.restore(recovery)
+    assert np.array_equal(again.labels.data, labels)
+    assert set(np.unique(labels)) == {0, 1, 2}
+    again.click(*COINS[4])
+    assert again.accept() == 3
+    assert session.path is None
+    labels = again.labels.data.copy()
+    kill(again)
+    third = open_desk(coins)
+    (recovery,) = third.controller.projects.recoverable
+    third.controller.projects.restore(recovery)
+    assert np.array_equal(third.labels.data, labels)
+
+
+def test_unsaved_work_that_is_not_wanted_goes(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    kill(write())
+    again = open_desk(coins)
+    (recovery,) = again.controller.projects.recoverable
+    again.controller.projects.discard(recovery)
+    assert again.controller.projects.recoverable == ()
+    assert not recovery.path.exists()
+
+
+def test_labels_that_were_there_before_come_back_after_a_crash(
+    open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    before = np.zeros(coins.shape, np.uint16)
+    before[60:64, 60:64] = 7
+    desk = open_desk(coins)
+    layer = desk.viewer.add_labels(before.copy())
+    desk.controller.choose_labels(layer)
+    desk.click(*COINS[0])
+    desk.accept()
+    labels = layer.data.copy()
+    kill(desk)
+    again = open_desk(coins)
+    (recovery,) = again.controller.projects.recoverable
+    again.controller.projects.restore(recovery)
+    assert np.array_equal(again.labels.data, labels)
+    assert (again.labels.data == 7).sum() == 16
+    assert again.controller.context.target.next_label == 9
+
+
+def test_strokes_of_the_brush_and_erasures_are_kept_too(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    desk = write(1)
+    desk.labels.selected_label = 9
+    desk.labels.paint((60, 60), 9)
+    desk.labels.undo()
+    desk.labels.redo()
+    labels = desk.labels.data.copy()
+    assert 9 in labels
+    kill(desk)
+    again = open_desk(coins)
+    session = again.controller.projects
+    session.restore(session.recoverable[0])
+    assert np.array_equal(again.labels.data, labels)
+
+
+def test_nothing_is_kept_of_a_session_that_wrote_nothing(
+    open_desk: Callable[..., Desk], coins: np.ndarray, state_folder: Path
+) -> None:
+    desk = open_desk(coins)
+    desk.controller.new_labels()
+    desk.controller.close()
+    assert not state_folder.exists()
+
+
+def test_a_session_that_ended_as_usual_is_not_offered(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    write().controller.close()
+    again = open_desk(coins)
+    assert again.controller.projects.recoverable == ()
+    (kept,) = recoveries()
+    assert kept.is_finished
+
+
+def test_a_second_window_opens_for_reading_and_says_so(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    second = open_desk(np.zeros((9, 9), np.uint8))
+    session = second.controller.projects
+    session.open(tmp_path / "coins.napari-sam")
+    assert session.is_read_only
+    assert "for reading only, since another viewer" in second.controller.status
+    second.click(*COINS[4])
+    second.accept()
+    with pytest.raises(FileFormatError, match="can only be read, since another viewer"):
+        session.save()
+    with ns.open_project(tmp_path / "coins.napari-sam") as stored:
+        assert set(np.unique(stored.labels)) == {0, 1, 2}
+    session.save_as(tmp_path / "mine")
+    assert not session.is_read_only
+    assert np.array_equal(
+        ns.open_project(tmp_path / "mine.napari-sam").labels, second.labels.data
+    )
+
+
+def test_an_image_that_moved_is_asked_for(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    coins_file: Path,
+    tmp_path: Path,
+) -> None:
+    desk = write()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    labels = desk.labels.data.copy()
+    desk.controller.close()
+    moved = tmp_path / "elsewhere.tif"
+    coins_file.rename(moved)
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    session = again.controller.projects
+    before = list(again.viewer.layers)
+    with pytest.raises(ImageError, match="is not at .*coins.tif; choose it"):
+        session.open(tmp_path / "coins.napari-sam")
+    tifffile.imwrite(coins_file, np.zeros(labels.shape, np.uint8))
+    with pytest.raises(ImageError, match="has other pixels than"):
+        session.open(tmp_path / "coins.napari-sam")
+    assert list(again.viewer.layers) == before
+    session.open(tmp_path / "coins.napari-sam", moved)
+    assert np.array_equal(again.labels.data, labels)
+
+
+def test_a_folder_that_goes_away_is_told_once_and_costs_nothing(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    notes: Callable[[], list[str]],
+) -> None:
+    import shutil
+
+    desk = write()
+    session = desk.controller.projects
+    session.save_as(tmp_path / "coins")
+    shutil.rmtree(tmp_path / "coins.napari-sam")
+    for place in COINS[2:5]:
+        desk.click(*place)
+        desk.accept()
+    told = [n for n in notes() if "cannot be kept safe" in n]
+    assert len(told) == 1
+    session.save()
+    labels = desk.labels.data.copy()
+    assert set(np.unique(labels)) == {0, 1, 2, 3, 4, 5}
+    desk.controller.close()
+    with ns.open_project(tmp_path / "coins.napari-sam") as stored:
+        assert np.array_equal(stored.labels, labels)
+        assert [r.label for r in stored.records] == [1, 2, 3, 4, 5]
+
+
+def test_a_disk_that_takes_nothing_is_told_once(
+    write: Callable[..., Desk],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Callable[[], list[str]],
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("NAPARI_SAM_STATE_DIR", str(tmp_path / "file"))
+    desk = write(3)
+    assert len([n for n in notes() if "cannot be written" in n]) == 1
+    assert set(np.unique(desk.labels.data)) == {0, 1, 2, 3}
+    desk.controller.projects.save_as(tmp_path / "coins")
+    with ns.open_project(tmp_path / "coins.napari-sam") as stored:
+        assert np.array_equal(stored.labels, desk.labels.data)
+
+
+def test_assigned_data_are_saved_as_well(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    data = desk.labels.data.copy()
+    data[60:63, 60:63] = 11
+    desk.labels.data = data
+    assert desk.controller.projects.path is not None
+    with ns.open_project(tmp_path / "coins.napari-sam") as stored:
+        assert np.array_equal(stored.labels, data)
+
+
+def test_labels_saved_by_napari_find_their_objects_again(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """Written by napari's own writer, which keeps no metadata, and read by its reader."""
+    from napari_builtins.io import napari_write_labels
+
+    desk = write(3)
+    path = str(tmp_path / "plain.tif")
+    assert napari_write_labels(path, desk.labels.data, {})
+    labels = tifffile.imread(path).astype(np.uint16)
+    labels[labels == 2] = 0  # erased since
+    again = open_desk(desk.image.data.copy())
+    layer = again.viewer.add_labels(labels)
+    again.controller.choose_labels(layer)
+    assert [r.label for r in again.controller.context.records or ()] == [1, 3]
+    again.annotator.select_object(3)
+    assert len(again.points.data) == 1
+
+
+@pytest.mark.parametrize("name", ["x.labels.tif", "x.ome.tif", "x.ome.zarr"])
+def test_our_writer_and_reader_keep_scale_units_and_objects(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    desk = write()
+    path = tmp_path / name
+    assert desk.labels.save(str(path), plugin="napari-sam") == [str(path)]
+    from napari_sam.io.napari_files import get_reader
+
+    reader = get_reader(str(path))
+    assert reader is not None
+    ((data, arguments, kind),) = reader(str(path))
+    assert kind == "labels"
+    assert np.array_equal(data, desk.labels.data)
+    layer = Labels(data, **arguments)
+    assert tuple(layer.scale) == pytest.approx((0.3, 0.3))
+    assert [str(u) for u in layer.units] == ["micrometer"] * 2
+    assert layer.metadata[METADATA_KEY] == desk.labels.metadata[METADATA_KEY]
+    image = Image(desk.image.data, scale=(0.3, 0.3), units=("um", "um"))
+    again = open_desk(image)
+    again.viewer.add_layer(layer)
+    again.controller.choose_labels(layer)
+    again.annotator.select_object(1)
+    assert len(again.points.data) == 1
+
+
+def test_a_script_makes_the_same_labels(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(2)
+    desk.box(5, 120, 50, 160)
+    desk.accept()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    labels = desk.labels.data.copy()
+    desk.controller.close()
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        script = project.script()
+    made: dict[str, object] = {}
+    exec(compile(script, "script.py", "exec"), made)
+    assert np.array_equal(made["labels"], labels)
+
+
+def test_a_replay_asks_the_same_prompts(
+    write: Callable[..., Desk], tmp_path: Path, model: ns.models.Model
+) -> None:
+    desk = write(3)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.controller.close()
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        replay = project.replay(model)
+        assert [row.label for row in replay.rows] == [1, 2, 3]
+        assert min(row.iou for row in replay.rows) > 0.95
+        blank = project.replay(model, image=np.zeros(project.labels.shape, np.uint8))
+        assert blank.mean_iou < replay.mean_iou
+        assert f"mean IoU {replay.mean_iou:.3f} of 3 masks" in str(replay)
+        with pytest.raises(ImageError, match="give one of the same shape"):
+            project.replay(model, image=np.zeros((4, 4), np.uint8))
