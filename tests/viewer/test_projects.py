@@ -13,6 +13,7 @@ from napari.layers import Image, Labels
 
 import napari_sam as ns
 from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
@@ -69,6 +70,8 @@ def test_a_project_brings_all_back(
     write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:
     desk = write(policy=OverlapPolicy.OVERWRITE)
+    few = EverythingSettings(points_per_side=4)
+    desk.controller.change_settings(everything=few)
     desk.controller.segment_plane()
     found = len(desk.controller.everything.proposed.found)
     count = desk.controller.everything.count
@@ -93,6 +96,7 @@ def test_a_project_brings_all_back(
     assert now.to_json() == records.to_json()
     assert again.controller.context.target.next_label == 4
     assert again.controller.settings.policy is OverlapPolicy.OVERWRITE
+    assert again.controller.settings.everything == few
     assert len(again.controller.everything.proposed.found) == found == 1
     assert again.controller.everything.count <= count
     assert "1 changes of them after the last save" in again.controller.status
@@ -231,7 +235,7 @@ def test_an_image_that_moved_is_asked_for(
     again = open_desk(np.zeros((9, 9), np.uint8))
     session = again.controller.projects
     before = list(again.viewer.layers)
-    with pytest.raises(ImageError, match="is not at .*coins.tif; choose it"):
+    with pytest.raises(ImageError, match=r"is not at .*coins\.tif; choose it"):
         session.open(tmp_path / "coins.napari-sam")
     tifffile.imwrite(coins_file, np.zeros(labels.shape, np.uint8))
     with pytest.raises(ImageError, match="has other pixels than"):
@@ -299,7 +303,7 @@ def test_assigned_data_are_saved_as_well(
 def test_labels_saved_by_napari_find_their_objects_again(
     write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:
-    """Written by napari's own writer, which keeps no metadata, and read by its reader."""
+    """Written by napari's own writer, which keeps no metadata, and read again."""
     from napari_builtins.io import napari_write_labels
 
     desk = write(3)

@@ -25,8 +25,6 @@ from napari_sam.io.units import (
 if TYPE_CHECKING:
     import os
 
-    from napari_sam.io.image_file import ImageFile
-
 RECORDS_TAG = 65306
 """Number of the private TIFF tag with object records, JSON packed by zlib."""
 

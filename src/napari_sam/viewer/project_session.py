@@ -30,6 +30,7 @@ from napari_sam.io.project import (
     open_folder,
 )
 from napari_sam.io.project_image import find_image
+from napari_sam.io.recent import remember_project
 from napari_sam.io.recovery import (
     Recovery,
     discard,
@@ -166,7 +167,7 @@ class ProjectSession:
     def _on_labels(self) -> None:
         target = self._context.target
         layer = target.layer if target is not None else None
-        if layer is None:
+        if target is None or layer is None:
             if self._layer is not None:
                 self._release()
                 self.changed.emit()
@@ -189,9 +190,7 @@ class ProjectSession:
         if not self._is_opening:
             self._release()
             self._layer, self._data = layer, layer.data
-            self._was_empty = (
-                target is not None and target.is_counted and target.next_label == 1
-            )
+            self._was_empty = target.is_counted and target.next_label == 1
             self._adopt_records()
         self.changed.emit()
 
@@ -303,6 +302,7 @@ class ProjectSession:
             has_base=False,
         )
         self.folder, self._leaving, self._is_unkept = new, old, False
+        remember_project(new.path)
         self._start_save(new, tell=True)
         self.changed.emit()
 
@@ -442,6 +442,8 @@ class ProjectSession:
         )
         self._proposals = state.proposals
         self._show_proposals()
+        if folder.file.saved:
+            remember_project(folder.path)
         self._list_recoverable()
         self.status.emit(_told(folder, state))
         for problem in state.problems:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_sam.viewer.settings import AnnotationSettings
+if TYPE_CHECKING:
+    from napari_sam.viewer.settings import AnnotationSettings
 
 
 def settings_to_json(settings: AnnotationSettings) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from napari_sam.widgets.panels import (
     StackPanel,
     row,
 )
+from napari_sam.widgets.project_panel import ProjectPanel
 from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
@@ -77,6 +78,7 @@ class SamWidget(QWidget):
         self.layers = LayersPanel(
             controller, list_models(), preferences["name"], preferences["device"]
         )
+        self.project = ProjectPanel(controller)
         self.objects = ObjectPanel(controller)
         self.options = OptionsPanel(controller)
         self.everything = EverythingPanel(controller)
@@ -97,6 +99,7 @@ class SamWidget(QWidget):
         column = QVBoxLayout(body)
         column.setContentsMargins(6, 6, 6, 6)
         column.addWidget(self.layers.container.native)
+        column.addWidget(self.project.container.native)
         column.addWidget(_line())
         column.addWidget(self.objects.container.native)
         column.addWidget(self.status)
@@ -160,6 +163,7 @@ class SamWidget(QWidget):
     def _panels(self) -> tuple[Panel, ...]:
         return (
             self.layers,
+            self.project,
             self.objects,
             self.options,
             self.everything,

@@ -199,7 +199,7 @@ def image_digest(data: ArrayLike, *, rgb: bool = False) -> tuple[str, bool]:
         Whether the last axis holds colours.
     """
     shape = tuple(int(n) for n in data.shape)
-    dtype = np.dtype(data.dtype)
+    dtype = np.dtype(getattr(data, "dtype", np.uint8))
     hasher = hashlib.blake2b(digest_size=16)
     hasher.update(repr((shape, dtype.newbyteorder("<").str, bool(rgb))).encode())
     is_whole = int(np.prod(shape, dtype=np.float64)) * dtype.itemsize <= _WHOLE

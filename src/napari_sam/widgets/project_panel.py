@@ -1,0 +1,200 @@
+"""The row for projects: save, open, recent; and what a crash has left."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from magicgui.widgets import Label, PushButton
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy
+
+from napari_sam.core.annotation.project import SUFFIX
+from napari_sam.errors import SamError
+from napari_sam.io.recent import recent_projects
+from napari_sam.widgets.panels import Panel, row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_sam.viewer.controller import Controller
+
+
+class ProjectPanel(Panel):
+    """Save and a menu; below, one sentence and buttons if there is unsaved work.
+
+    Parameters
+    ----------
+    controller : Controller
+        What it shows and steers.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self.save = PushButton(text="Save")
+        self.more = PushButton(
+            text="Project …", tooltip="Save as, open, recent, script."
+        )
+        self.found = Label(value="")
+        self.restore = PushButton(text="Restore")
+        self.discard = PushButton(text="Discard", tooltip="Deletes it.")
+        self.place = PushButton(
+            text="Put it where the image is",
+            tooltip="Gives the labels the image's scale and position.",
+        )
+        self._decide = row(self.restore, self.discard)
+        super().__init__(
+            controller,
+            [row(self.save, self.more), self.found, self._decide, self.place],
+        )
+        self.container.labels = False
+        self.found.native.setWordWrap(True)
+        self.found.native.setSizePolicy(
+            QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
+        )
+        self.save.changed.connect(self.do_save)
+        self.more.changed.connect(self._show_menu)
+        self.restore.changed.connect(self._restore)
+        self.discard.changed.connect(self._discard)
+        self.place.changed.connect(self._place)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is open and what can be restored."""
+        session = self.controller.projects
+        self.save.enabled = not session.is_saving and not session.is_read_only
+        path = session.path
+        self.save.text = "Saving …" if session.is_saving else "Save"
+        if session.is_read_only and session.folder is not None:
+            self.save.tooltip = f"Only for reading: {session.folder.reason}."
+        else:
+            self.save.tooltip = (
+                "Keeps image, labels, prompts and proposals in a project."
+                if path is None
+                else f"Saves {path}."
+            )
+        waiting = session.recoverable
+        self.found.visible = self._decide.visible = bool(waiting)
+        if waiting:
+            when = datetime.fromtimestamp(waiting[0].modified).strftime("%d %B, %H:%M")
+            self.found.value = (
+                f"There is unsaved work on this image, of {when}, from a session that"
+                " ended unexpectedly."
+            )
+        misplaced = self.controller.labels.misplaced
+        self.place.visible = misplaced is not None
+        if misplaced is not None:
+            self.place.text = f"Put '{misplaced.name}' where the image is"
+
+    # -- acting -------------------------------------------------------------
+
+    def do_save(self) -> None:
+        """Save, asking for a name the first time."""
+        if self.controller.projects.path is None:
+            self.save_as()
+            return
+        with self._telling():
+            self.controller.projects.save()
+
+    def save_as(self) -> None:
+        """Ask for a name and save there."""
+        image = self.controller.context.image
+        name = f"{image.name if image is not None else 'project'}{SUFFIX}"
+        source = image.source.path if image is not None else None
+        start = Path(source).parent if source else Path.home()
+        path, _ = QFileDialog.getSaveFileName(
+            self.container.native,
+            "Save project",
+            str(start / name),
+            f"Projects (*{SUFFIX})",
+        )
+        if path:
+            with self._telling():
+                self.controller.projects.save_as(path)
+
+    def open_(self) -> None:
+        """Ask for a project and open it."""
+        path = QFileDialog.getExistingDirectory(
+            self.container.native, f"Open project (a folder *{SUFFIX})"
+        )
+        if path:
+            self.open_path(Path(path))
+
+    def open_path(self, path: Path) -> None:
+        """Open a project; ask for its image if that has moved."""
+        from napari_sam.errors import ImageError
+
+        projects = self.controller.projects
+        with self._telling():
+            try:
+                projects.open(path)
+            except ImageError as error:
+                self.controller.set_status(str(error))
+                image, _ = QFileDialog.getOpenFileName(
+                    self.container.native, str(error), str(path.parent)
+                )
+                if image:
+                    projects.open(path, image)
+
+    def copy_script(self) -> None:
+        """Put Python that makes the same labels on the clipboard."""
+        with self._telling():
+            script = self.controller.projects.script()
+            clipboard = QGuiApplication.clipboard()
+            if clipboard is not None:
+                clipboard.setText(script)
+            self.controller.set_status("The script is on the clipboard.")
+
+    def menu(self) -> QMenu:
+        """Return the menu of what is not said by a button."""
+        menu = QMenu(self.container.native)
+        for text, act in (
+            ("Save as …", self.save_as),
+            ("Open …", self.open_),
+        ):
+            menu.addAction(text).triggered.connect(act)
+        recent = menu.addMenu("Recent")
+        for path in recent_projects():
+            action = recent.addAction(path.name.removesuffix(SUFFIX))
+            action.setToolTip(str(path))
+            action.triggered.connect(partial(self._open_recent, path))
+        recent.setEnabled(bool(recent.actions()))
+        menu.addSeparator()
+        script = menu.addAction("Copy as script")
+        script.triggered.connect(self.copy_script)
+        script.setEnabled(self.controller.context.target is not None)
+        return menu
+
+    def _open_recent(self, path: Path, _checked: bool = False) -> None:
+        self.open_path(path)
+
+    def _show_menu(self) -> None:
+        button = self.more.native
+        menu = self.menu()
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
+
+    def _restore(self) -> None:
+        projects = self.controller.projects
+        if projects.recoverable:
+            with self._telling():
+                projects.restore(projects.recoverable[0])
+
+    def _discard(self) -> None:
+        projects = self.controller.projects
+        if projects.recoverable:
+            projects.discard(projects.recoverable[0])
+
+    def _place(self) -> None:
+        with self._telling():
+            self.controller.place_labels()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Show what goes wrong instead of raising it."""
+        try:
+            yield
+        except SamError as error:
+            self.controller.set_status(self.controller.context.report(error))
