@@ -235,6 +235,7 @@ def look(path: Path, tell: Callable[[Any], None]) -> None:
 
 
 def found(path: Path) -> dict[str, Any]:
+    """Return what a fresh process finds in the project."""
     process, end = in_child(lambda tell: look(path, tell))
     data = read_all(end)
     os.close(end)

@@ -166,12 +166,12 @@ class ProjectSession:
 
     def _on_labels(self) -> None:
         target = self._context.target
-        layer = target.layer if target is not None else None
-        if target is None or layer is None:
+        if target is None:
             if self._layer is not None:
                 self._release()
                 self.changed.emit()
             return
+        layer: Labels = target.layer
         if layer is self._layer and layer.data is self._data:
             return
         is_same = layer is self._layer
