@@ -156,14 +156,16 @@ def test_two_and_three_channels_are_stretched_by_themselves(channels):
     assert not rgb[..., channels:].any()
 
 
-def test_a_constant_fourth_channel_is_an_alpha_channel():
-    stack = np.stack([ramp, ramp[::-1], ramp.T, np.full_like(ramp, 1)], axis=-1) / 4096
+@pytest.mark.parametrize("dtype", ["u2", "i2", "f4", "f8"])
+@pytest.mark.parametrize("alpha", [np.ones_like(ramp), ramp % 7, ramp.T])
+def test_the_alpha_of_any_type_is_no_hue(dtype, alpha):
+    stack = np.stack([ramp, ramp[::-1], ramp.T, alpha], axis=-1).astype(dtype)
     assert (to_rgb(stack) == to_rgb(stack[..., :3])).all()
 
 
-@pytest.mark.parametrize("channels", [4, 5, 7, MAX_CHANNELS])
+@pytest.mark.parametrize("channels", [5, 7, MAX_CHANNELS])
 def test_each_of_many_channels_is_seen_in_its_own_hue(channels):
-    stack = np.zeros((64, 64, channels), np.uint16)
+    stack = np.zeros((64, 65, channels), np.uint16)
     for c in range(channels):
         stack[c, :, c] = 50 + c
     rgb = to_rgb(stack, percentiles=(0.1, 100))
@@ -193,6 +195,8 @@ def test_overlapping_channels_do_not_saturate():
         (np.float32(3), r"\(\)"),
         (np.zeros((2, 3, 4, 4)), r"\(2, 3, 4, 4\)"),
         (np.zeros((5, 64, 65)), "65 channels"),
+        (np.zeros((20, 64, 64)), "stack of 20 planes"),
+        (np.zeros((3, 5, 5)), "stack of 3 planes"),
     ],
 )
 def test_unusable_images_end_in_one_sentence(plane, named):

@@ -95,7 +95,8 @@ def to_rgb(
     ------
     ImageError
         If the plane has no pixels, is not two-dimensional with an optional
-        channel axis of at most 64, or is of a type that has no grey values.
+        channel axis of at most 64, looks like a stack of planes, or is of a type
+        that has no grey values.
 
     Notes
     -----
@@ -104,8 +105,7 @@ def to_rgb(
     * one, or no channel axis: grey;
     * three or four of type uint8: RGB or RGBA, unchanged, without the alpha;
     * two or three: red, green and blue, each stretched by itself;
-    * four of another type: as three if the fourth is constant (an alpha
-      channel that hides nothing), else as more;
+    * four of another type: the same of RGBA, without the alpha;
     * more: each is stretched by itself and given one of as many hues around
       the colour wheel; they are added up, and dimmed together where the sum
       would saturate.
@@ -120,9 +120,15 @@ def to_rgb(
     if pixels.ndim == 2:
         return _grey_to_rgb(_stretched(pixels, percentiles))
     channels = pixels.shape[2]
+    if channels > 4 and channels >= min(pixels.shape[:2]):
+        # No picture has more channels than rows or columns; a stack of planes does.
+        raise ImageError(
+            f"The image has shape {pixels.shape}, which looks like a stack of"
+            f" {pixels.shape[0]} planes; pass one of them, for example image[0]."
+        )
     if channels in (3, 4) and pixels.dtype == np.uint8:
         return pixels[..., :3].copy(order="C")
-    if channels == 4 and _is_constant(pixels[..., 3]):
+    if channels == 4:
         channels = 3
     if channels == 1:
         return _grey_to_rgb(_stretched(pixels[..., 0], percentiles))
@@ -195,10 +201,6 @@ def _checked(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f" (rows, columns, channels) with at most {MAX_CHANNELS} channels."
         )
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-
-
-def _is_constant(values: npt.NDArray[Any]) -> bool:
-    return bool((values == values.flat[0]).all())
 
 
 def _limits(
