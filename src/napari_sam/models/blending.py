@@ -16,6 +16,7 @@ from napari_sam.models.prompt_encoder import TokenLabel
 
 TEMPERATURE = 0.05
 """Masks whose predicted IoUs differ by this count as e to 1."""
+_COLDEST = 1e-4  # below it a softmax of scores near 1 has no digits left
 IGNORED = 2.0
 """A mask that ignores one click more counts as 1 to e to the power of this.
 
@@ -64,7 +65,7 @@ class Blend(nn.Module):
     @property
     def is_usable(self) -> bool:
         """Whether the temperature is one to divide by."""
-        return 0 < float(self.temperature) < float("inf")
+        return _COLDEST <= float(self.temperature) <= 1 / _COLDEST
 
     def forward(
         self, logits: Tensor, predicted: Tensor, ignored: Tensor | None = None

@@ -1,51 +1,37 @@
-"""Read SAM checkpoints of any origin into one form, and write that form.
+"""Networks from SAM checkpoints of any origin, and checkpoints of networks.
 
-Meta's ``sam_vit_{b,l,h}``, MobileSAM, MedSAM and micro-sam publish the same
-names for the same weights, with small differences in packing: a wrapping
-dictionary, a prefix, batch norms not yet folded into their convolutions.
+How a file becomes named tensors is in :mod:`napari_sam.models.weights_file`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models.blending import Blend
-from napari_sam.models.mask_decoder import MaskDecoder
+from napari_sam.models.guard import translated_errors
+from napari_sam.models.mask_decoder import DIM, MaskDecoder
 from napari_sam.models.prompt_encoder import PromptEncoder
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.tiny_vit import TinyViT
 from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.models.weights_file import normalised, read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-StateDict = dict[str, Tensor]
+    from napari_sam.models.weights_file import StateDict
 
-_WRAPPERS = ("model_state", "model", "state_dict", "model_state_dict")
-_PREFIXES = ("sam.", "module.", "model.")
-_UNUSED = (
-    "pixel_mean",
-    "pixel_std",
-    # TinyViT's classification head, left over from its pretraining.
-    "image_encoder.norm_head.",
-    "image_encoder.head.",
-    # Recomputed from the window size.
-    "attention_bias_idxs",
-)
-_BATCH_NORM_EPS = 1e-5
-_PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 _ENCODER = "image_encoder."
 _HEAD = "prompt_head."
 _BLEND = "blend."
@@ -109,16 +95,26 @@ def load_network(path: Path) -> SamNetwork:
     ModelError
         If the file is missing, damaged, or of an architecture other than SAM's.
     """
-    state = normalised(read_tensors(path), path)
-    # Skip initialisation: every value is about to be replaced.
-    with torch.device("meta"):
-        network = _network_for(state, path)
-        if any(key.startswith(_HEAD) for key in state):
-            network.prompt_head = PromptHead()
-        if any(key.startswith(_BLEND) for key in state):
-            network.blend = Blend()
-    network.to_empty(device="cpu")
-    _fill_buffers(network)
+    with translated_errors("load the model", "cpu"):
+        state = normalised(read_tensors(path), path)
+        # Nothing is allocated before every shape is known to be one in the file.
+        with torch.device("meta"):
+            network = _network_for(state, path)
+            if any(key.startswith(_HEAD) for key in state):
+                network.prompt_head = PromptHead()
+            if any(key.startswith(_BLEND) for key in state):
+                network.blend = Blend()
+        _check_entries(network, state, path)
+        network.to_empty(device="cpu")
+        _fill_buffers(network)
+        network.load_state_dict(state)
+    network = network.float().eval().requires_grad_(False)
+    _check_numbers(network, path)
+    return network
+
+
+def _check_entries(network: SamNetwork, state: StateDict, path: Path) -> None:
+    """Refuse a state dictionary that does not fit, entry by entry."""
     wanted = network.state_dict()
     wrong = sorted(
         key
@@ -133,14 +129,23 @@ def load_network(path: Path) -> SamNetwork:
             f"({len(wrong)} entries do not fit {network.architecture}, for instance "
             f"{wrong[0]!r}); choose the weights of SAM, MobileSAM, MedSAM or micro-sam."
         )
-    network.load_state_dict(state)
+
+
+def _check_numbers(network: SamNetwork, path: Path) -> None:
+    """Refuse weights that would answer every prompt with nothing."""
+    bad = [k for k, v in network.state_dict().items() if not torch.isfinite(v).all()]
+    if bad:
+        raise ModelError(
+            f"{path.name} has weights that are not finite numbers ({len(bad)} entries, "
+            f"for instance {bad[0]!r}), so the training that made them failed; choose "
+            f"another file."
+        )
     if network.blend is not None and not network.blend.is_usable:
         raise ModelError(
             f"{path.name} blends its masks at a temperature of "
-            f"{float(network.blend.temperature)}, which is not above 0; get the file "
-            f"again."
+            f"{float(network.blend.temperature):g}, which is not a usable one; get the "
+            f"file again."
         )
-    return network.float().eval().requires_grad_(False)
 
 
 def save_network(
@@ -217,94 +222,6 @@ def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return small.clone(memory_format=torch.contiguous_format)
 
 
-def read_tensors(path: Path) -> StateDict:
-    """Read a weights file without running anything stored in it.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, damaged, or holds more than tensors.
-    """
-    if not path.is_file():
-        raise ModelError(
-            f"There is no weights file at {path}; check the path or choose a model "
-            f"from the list."
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path.name} cannot be loaded safely as plain tensors; convert it to "
-            f"safetensors or get the original weights again."
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ModelError(
-            f"{path.name} is damaged or cut short "
-            f"({str(error).partition(chr(10))[0]}); get the file again."
-        ) from error
-    return _unwrapped(content, path)
-
-
-def _unwrapped(content: Any, path: Path) -> StateDict:
-    """Return the tensors of a torch file, out of a trainer's dictionary if need be."""
-    while isinstance(content, dict):
-        inner = next((content[k] for k in _WRAPPERS if k in content), None)
-        if inner is None:
-            return {k: v for k, v in content.items() if isinstance(v, Tensor)}
-        content = inner
-    raise ModelError(
-        f"{path.name} holds a {type(content).__name__}, not a dictionary of weights; "
-        f"choose a file with a SAM state dictionary."
-    )
-
-
-def normalised(state: StateDict, path: Path) -> StateDict:
-    """Return a state dictionary with SAM's names, batch norms folded.
-
-    Raises
-    ------
-    ModelError
-        If it has none of SAM's three parts.
-    """
-    for prefix in _PREFIXES:
-        if any(key.startswith(f"{prefix}image_encoder.") for key in state):
-            state = {
-                key.removeprefix(prefix): value
-                for key, value in state.items()
-                if key.startswith(prefix)
-            }
-    missing = [p for p in _PARTS if not any(k.startswith(p + ".") for k in state)]
-    if missing:
-        raise ModelError(
-            f"{path.name} is not a SAM model: it has no {missing[0]}; choose the "
-            f"weights of SAM, MobileSAM, MedSAM or micro-sam."
-        )
-    state = {k: v for k, v in state.items() if not any(u in k for u in _UNUSED)}
-    return _folded(state)
-
-
-def _folded(state: StateDict) -> StateDict:
-    """Fold every ``X.bn`` into the convolution ``X.c`` beside it."""
-    out = {k: v for k, v in state.items() if ".bn." not in k}
-    for key in state:
-        if not key.endswith(".bn.weight"):
-            continue
-        stem = key.removesuffix("bn.weight")
-        gain = state[key].double() / torch.sqrt(
-            state[f"{stem}bn.running_var"].double() + _BATCH_NORM_EPS
-        )
-        weight = state[f"{stem}c.weight"].double() * gain[:, None, None, None]
-        shift = (
-            state[f"{stem}bn.bias"].double()
-            - state[f"{stem}bn.running_mean"].double() * gain
-        )
-        out[f"{stem}c.weight"] = weight.float()
-        out[f"{stem}c.bias"] = shift.float()
-    return out
-
-
 def _network_for(state: StateDict, path: Path) -> SamNetwork:
     """Return an empty network of the architecture that a state dictionary shows."""
     if "image_encoder.patch_embed.seq.0.c.weight" in state:
@@ -329,16 +246,19 @@ def _vit_shape(state: StateDict, path: Path) -> ViTShape:
     try:
         depth = len({k.split(".")[1] for k in encoder if k.startswith("blocks.")})
         spans = [encoder[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
-        grid, dim = encoder["pos_embed"][1], encoder["pos_embed"][-1]
-        head = encoder["blocks.0.attn.rel_pos_h"][-1]
-        mlp = encoder["blocks.0.mlp.lin1.weight"][0]
-        out = encoder["neck.0.weight"][0]
+        _, grid, _, dim = encoder["pos_embed"]
+        _, head = encoder["blocks.0.attn.rel_pos_h"]
+        mlp, _ = encoder["blocks.0.mlp.lin1.weight"]
+        out, *_ = encoder["neck.0.weight"]
+        sizes = [(length + 1) // 2 for length, _ in spans]
     except KeyError as error:
-        raise ModelError(
-            f"{path.name} has an image encoder of an unknown kind (no {error}); choose "
-            f"the weights of SAM, MobileSAM, MedSAM or micro-sam."
-        ) from error
-    sizes = [(span[0] + 1) // 2 for span in spans]
+        raise _unknown_encoder(path, f"no {error}") from error
+    except ValueError as error:
+        raise _unknown_encoder(path, "an entry has too few or too many axes") from error
+    if min(grid, dim, head, mlp, *sizes) < 1 or dim % head or out != DIM:
+        raise _unknown_encoder(
+            path, f"{grid} cells, width {dim}, heads of {head}, {out} channels"
+        )
     window = min(sizes)
     return ViTShape(
         dim=dim,
@@ -351,6 +271,13 @@ def _vit_shape(state: StateDict, path: Path) -> ViTShape:
         ),
         mlp=mlp,
         out=out,
+    )
+
+
+def _unknown_encoder(path: Path, why: str) -> ModelError:
+    return ModelError(
+        f"{path.name} has an image encoder of an unknown kind ({why}); choose the "
+        f"weights of SAM, MobileSAM, MedSAM or micro-sam."
     )
 
 
