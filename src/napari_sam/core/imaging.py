@@ -33,6 +33,16 @@ _SAMPLES = 1 << 18
 
 _LUT_SIZE = 256
 
+_TWO_GREYS = (38, 204)
+_GRAIN = 7.65
+"""Greys of an image of two values, and the standard deviation of grain on them.
+
+Models learnt from images with texture: of a click on a flat white blob between flat
+black they make a few pixels of it.  Of 54 blobs in eight masks, IoU with the blob on
+average and at worst: black and white 0.94 and 0.06, these greys 0.96 and 0.64; twice
+the grain, or half the contrast, is worse.
+"""
+
 Blending = Literal[
     "additive",
     "translucent",
@@ -111,14 +121,16 @@ def to_rgb(
       would saturate.
 
     A plane whose percentiles coincide is stretched between its extremes; a
-    constant one is black.
+    constant one is black.  A grey plane of two values, such as a mask, becomes dark
+    and light grey with a little grain, always the same: models make little of
+    images without any texture.
     """
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles {percentiles} are not ordered within 0..100")
     pixels = _checked(np.asarray(plane))
     if pixels.ndim == 2:
-        return _grey_to_rgb(_stretched(pixels, percentiles))
+        return _grey_to_rgb(_with_grain(_stretched(pixels, percentiles)))
     channels = pixels.shape[2]
     if channels > 4 and channels >= min(pixels.shape[:2]):
         # No picture has more channels than rows or columns; a stack of planes does.
@@ -131,7 +143,7 @@ def to_rgb(
     if channels == 4:
         channels = 3
     if channels == 1:
-        return _grey_to_rgb(_stretched(pixels[..., 0], percentiles))
+        return _grey_to_rgb(_with_grain(_stretched(pixels[..., 0], percentiles)))
     if channels <= 3:
         rgb = np.zeros((*pixels.shape[:2], 3), np.uint8)
         for c in range(channels):
@@ -262,6 +274,21 @@ def _stretched(
     unit *= unit.dtype.type(255)
     unit += unit.dtype.type(0.5)
     return unit.astype(np.uint8)
+
+
+def _with_grain(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Give an image of two values the texture that a model needs."""
+    is_high = grey == 255
+    if not is_high.any() or is_high.all() or (grey[~is_high] != 0).any():
+        return grey
+    noise = np.random.default_rng(0).normal(0, _GRAIN, (256, 256))
+    tile = np.clip(np.rint(noise), -3 * _GRAIN, 3 * _GRAIN).astype(np.int16)
+    rows, cols = (np.arange(n) % 256 for n in grey.shape)
+    levels = np.where(is_high, *map(np.int16, reversed(_TWO_GREYS)))
+    textured: npt.NDArray[np.uint8] = (levels + tile[rows[:, None], cols]).astype(
+        np.uint8
+    )
+    return textured
 
 
 def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGBArray:
