@@ -6,7 +6,7 @@ The other calls of the public API are methods of what
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,10 +15,12 @@ import numpy as np
 from napari_sam.core import everything
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.model import Model
+from napari_sam.core.names import check_names, check_type
 from napari_sam.core.planes import read_plane
 from napari_sam.core.steps import finish
-from napari_sam.errors import ImageError, SettingsError
-from napari_sam.types import Plane
+from napari_sam.errors import ImageError, ModelError, PromptError
+from napari_sam.types import Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -28,13 +30,12 @@ if TYPE_CHECKING:
 
     from napari_sam.core.everything import Encode, ShouldStop
     from napari_sam.core.everything_settings import Prompts
-    from napari_sam.core.model import Model
     from napari_sam.core.planes import ArrayLike
     from napari_sam.core.proposals import Proposals
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.training.adapt import AdaptSettings
     from napari_sam.training.adapted import Adapted
-    from napari_sam.types import Progress, ProgressCallback, Region, RGBArray
+    from napari_sam.types import Progress, ProgressCallback, RGBArray
 
 S = TypeVar("S", "EverythingSettings", "AdaptSettings")
 
@@ -141,6 +142,8 @@ def iter_everything(
         As for `segment_everything`.
     """
     chosen = _settings(settings, overrides)
+    _check_region(region)
+    _check_model(model)
     rgb = to_rgb(image)
     return (
         yield from everything.iter_everything(
@@ -189,6 +192,12 @@ def iter_everything_stack(
         As for `segment_everything`.
     """
     chosen = _settings(settings, overrides)
+    _check_model(model)
+    if not hasattr(stack, "shape"):
+        raise ImageError(
+            f"The stack is a {type(stack).__name__}; pass an array, for example"
+            " numpy.stack(planes)."
+        )
     planes = [
         (plane, partial(_read_rgb, stack, plane, rgb))
         for plane in leading_planes(tuple(stack.shape[:-1] if rgb else stack.shape))
@@ -373,17 +382,32 @@ def _model(model: Model | None) -> Model:
     return load_model()
 
 
+def _check_model(model: object) -> None:
+    if model is not None and not isinstance(model, Model):
+        raise ModelError(
+            f"model is {model!r}; pass what load_model returns, not a name."
+        )
+
+
+def _check_region(region: object) -> None:
+    if region is None:
+        return
+    sides = () if not isinstance(region, Region) else astuple(region)
+    if not sides or not all(isinstance(side, int | np.integer) for side in sides):
+        raise PromptError(
+            f"region is {region!r}; pass napari_sam.Region(row0, col0, row1, col1) of"
+            " whole pixels."
+        )
+
+
 def _settings(
     settings: EverythingSettings | None, overrides: dict[str, Any]
 ) -> EverythingSettings:
+    if settings is not None:
+        check_type("settings", settings, EverythingSettings, "an EverythingSettings")
     return _overridden(settings or EverythingSettings(), overrides)
 
 
 def _overridden(settings: S, overrides: dict[str, Any]) -> S:
-    names = [field.name for field in fields(settings)]
-    unknown = overrides.keys() - set(names)
-    if unknown:
-        raise SettingsError(
-            f"There is no setting {min(unknown)!r}; choose from {', '.join(names)}."
-        )
+    check_names(overrides, [field.name for field in fields(settings)])
     return replace(settings, **overrides)

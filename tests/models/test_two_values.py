@@ -37,7 +37,9 @@ def test_a_click_gives_the_white_blob(own_model: SamModel, shared_data: Path) ->
     components = label(binary)
     blob = components == components[54, 32]
     assert blob.sum() == 236
-    assert iou(own_model.encode(binary).predict(points=[(54, 32)]).best, blob) > 0.8
+    # Noise has holed it like a sieve; what a person sees is the whole.
+    whole = ndimage.binary_fill_holes(ndimage.binary_closing(blob))
+    assert iou(own_model.encode(binary).predict(points=[(54, 32)]).best, whole) > 0.8
 
 
 @pytest.mark.parametrize("source", ["nuclei", "coins", "blobs"])

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from napari_sam.core.names import check_number
 from napari_sam.core.selection import Thresholds
 from napari_sam.errors import SettingsError
 
@@ -106,17 +107,17 @@ class EverythingSettings:
                 f"prompts is {self.prompts!r}; choose from "
                 f"{', '.join(get_args(Prompts))}."
             )
-        _check("points_per_side", self.points_per_side, 1, 512)
-        _check("stability_score_offset", self.stability_score_offset, 0, 100)
-        _check("crop_n_layers", self.crop_n_layers, 0, 4)
-        _check("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
-        _check(
+        check_number("points_per_side", self.points_per_side, 1, 512)
+        check_number("stability_score_offset", self.stability_score_offset, 0, 100)
+        check_number("crop_n_layers", self.crop_n_layers, 0, 4)
+        check_number("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
+        check_number(
             "crop_n_points_downscale_factor",
             self.crop_n_points_downscale_factor,
             1,
             64,
         )
-        _check("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
+        check_number("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
         for name in (
             "min_centre",
             "min_foreground",
@@ -129,7 +130,7 @@ class EverythingSettings:
             "stability_score_floor",
         ):
             if getattr(self, name) is not None:
-                _check(name, getattr(self, name), 0, 1)
+                check_number(name, getattr(self, name), 0, 1)
 
     def floor(self, on_objects: bool = False) -> tuple[float, float]:
         """Return predicted IoU and stability below which nothing is kept."""
@@ -185,9 +186,3 @@ class EverythingSettings:
 
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
-
-
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        limits = f"{low} or more" if high == math.inf else f"from {low} to {high}"
-        raise SettingsError(f"{name} is {value}; choose a value {limits}.")

@@ -87,7 +87,7 @@ def numbers(values: npt.ArrayLike, what: str = "coordinates") -> FloatingArray:
     """
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PromptError(
             f"The {what} {values!r} are not numbers; give one number for each axis."
         ) from error

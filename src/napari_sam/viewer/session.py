@@ -7,13 +7,22 @@ result: what a user does with mouse and keys, a script does with methods.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.errors import Cancelled, ImageError, PromptError
+from napari_sam.core.names import check_names
+from napari_sam.errors import (
+    Cancelled,
+    ImageError,
+    LabelsError,
+    PromptError,
+    SettingsError,
+)
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
@@ -21,7 +30,10 @@ from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
 from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
+from napari_sam.viewer.review import REVIEW_SLOT
 from napari_sam.viewer.search import EVERYTHING_SLOT
+from napari_sam.viewer.settings import AnnotationSettings
+from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_plane
 from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
@@ -30,7 +42,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from napari.components import ViewerModel
-    from napari.layers import Labels
 
     from napari_sam.training.adapt import Adapted, AdaptSettings
     from napari_sam.types import BoolArray, Plane
@@ -40,9 +51,14 @@ _SLOTS = (
     SHOWN_SLOT,
     *PREDICT_SLOTS,
     EVERYTHING_SLOT,
+    REVIEW_SLOT,
     GATHER_SLOT,
     "count",
 )
+
+
+_headless: WeakValueDictionary[int, Controller] = WeakValueDictionary()
+"""Controllers without a window by the id of their viewer, to be used again."""
 
 
 def annotate(
@@ -59,7 +75,8 @@ def annotate(
     ----------
     viewer : napari.Viewer or napari.components.ViewerModel
         With a window, the dock widget opens and script and user share it;
-        without one, everything runs headless in the calling thread.
+        without one, everything runs headless in the calling thread.  A viewer that
+        is annotated already goes on with what is there.
     image : Image or str, optional
         The image layer or its name; the topmost image by default.
     labels : Labels or str, optional
@@ -92,19 +109,55 @@ def annotate(
     1
     """
     layer = _find_image(viewer, image)
-    window = getattr(viewer, "window", None)
-    if window is None:
-        controller = Controller(viewer, SyncRunner())
-    else:
-        _, widget = window.add_plugin_dock_widget("napari-sam", "Segment Anything")
-        controller = widget.controller
+    target = _find_labels(viewer, labels)
+    if not isinstance(model, str) or not isinstance(device, str):
+        raise SettingsError(
+            f"model and device are {model!r} and {device!r}; give both as text."
+        )
+    controller, is_new = _controller_of(viewer)
     session = Session(controller)
-    session.bind(layer, model, device)
-    if labels is not None:
-        target = viewer.layers[labels] if isinstance(labels, str) else labels
-        controller.choose_labels(target)
-        session.wait()
+    try:
+        session.bind(layer, model, device)
+        if target is not None:
+            controller.choose_labels(target)
+            session.wait()
+    except Exception:
+        if is_new:
+            controller.close()
+        raise
     return session
+
+
+def _controller_of(viewer: ViewerModel) -> tuple[Controller, bool]:
+    """Return the controller of a viewer, and whether it was made for this."""
+    window = getattr(viewer, "window", None)
+    if window is not None:
+        # The dock that is open, if there is one.
+        _, widget = window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+        return widget.controller, False
+    known = _headless.get(id(viewer))
+    if known is not None and known.viewer is viewer and not known.is_closed:
+        return known, False
+    made = Controller(viewer, SyncRunner())
+    _headless[id(viewer)] = made
+    return made, True
+
+
+def _find_labels(viewer: ViewerModel, labels: Labels | str | None) -> Labels | None:
+    if labels is None:
+        return None
+    found = [
+        x
+        for x in viewer.layers
+        if isinstance(x, Labels) and (x is labels or x.name == labels)
+    ]
+    if not found:
+        known = ", ".join(f"'{x.name}'" for x in viewer.layers if isinstance(x, Labels))
+        raise LabelsError(
+            f"There are no labels {str(labels)!r} in the viewer; labels layers are: "
+            f"{known or 'none'}."
+        )
+    return found[0]
 
 
 def _find_image(viewer: ViewerModel, image: Image | str | None) -> Image:
@@ -119,9 +172,9 @@ def _find_image(viewer: ViewerModel, image: Image | str | None) -> Image:
         raise ImageError(
             f"There is no image layer named '{image}'; image layers are: {known}."
         )
-    if image is None or image not in viewer.layers:
+    if not any(image is x for x in images):
         raise ImageError("There is no such image in the viewer; add one first.")
-    return image
+    return next(x for x in images if x is image)
 
 
 class Session:
@@ -177,10 +230,12 @@ class Session:
         PromptError
             If the point has the wrong length or lies outside the image.
         """
-        plane = self._show(point)
-        item = PointItem(tuple(float(x) for x in point), positive, plane.displayed)
-        items = self.controller.annotator.items
-        self._prompt(PromptItems((*items.points, item), items.shapes))
+        place = as_point(point, self._shape)
+        with self._or_as_before():
+            plane = self._show(place)
+            item = PointItem(place, bool(positive), plane.displayed)
+            items = self.controller.annotator.items
+            self._prompt(PromptItems((*items.points, item), items.shapes))
 
     def add_box(self, start: Sequence[float], stop: Sequence[float]) -> None:
         """Draw a box from one corner to the opposite one on one plane.
@@ -191,13 +246,27 @@ class Session:
         ----------
         start, stop : sequence of float
             Array coordinates of two opposite corners.
+
+        Raises
+        ------
+        PromptError
+            If a corner has the wrong length, the box is on several planes or has no
+            area, or it begins outside the image.
         """
-        plane = self._show(start)
-        r0, c0 = plane.to_plane_point(start)
-        r1, c1 = plane.to_plane_point(stop)
-        corners = [(r0, c0), (r0, c1), (r1, c1), (r1, c0)]
-        vertices = np.array([plane.to_array_point(r, c) for r, c in corners])
-        self._add_shape(ShapeItem(vertices, "rectangle", True, plane.displayed))
+        first = as_point(start, self._shape)
+        corners = as_points([start, stop], self._shape, "Box")
+        with self._or_as_before():
+            plane = self._show(first)
+            on_one_plane(corners, plane, "The box")
+            (r0, c0), (r1, c1) = map(plane.to_plane_point, corners)
+            if r0 == r1 or c0 == c1:
+                raise PromptError(
+                    f"The box from {tuple(start)} to {tuple(stop)} has no area; draw "
+                    f"it larger."
+                )
+            around = [(r0, c0), (r0, c1), (r1, c1), (r1, c0)]
+            vertices = np.array([plane.to_array_point(r, c) for r, c in around])
+            self._add_shape(ShapeItem(vertices, "rectangle", True, plane.displayed))
 
     def add_outline(self, vertices: npt.ArrayLike) -> None:
         """Draw roughly around the object: a filled polygon as a mask prompt.
@@ -206,10 +275,24 @@ class Session:
         ----------
         vertices : array-like (N, ndim)
             Array coordinates on one plane.
+
+        Raises
+        ------
+        PromptError
+            If there are fewer than three vertices, one is not finite, they are on
+            several planes, or the first is outside the image.
         """
-        points = np.asarray(vertices, dtype=float)
-        plane = self._show(points[0])
-        self._add_shape(ShapeItem(points, "polygon", True, plane.displayed))
+        points = as_points(vertices, self._shape, "Outline")
+        if len(points) < 3:
+            raise PromptError(
+                f"An outline of {len(points)} vertices encloses nothing; give three or "
+                f"more."
+            )
+        first = as_point(points[0], self._shape)
+        with self._or_as_before():
+            plane = self._show(first)
+            on_one_plane(points, plane, "The outline")
+            self._add_shape(ShapeItem(points, "polygon", True, plane.displayed))
 
     # -- the current object -------------------------------------------------
 
@@ -243,6 +326,10 @@ class Session:
 
     @level.setter
     def level(self, level: MaskLevel | str) -> None:
+        if level not in list(MaskLevel):
+            raise SettingsError(
+                f"level is {level!r}; choose from {', '.join(MaskLevel)}."
+            )
         with self._raising():
             self.controller.set_level(MaskLevel(level))
             self.wait()
@@ -267,9 +354,33 @@ class Session:
         self.controller.discard()
 
     def select_object(self, label: int) -> None:
-        """Make an object current again, with its prompts."""
+        """Make an object current again, with its prompts.
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, or it is not the number of one of their objects.
+        """
+        labels = self.labels
+        if labels is None:
+            raise LabelsError(
+                f"There are no labels yet, so no object {label!r}; accept one first."
+            )
+        number = as_label(label, labels.data.dtype)
         with self._raising():
-            self.controller.annotator.select_object(label)
+            self.controller.annotator.select_object(number)
+            self.wait()
+
+    def undo(self) -> None:
+        """Undo the newest change of the labels: one accept, one write, one erase."""
+        with self._raising():
+            self.controller.undo()
+            self.wait()
+
+    def redo(self) -> None:
+        """Redo what was undone last."""
+        with self._raising():
+            self.controller.redo()
             self.wait()
 
     # -- everything mode ----------------------------------------------------
@@ -293,16 +404,90 @@ class Session:
         -------
         int
             Number of objects proposed.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such setting, or it cannot have this value; nothing is
+            changed then.
+        PromptError
+            If no plane of an image is on screen.
         """
         mode = self.controller.everything
+        self.change_settings(**settings)
         with self._raising():
-            self.controller.change_settings(**settings)
-            mode.run(all_planes=all_planes)
+            mode.run(all_planes=bool(all_planes))
             self.wait()
             count = mode.count
             if write and count:
                 mode.write()
         return count
+
+    def change_settings(self, **settings: Any) -> None:
+        """Change fields of `AnnotationSettings`.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such setting, or it cannot have this value.
+        """
+        check_names(settings, [f.name for f in fields(AnnotationSettings)])
+        with self._raising():
+            self.controller.change_settings(**settings)
+            self.wait()
+
+    # -- review -------------------------------------------------------------
+
+    def prefill(self) -> int:
+        """Propose what the model is sure of on the plane on screen.
+
+        Returns
+        -------
+        int
+            Number of proposals there.
+        """
+        with self._raising():
+            self.controller.everything.prefill()
+            self.wait()
+        return len(self.controller.everything.offers)
+
+    def review(self) -> int:
+        """Begin to decide on proposals, and on objects that nobody has looked at.
+
+        Returns
+        -------
+        int
+            How many there are; the least certain is the current one.
+        """
+        review = self.controller.review
+        with self._raising():
+            review.start()
+            self.wait()
+        return review.proposal_count + review.object_count
+
+    def accept_proposal(self) -> bool:
+        """Accept the one that is reviewed; False without a review."""
+        with self._raising():
+            decided = self.controller.review.accept()
+            self.wait()
+        return decided
+
+    def reject_proposal(self) -> bool:
+        """Reject the one that is reviewed; False without a review."""
+        with self._raising():
+            decided = self.controller.review.reject()
+            self.wait()
+        return decided
+
+    def correct_proposal(self) -> bool:
+        """Make the one that is reviewed the current object, to be changed by prompts.
+
+        `accept` writes it.  False without a review, or if it is that object already.
+        """
+        with self._raising():
+            begun = self.controller.review.correct()
+            self.wait()
+        return begun
 
     # -- learning -----------------------------------------------------------
 
@@ -385,25 +570,42 @@ class Session:
         if errors:
             raise errors[0]
 
-    def _show(self, point: Sequence[float] | npt.NDArray[np.float64]) -> Plane:
-        """Bring the plane of a point on screen."""
+    @property
+    def _shape(self) -> tuple[int, ...]:
         image = self.controller.context.image
         if image is None:
             raise ImageError("There is no image to annotate; call annotate again.")
-        shape = layer_shape(image)
-        if len(point) != len(shape):
-            raise PromptError(
-                f"Point {tuple(point)} has {len(point)} coordinates but image "
-                f"'{image.name}' has {len(shape)} axes; give one per axis."
-            )
-        inside = all(-0.5 <= x < n - 0.5 for x, n in zip(point, shape, strict=True))
-        if not inside:
-            raise PromptError(
-                f"Point {tuple(float(x) for x in point)} is outside image "
-                f"'{image.name}' of shape {shape}; give a point inside."
-            )
+        return layer_shape(image)
+
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """Take prompts and plane back if a prompt is refused."""
+        dims = self.controller.viewer.dims
+        items, step = self.controller.annotator.items, dims.current_step
+        try:
+            yield
+        except Exception:
+            with self._quietly():
+                if self.controller.annotator.items != items:
+                    self.controller.annotator.set_items(items)
+                dims.current_step = step
+                self.controller.context.runner.wait(_SLOTS)
+            raise
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Drop what is reported: the first problem is the one to be told."""
+        context = self.controller.context
+        outer, context.on_error = context.on_error, lambda _: None
+        try:
+            yield
+        finally:
+            context.on_error = outer
+
+    def _show(self, point: tuple[float, ...]) -> Plane:
+        """Bring the plane of a point on screen."""
         with self._raising():
-            self.controller.navigator.go_to_point([float(x) for x in point])
+            self.controller.navigator.go_to_point(list(point))
             self.wait()
         plane = self.controller.context.plane
         if plane is None:

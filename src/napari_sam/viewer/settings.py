@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from napari_sam.core.everything_settings import LARGEST_SHARE, EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
+from napari_sam.core.names import check_number, check_type
 
 
 class Normalisation(StrEnum):
@@ -87,6 +89,27 @@ class AnnotationSettings:
     max_share: float = LARGEST_SHARE
     confident_score: float = 0.80
     confident_stability: float = 0.90
+
+    def __post_init__(self) -> None:
+        check_type("policy", self.policy, OverlapPolicy, "an OverlapPolicy")
+        check_type("cleaning", self.cleaning, PostProcessing, "a PostProcessing")
+        check_type(
+            "normalisation", self.normalisation, Normalisation, "a Normalisation"
+        )
+        check_type(
+            "everything", self.everything, EverythingSettings, "an EverythingSettings"
+        )
+        for name in ("live", "hover", "prefetch"):
+            check_type(name, getattr(self, name), bool, "True or False")
+        check_number("min_area", self.min_area, 0, math.inf)
+        for name in (
+            "min_score",
+            "min_stability",
+            "max_share",
+            "confident_score",
+            "confident_stability",
+        ):
+            check_number(name, getattr(self, name), 0, 1)
 
     @property
     def filters(self) -> tuple[float, ...]:
