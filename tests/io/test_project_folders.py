@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +45,7 @@ from napari_sam.types import Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SHAPE = (3, 600, 700)
 IDENTITY = ImageIdentity(name="image", shape=SHAPE, dtype="<u2", digest="0" * 32)

@@ -172,10 +172,11 @@ class ProjectSession:
                 self.changed.emit()
             return
         layer: Labels = target.layer
-        if layer is self._layer and layer.data is self._data:
-            return
+        data = layer.data
         is_same = layer is self._layer
-        self._layer, self._data = layer, layer.data
+        if is_same and data is self._data:
+            return
+        self._layer, self._data = layer, data
         folder = self.folder
         if (
             is_same
