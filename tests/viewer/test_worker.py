@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import queue
+import sys
 import threading
 import time
+import weakref
+from functools import partial
 
 import pytest
 
-from napari_sam.viewer.worker import Job, Priority, SyncRunner, ThreadRunner
+from napari_sam.viewer.worker import (
+    NICENESS,
+    Job,
+    Priority,
+    SyncRunner,
+    ThreadRunner,
+)
 
 WAIT = 20.0
 """Longest a test waits for something that has to happen, in seconds."""
@@ -230,7 +241,7 @@ def test_cancel_closes_the_generator_in_the_worker(bench):
     bench.runner.cancel("everything")
     bench.settle()
     assert job.cancelled
-    assert closed_in == ["napari-sam worker"]
+    assert closed_in == ["napari-sam background worker"]
     assert ended == [1]
     assert results == []
 
@@ -387,9 +398,103 @@ def test_close_while_running_delivers_nothing_and_stops_the_thread(bench):
     assert queued.cancelled
     assert closed == ["napari-sam worker"]
     assert bench.inbox.empty()
-    assert "napari-sam worker" not in [
-        t.name for t in threading.enumerate() if t is bench.runner._thread
-    ]
+    assert not bench.runner._threads
+
+
+def test_close_does_not_wait_for_the_running_step(bench):
+    gate = bench.gate()
+    bench.runner.close()
+    assert bench.runner._threads
+    gate.opened.set()
+    bench.runner.close(timeout=WAIT)
+    assert not bench.runner._threads
+
+
+def test_a_closed_runner_is_forgotten_once_its_step_has_ended():
+    runner = ThreadRunner(lambda callback: callback())
+    gate = Gate()
+    runner.submit(gate)
+    assert gate.entered.wait(WAIT)
+    threads = list(runner._threads.values())
+    runner.close()
+    gate.opened.set()
+    for thread in threads:
+        thread.join(WAIT)
+    known = weakref.ref(runner)
+    del runner, thread, threads, gate
+    gc.collect()
+    assert known() is None
+
+
+def test_awaited_work_and_background_work_take_turns(bench):
+    """Two threads, and one step at a time."""
+    at_once, most, names = [], [], {}
+    lock = threading.Lock()
+
+    def step(kind):
+        with lock:
+            at_once.append(kind)
+            most.append(len(at_once))
+        names.setdefault(kind, set()).add(threading.current_thread().name)
+        time.sleep(0.001)
+        with lock:
+            at_once.remove(kind)
+
+    def long(kind):
+        for _ in range(20):
+            step(kind)
+            yield
+
+    for priority in Priority:
+        bench.submit(partial(long, priority), priority=priority)
+    bench.settle()
+    assert max(most) == 1
+    awaited = Priority.PREDICT, Priority.SHOWN, Priority.HOVER
+    background = Priority.EVERYTHING, Priority.PREFETCH
+    assert {*names} == {*awaited, *background}
+    assert set().union(*(names[k] for k in awaited)) == {"napari-sam worker"}
+    assert set().union(*(names[k] for k in background)) == {
+        "napari-sam background worker"
+    }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads")
+@pytest.mark.parametrize("start", [Priority.PREFETCH, Priority.PREDICT])
+def test_only_background_work_has_a_lower_scheduling_priority(bench, start):
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    seen = {}
+
+    def look(kind):
+        # Of a thread that this one starts, as torch does, as well.
+        own = threading.Thread(target=lambda: seen.update({kind: nice()}))
+        own.start()
+        own.join()
+        assert seen[kind] == nice()
+
+    def nice():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    bench.submit(partial(look, start), priority=start)
+    bench.settle()
+    for kind in Priority:
+        bench.submit(partial(look, kind), priority=kind)
+    bench.settle()
+    lower = min(19, usual + NICENESS)
+    assert seen == {
+        kind: lower if kind in (Priority.EVERYTHING, Priority.PREFETCH) else usual
+        for kind in Priority
+    }
+
+
+def test_later_is_delivered_to_the_thread_that_takes_results(bench):
+    called = []
+    bench.runner.later(0.001, partial(called.append, 1))
+    bench.deliver()
+    assert called == [1]
+    bench.runner.close()
+    bench.runner.later(0.0, partial(called.append, 2))
+    time.sleep(0.02)
+    assert bench.inbox.empty()
 
 
 def test_submit_after_close_is_cancelled_at_once(bench):

@@ -1,12 +1,15 @@
-"""One background thread per viewer, and the order in which it works.
+"""What runs the model for a viewer, and in which order.
 
-The GUI thread never runs the model.  One thread does, one step at a time, and
+The GUI thread never runs the model.  A worker does, one step at a time, and
 always takes the most urgent step: a click before the plane on screen, that
 before everything mode, that before prefetch.  Long jobs are generators; each
 ``yield`` is a point where something more urgent may go first.
 
-On Linux the thread (and the compute threads torch starts from it) runs at a
-lower scheduling priority, so that the GUI gets a core whenever it wants one.
+What the user waits for runs at normal scheduling priority, what nobody waits for
+at a lower one, so that the GUI gets a core whenever it wants one.  Linux keeps the
+nice value per thread (compute threads inherit it from the thread that torch starts
+them from), and a thread may lower its priority but not raise it again.  So there
+are two threads, which take turns: only one ever makes a step.
 """
 
 from __future__ import annotations
@@ -32,9 +35,9 @@ logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.005
 NICENESS = 10
-"""Added to the worker thread's nice value where the system has one per thread."""
+"""Added to the nice value of background work, where threads have one."""
 LOWEST = 15
-"""The same for work that takes minutes and that nobody waits for."""
+"""The same for work that takes minutes."""
 EXIT_SECONDS = 60.0
 """Longest that the end of the process waits for a running step."""
 
@@ -48,6 +51,11 @@ class Priority(IntEnum):
     HOVER = 3
     EVERYTHING = 4
     PREFETCH = 5
+
+
+def is_awaited(priority: Priority) -> bool:
+    """Whether the user waits for work of this priority."""
+    return priority < Priority.EVERYTHING
 
 
 class Job:
@@ -138,8 +146,14 @@ class Runner(Protocol):
     def sibling(self) -> Runner:
         """Return another runner for work that takes minutes; closed by the caller."""
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Cancel everything and wait a bounded time for the running step."""
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function in the thread that takes results, after a while."""
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Cancel everything; the running step ends in the background.
+
+        Waits at most ``timeout`` seconds for it.
+        """
 
 
 class SyncRunner:
@@ -221,7 +235,12 @@ class SyncRunner:
         """Return another runner of the same thread."""
         return SyncRunner()
 
-    def close(self, timeout: float = 2.0) -> None:
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call the function at once: nothing happens between two calls."""
+        del seconds
+        function()
+
+    def close(self, timeout: float = 0.0) -> None:
         """Cancel the running job and drop the queue."""
         del timeout
         self._closed = True
@@ -231,7 +250,10 @@ class SyncRunner:
 
 
 class ThreadRunner:
-    """One daemon thread that always takes the most urgent step next.
+    """Two daemon threads that take turns: the most urgent step is always next.
+
+    One runs what the user waits for; the other, which begins with its first job,
+    all else.
 
     Parameters
     ----------
@@ -239,7 +261,8 @@ class ThreadRunner:
         Takes a function without arguments and has it run in the GUI thread,
         in order.
     niceness : int
-        Added to the thread's nice value where the system has one per thread.
+        Added to the nice value of the thread for background work, where the
+        system has one per thread.
     """
 
     def __init__(
@@ -257,10 +280,8 @@ class ThreadRunner:
         self._running: Job | None = None
         self._order = itertools.count()
         self._closed = False
-        self._thread = threading.Thread(
-            target=self._loop, name="napari-sam worker", daemon=True
-        )
-        self._thread.start()
+        # By whether the user waits for what they do.
+        self._threads: dict[bool, threading.Thread] = {}
         # A thread that Python's exit stops inside torch aborts the process.
         atexit.register(self.close, EXIT_SECONDS)
 
@@ -275,8 +296,20 @@ class ThreadRunner:
                 self._slots[job.slot] = job
             due = time.monotonic() + job.delay
             heapq.heappush(self._heap, (job.priority, next(self._order), due, job))
-            self._lock.notify()
+            self._start_locked(is_awaited(job.priority))
+            self._lock.notify_all()
         return job
+
+    def _start_locked(self, awaited: bool) -> None:
+        if awaited not in self._threads:
+            kind = "worker" if awaited else "background worker"
+            self._threads[awaited] = threading.Thread(
+                target=self._loop,
+                args=(awaited,),
+                name=f"napari-sam {kind}",
+                daemon=True,
+            )
+            self._threads[awaited].start()
 
     def cancel(self, slot: str) -> None:
         """Cancel the job of a slot, even if its result is on its way."""
@@ -307,11 +340,25 @@ class ThreadRunner:
             return slot in self._slots
 
     def sibling(self) -> ThreadRunner:
-        """Return a runner with a thread of its own, of the lowest priority."""
+        """Return another runner, for work of the lowest priority."""
         return ThreadRunner(self._deliver, LOWEST)
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Cancel all jobs and wait at most ``timeout`` seconds for the thread."""
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Deliver a function after a while, unless closed before."""
+
+        def deliver() -> None:
+            if not self._closed:
+                self._deliver(partial(self._unless_closed, function))
+
+        timer = threading.Timer(seconds, deliver)
+        timer.daemon = True
+        timer.start()
+
+    def close(self, timeout: float = 0.0) -> None:
+        """Cancel all jobs; the running step ends in the background.
+
+        Waits at most ``timeout`` seconds for it.
+        """
         with self._lock:
             self._closed = True
             for *_, job in self._heap:
@@ -319,18 +366,22 @@ class ThreadRunner:
             if self._running is not None:
                 self._running.cancel()
             self._slots.clear()
-            self._lock.notify()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
-        if not self._thread.is_alive():
-            atexit.unregister(self.close)
+            self._lock.notify_all()
+            threads = list(self._threads.values())
+            if not threads:
+                atexit.unregister(self.close)
+        end = time.monotonic() + timeout
+        for thread in threads:
+            if timeout and thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
 
-    def _loop(self) -> None:
-        _lower_priority(self._niceness)
+    def _loop(self, awaited: bool) -> None:
+        if not awaited:
+            _lower_priority(self._niceness)
         while True:
-            job = self._take()
+            job = self._take(awaited)
             if job is None:
-                return
+                break
             goes_on, callbacks = self._step(job)
             with self._lock:
                 # Before any callback: they ask what is still running.
@@ -339,6 +390,7 @@ class ThreadRunner:
                 if goes_on:
                     entry = (job.priority, next(self._order), 0.0, job)
                     heapq.heappush(self._heap, entry)
+                self._lock.notify_all()
             if not goes_on:
                 job.close()
                 if job.slot:
@@ -346,31 +398,49 @@ class ThreadRunner:
             for callback in callbacks:
                 if not self._closed:
                     self._deliver(partial(self._unless_closed, callback))
+        with self._lock:
+            del self._threads[awaited]
+            if not self._threads:
+                # Until here the end of the process would have waited.
+                atexit.unregister(self.close)
 
     def _unless_closed(self, callback: Callable[[], None]) -> None:
         # Asked again on arrival: the widgets it would reach for may be gone.
         if not self._closed:
             callback()
 
-    def _take(self) -> Job | None:
-        """Wait for the most urgent job that is due; None when closed."""
+    def _take(self, awaited: bool) -> Job | None:
+        """Wait until the most urgent job that is due is this thread's; None at the end."""
         with self._lock:
             while True:
                 if self._closed:
-                    for *_, job in self._heap:
-                        job.close()
-                    self._heap.clear()
+                    self._drop_locked(awaited)
                     return None
+                if self._running is not None:
+                    self._lock.wait()
+                    continue
                 now = time.monotonic()
                 due = [e for e in self._heap if e[2] <= now or e[3].cancelled]
-                if due:
-                    entry = min(due, key=lambda e: e[:2])
-                    self._heap.remove(entry)
-                    heapq.heapify(self._heap)
-                    self._running = entry[3]
-                    return entry[3]
-                waits = [e[2] - now for e in self._heap]
-                self._lock.wait(min(waits) if waits else None)
+                if not due:
+                    waits = [e[2] - now for e in self._heap]
+                    self._lock.wait(min(waits) if waits else None)
+                    continue
+                entry = min(due, key=lambda e: e[:2])
+                if is_awaited(entry[3].priority) != awaited:
+                    # The other thread's turn; it says when it is done.
+                    self._lock.wait()
+                    continue
+                self._heap.remove(entry)
+                heapq.heapify(self._heap)
+                self._running = entry[3]
+                return entry[3]
+
+    def _drop_locked(self, awaited: bool) -> None:
+        """Close this thread's jobs: a generator ends where it ran."""
+        mine = [e for e in self._heap if is_awaited(e[3].priority) == awaited]
+        for entry in mine:
+            self._heap.remove(entry)
+            entry[3].close()
 
     @staticmethod
     def _step(job: Job) -> tuple[bool, list[Callable[[], None]]]:

@@ -1,12 +1,13 @@
-"""The worker thread of a window: results travel through Qt's event queue."""
+"""The worker of a window: results travel through Qt's event queue."""
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal
 
 from napari_sam.viewer.worker import LOWEST, NICENESS, ThreadRunner
 
@@ -33,6 +34,14 @@ class _Courier(QObject):
             # The window, and this object with it, went away meanwhile.
             logger.debug("a result arrived after its window was closed")
 
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Run a function after a while, unless this object is gone by then."""
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.timeout.connect(function)
+        timer.timeout.connect(timer.deleteLater)
+        timer.start(round(1000 * seconds))
+
     def _run(self, function: Callable[[], None]) -> None:
         function()
 
@@ -45,12 +54,16 @@ class QtRunner(ThreadRunner):
         super().__init__(self._courier.send, niceness)
 
     def sibling(self) -> QtRunner:
-        """Return a runner with a thread of its own, of the lowest priority."""
+        """Return another runner, for work of the lowest priority."""
         return QtRunner(LOWEST)
 
     def call(self, function: Callable[[], None]) -> None:
         """Run a function in the GUI thread; callable from any thread."""
         self._courier.send(function)
+
+    def later(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call a function after a while, unless closed before; GUI thread only."""
+        self._courier.later(seconds, partial(self._unless_closed, function))
 
     def wait(self, slots: Sequence[str]) -> None:
         """Keep the window alive until these jobs are done; GUI thread only."""
