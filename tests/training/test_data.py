@@ -120,6 +120,7 @@ def test_a_folder_is_paired_by_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded[2].labels, objects(16, 18))
 
 
+@pytest.mark.filterwarnings("ignore:The legacy:DeprecationWarning")
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     images, masks = folders(tmp_path)
     good = objects(16, 18)
