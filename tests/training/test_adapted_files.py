@@ -190,7 +190,7 @@ def test_a_kill_while_saving_leaves_the_models_as_they_were(folder: Path):
         def kill():
             # As soon as the second file begins to grow, whatever it is called.
             while not any(p.stat().st_size for p in Path(sys.argv[0] or ".").iterdir()
-                          if p.name.endswith("second.safetensors")):
+                          if p.name.startswith(".napari-sam.")):
                 pass
             os.kill(os.getpid(), signal.SIGKILL)
         from napari_sam.models.registry import models_folder
