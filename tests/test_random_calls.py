@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam.viewer.session import Session
 
-CALLS = int(os.environ.get("NAPARI_SAM_RANDOM_CALLS", "150"))
+CALLS = int(os.environ.get("NAPARI_SAM_RANDOM_CALLS", "300"))
 SHAPE = (3, 24, 30)
 ALLOWED = (ns.SamError, ValueError, TypeError)
 WRONG: list[Any] = [
@@ -129,7 +129,7 @@ def state(session: Session) -> tuple[Any, ...]:
     return (
         None if labels is None else labels.data.tobytes(),
         tuple(layer.name for layer in viewer.layers),
-        tuple(p.point for p in items.points) if items.points else (),
+        items.points,
         tuple(s.vertices.tobytes() for s in items.shapes),
         viewer.dims.current_step,
         session.controller.settings,

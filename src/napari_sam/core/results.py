@@ -212,6 +212,37 @@ class MaskResult:
             detail=self.detail and self.detail.reordered(index),
         )
 
+    def compact(self, level: MaskLevel = MaskLevel.AUTO) -> MaskResult:
+        """Return what one mask and its refinement need, in an eighth of the memory.
+
+        Only this level's logits are left, in half precision, and stand for all four:
+        to see another level, ask the model again.
+
+        Parameters
+        ----------
+        level : MaskLevel
+            Which answer to keep.
+        """
+        index = self.index_of(level)
+        detail = self.detail
+        if detail is not None and detail.shows(index):
+            kept = _repeated(detail.logits[index], len(detail.logits))
+            detail = replace(detail, logits=kept)
+        else:
+            detail = None
+        return replace(
+            self,
+            logits=_repeated(self.logits[index], len(self.logits)),
+            default=index,
+            detail=detail,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of logits that it keeps in memory."""
+        arrays = [self.logits, *([] if self.detail is None else [self.detail.logits])]
+        return sum(a[:1].nbytes if a.strides[0] == 0 else a.nbytes for a in arrays)
+
     def stability(
         self, level: MaskLevel = MaskLevel.AUTO, offset: float = 1.0
     ) -> float:
@@ -231,6 +262,14 @@ class MaskResult:
         logits = inside_frame(logits, frame)
         union = np.count_nonzero(logits > -offset)
         return np.count_nonzero(logits > offset) / union if union else 0.0
+
+
+def _repeated(logits: FloatArray, count: int) -> FloatArray:
+    """Return a half-precision copy that is seen ``count`` times and stored once."""
+    small = logits.astype(np.float16)
+    # Typed as what it is read as: whoever calculates with it widens it first.
+    seen: FloatArray = np.broadcast_to(small, (count, *small.shape))  # type: ignore[assignment]
+    return seen
 
 
 def upscale(
