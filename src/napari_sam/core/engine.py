@@ -69,6 +69,26 @@ class Engine:
                 return True
         return key in self.store
 
+    def live(self, key: str, image_size: tuple[int, int]) -> EncodedPlane | None:
+        """Return a plane that is ready to answer, None if it is not kept any more.
+
+        The only place that keeps planes: whoever would hold one asks here each
+        time, so that one budget bounds what is kept.
+
+        Parameters
+        ----------
+        key : str
+            What :meth:`key` returned for its pixels.
+        image_size : tuple of two int
+            Height and width that prompts and masks refer to.
+        """
+        with self._live_lock:
+            found = self._live.get((key, image_size))
+            if found is None:
+                return None
+            self._live.move_to_end((key, image_size))
+            return found[0]
+
     def encode(
         self,
         rgb: RGBArray,
@@ -105,11 +125,9 @@ class Engine:
         """
         key = key or self.key(rgb)
         size = image_size or (rgb.shape[0], rgb.shape[1])
-        with self._live_lock:
-            live = self._live.get((key, size))
-            if live is not None:
-                self._live.move_to_end((key, size))
-                return live[0]
+        live = self.live(key, size)
+        if live is not None:
+            return live
         embedding = self.store.get(key)
         if embedding is not None:
             # Stored once for all pyramids that the same pixels appear in.

@@ -6,7 +6,6 @@ Nothing here touches napari; a `PlaneEncoder` is used by the worker only.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
-_LIVE = 4
 _UNDER_WAY = 2
 """Most encodings begun and not finished."""
 _ALIKE = 0.8
@@ -136,17 +134,20 @@ class PlaneEncoder:
     def __init__(self, engine: Engine, source: PlaneSource) -> None:
         self.engine = engine
         self.source = source
-        self._live: OrderedDict[Plane, EncodedPlane] = OrderedDict()
+        # Where the engine keeps each; it has the planes, within its budget.
+        self._keys: dict[Plane, tuple[str, tuple[int, int]]] = {}
         self._under_way: dict[Plane, Generator[None, None, None]] = {}
 
     def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
-        encoded = self._live.get(plane)
+        encoded = self._live(plane)
         if encoded is None:
             encoded, _ = yield from self.iter_visit(plane)
-        else:
-            self._live.move_to_end(plane)
         return encoded
+
+    def _live(self, plane: Plane) -> EncodedPlane | None:
+        place = self._keys.get(plane)
+        return None if place is None else self.engine.live(*place)
 
     def iter_visit(
         self, plane: Plane
@@ -185,7 +186,7 @@ class PlaneEncoder:
                 self._forget(plane, steps)
                 raise
             self._forget(plane, steps)
-            encoded = self._live.get(plane)
+            encoded = self._live(plane)
             if encoded is not None:
                 return encoded
 
@@ -195,10 +196,9 @@ class PlaneEncoder:
 
     def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
         rgb, size = self.source.read(plane)
-        self._live[plane] = yield from self.engine.iter_encode(rgb, size)
-        self._live.move_to_end(plane)
-        while len(self._live) > _LIVE:
-            self._live.popitem(last=False)
+        key = self.engine.key(rgb)
+        yield from self.engine.iter_encode(rgb, size, key=key)
+        self._keys[plane] = key, size
 
     def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:
         """Encode a plane into the store; seconds it took, None if it was there."""
