@@ -267,6 +267,7 @@ def check(options: argparse.Namespace) -> None:
             points_per_side=options.points,
             crop_n_layers=layers,
             crop_n_points_downscale_factor=2,
+            min_area=0,
             max_area_share=1,
             prompts="grid",
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_sam.viewer.session import Session
 
-CALLS = int(os.environ.get("NAPARI_SAM_RANDOM_CALLS", "300"))
+CALLS = int(os.environ.get("NAPARI_SAM_RANDOM_CALLS", "200"))
 SHAPE = (3, 24, 30)
 ALLOWED = (ns.SamError, ValueError, TypeError)
 WRONG: list[Any] = [

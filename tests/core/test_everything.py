@@ -35,6 +35,7 @@ COARSE = EverythingSettings(
     points_per_side=6,
     pred_iou_thresh=0.7,
     stability_score_thresh=0.8,
+    min_area=0,
     max_area_share=1,
 )
 
@@ -182,7 +183,7 @@ def test_stability_is_that_of_the_full_image(plane: EncodedPlane) -> None:
 def test_thresholds_can_be_lowered_afterwards(
     coins: RGBArray, plane: EncodedPlane, found: Proposals
 ) -> None:
-    strict = EverythingSettings(points_per_side=6, max_area_share=1)
+    strict = EverythingSettings(points_per_side=6, min_area=0, max_area_share=1)
     later = run(iter_everything(coins, no_encoding, strict, plane=plane)).filter(
         min_score=COARSE.pred_iou_thresh, min_stability=COARSE.stability_score_thresh
     )

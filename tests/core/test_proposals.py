@@ -243,7 +243,7 @@ def test_labels_show_the_higher_score_on_top() -> None:
     big, small = rectangle(10, 10, 40, 40), rectangle(20, 20, 30, 30)
     p = proposals_of(candidates_of([small, big], [0.8, 0.9]))
     assert p.score.tolist() == pytest.approx([0.9, 0.8])
-    labels = p.to_labels()
+    labels = p.to_labels(overlap="score")
     assert labels.dtype == np.int32
     assert np.unique(labels).tolist() == [0, 1]  # the small one is covered
     by_area = p.to_labels(overlap="area")
@@ -253,7 +253,7 @@ def test_labels_show_the_higher_score_on_top() -> None:
 
 def test_labels_are_the_union_of_the_masks() -> None:
     p = proposals_of(random_candidates(60))
-    labels = p.to_labels(dtype=np.uint16)
+    labels = p.to_labels(dtype=np.uint16, overlap="score")
     union = np.zeros(SHAPE, bool)
     for i, mask in enumerate(p.iter_masks()):
         union |= mask.full(SHAPE)

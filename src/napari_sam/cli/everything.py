@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -153,7 +152,6 @@ class _Search:
     def __call__(self, rgb: RGBArray) -> Labels:
         """Return the labels of a plane."""
         from napari_sam.core.everything import iter_everything
-        from napari_sam.core.everything_settings import LARGEST_SHARE
 
         steps = iter_everything(rgb, self._engine.encode, self._settings)
         while True:
@@ -162,10 +160,8 @@ class _Search:
             except StopIteration as end:
                 proposals = end.value
                 break
-        largest = self._options.max_area
-        if largest is None:
-            largest = LARGEST_SHARE * math.prod(proposals.shape)
-        kept = proposals.filter(min_area=self._options.min_area, max_area=largest)
+        o = self._options
+        kept = proposals.filter(min_area=o.min_area, max_area=o.max_area)
         labels: Labels = kept.to_labels(overlap=self._options.overlap).astype(np.uint32)
         return labels
 

@@ -14,8 +14,9 @@ Prompts = Literal["auto", "grid", "objects"]
 """Where the model is asked."""
 
 LARGEST_SHARE = 0.4
-"""Viewer and command line hide larger proposals: what fills most of a plane is
-its background."""
+"""Larger proposals are hidden: what fills most of a plane is its background."""
+SMALLEST_AREA = 20
+"""Smaller proposals are hidden, in pixels: they are specks."""
 
 
 class _Defaults(NamedTuple):
@@ -36,7 +37,9 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class EverythingSettings:
-    """Settings of everything mode, with the reference implementation's defaults.
+    """Settings of everything mode: of scripts, window and command line alike.
+
+    The reference implementation's defaults, except where it says otherwise.
 
     Parameters
     ----------
@@ -73,6 +76,8 @@ class EverythingSettings:
         of ``i`` points along each side.
     min_mask_region_area : int
         Holes and pieces smaller than this many pixels are removed from masks.
+    min_area : float
+        Masks of fewer pixels than this are hidden; 0 keeps all, as the reference.
     max_area_share : float
         Masks of more than this share of the plane are hidden.  Not in the
         reference: on most microscopy images the best-scored mask is the whole
@@ -97,7 +102,8 @@ class EverythingSettings:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
-    max_area_share: float = 0.9
+    min_area: float = SMALLEST_AREA
+    max_area_share: float = LARGEST_SHARE
     pred_iou_floor: float | None = None
     stability_score_floor: float | None = None
 
@@ -118,6 +124,7 @@ class EverythingSettings:
             64,
         )
         check_number("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
+        check_number("min_area", self.min_area, 0, math.inf)
         for name in (
             "min_centre",
             "min_foreground",
@@ -158,6 +165,7 @@ class EverythingSettings:
         return Thresholds(
             min_score=self._score(on_objects),
             min_stability=self._stability(on_objects),
+            min_area=self.min_area,
             max_area=self.max_area_share * shape[0] * shape[1],
             max_overlap=self.box_nms_thresh,
             max_crop_overlap=self.crop_nms_thresh,

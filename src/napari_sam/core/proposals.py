@@ -225,7 +225,7 @@ class Proposals:
         self,
         shape: tuple[int, int] | None = None,
         dtype: npt.DTypeLike = np.int32,
-        overlap: Literal["score", "area"] = "score",
+        overlap: Literal["score", "area"] = "area",
     ) -> npt.NDArray[Any]:
         """Return a label image; proposal ``i`` becomes label ``i + 1``.
 
@@ -237,7 +237,8 @@ class Proposals:
             Integer type of the result.
         overlap : "score" or "area"
             Where masks overlap, the one of higher score is on top, or the
-            smaller one.  A mask that is wholly covered is missing.
+            smaller one (default).  A mask of which less than the smallest area is
+            left, ``thresholds.min_area``, is missing and covers nothing.
 
         Returns
         -------
@@ -254,15 +255,21 @@ class Proposals:
         shape = self.shape if shape is None else shape
         check_label_fits(dtype, max(1, len(self)))
         labels = np.zeros(shape, dtype)
-        rank = self.score if overlap == "score" else -self.area
-        for i in np.argsort(-rank, kind="stable")[::-1].tolist():
+        order = np.arange(len(self)) if overlap == "score" else self.smallest_first()
+        for i in order.tolist():
             crop = self.shown.masks[i].decode()
             inside = crop.region.intersection(Region.whole(shape))
             if inside.is_empty:
                 continue
             own = inside.shifted(-crop.region.row0, -crop.region.col0)
-            labels[inside.slices][crop.mask[own.slices]] = i + 1
+            free = crop.mask[own.slices] & (labels[inside.slices] == 0)
+            if np.count_nonzero(free) >= max(1, self.thresholds.min_area):
+                labels[inside.slices][free] = i + 1
         return labels
+
+    def smallest_first(self) -> npt.NDArray[np.intp]:
+        """Return the order in which masks take their pixels: parts before wholes."""
+        return np.argsort(self.area, kind="stable")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the proposals, with the hidden ones, to an ``.npz`` file.

@@ -268,7 +268,7 @@ def _repeated(logits: FloatArray, count: int) -> FloatArray:
     """Return a half-precision copy that is seen ``count`` times and stored once."""
     small = logits.astype(np.float16)
     # Typed as what it is read as: whoever calculates with it widens it first.
-    seen: FloatArray = np.broadcast_to(small, (count, *small.shape))  # type: ignore[assignment]
+    seen: FloatArray = np.broadcast_to(small, (count, *small.shape))
     return seen
 
 

@@ -89,6 +89,8 @@ class EvaluationSettings:
         return EverythingSettings(
             prompts=self.prompts,
             points_per_side=self.points_per_side,
+            # The truth has objects of any size.
+            min_area=0,
             max_area_share=self.max_area_share,
         )
 

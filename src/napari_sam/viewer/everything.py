@@ -219,7 +219,7 @@ class EverythingMode:
     def _left_out_text(self) -> str:
         """Say how many proposals of the searched planes are not offered, and why."""
         count = sum(self.proposed.left_out(plane) for plane in self.found)
-        least = self._context.settings.min_area
+        least = max((self.proposed.min_area(p) for p in self.found), default=0)
         return f", {count} left out (labelled already or below {least} px)" * (
             count > 0
         )

@@ -126,7 +126,9 @@ def make_offers(
     free = unlabelled.copy()
     whole = Region.whole(proposals.shape)
     offers = []
-    for number in range(len(proposals)):
+    # Of parts and the whole that they lie on, the parts are on top.
+    order = np.arange(len(proposals)) if apart else proposals.smallest_first()
+    for number in order.tolist():
         proposal = proposals[number]
         key = key_of(plane, proposal)
         region = proposal.mask.region.intersection(whole)
@@ -151,4 +153,4 @@ def make_offers(
                 proposal.point,
             )
         )
-    return tuple(offers)
+    return tuple(sorted(offers, key=lambda offer: -offer.score))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.everything_settings import SMALLEST_AREA
 from napari_sam.types import Region
 from napari_sam.viewer.offers import make_offers
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
     from napari_sam.core.proposals import Proposals
+    from napari_sam.core.selection import Thresholds
     from napari_sam.types import BoolArray, Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
@@ -48,6 +51,8 @@ class ProposedPlanes:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.found: dict[Plane, Proposals] = {}
+        # What each was found with: the thresholds that nobody has moved.
+        self._own: dict[Plane, Thresholds] = {}
         self._confident: set[Plane] = set()
         self._offered: set[Plane] = set()
         self._decided: dict[OfferKey, Decision] = {}
@@ -86,6 +91,7 @@ class ProposedPlanes:
             Offer only what the model is sure of.
         """
         self.found[plane] = proposals
+        self._own[plane] = proposals.thresholds
         self.offer([plane], confident=confident)
         # What was rejected stays so in a pre-filled slice: filling it again
         # after some objects were labelled must not bring it back.
@@ -127,6 +133,7 @@ class ProposedPlanes:
         """Forget all proposals and decisions."""
         for part in (
             self.found,
+            self._own,
             self._confident,
             self._offered,
             self._decided,
@@ -136,18 +143,26 @@ class ProposedPlanes:
             part.clear()
 
     def _filtered(self, proposals: Proposals, plane: Plane) -> Proposals:
-        settings = self._context.settings
+        settings, own = self._context.settings, self._own[plane]
         height, width = proposals.shape
-        score, stability = settings.min_score, settings.min_stability
+        score = _chosen(settings.min_score, own.min_score)
+        stability = _chosen(settings.min_stability, own.min_stability)
+        share = settings.max_share
         if plane in self._confident:
             score = max(score, settings.confident_score)
             stability = max(stability, settings.confident_stability)
         return proposals.filter(
             min_score=score,
             min_stability=stability,
-            min_area=settings.min_area,
-            max_area=settings.max_share * height * width,
+            min_area=self.min_area(plane),
+            max_area=own.max_area if share is None else share * height * width,
         )
+
+    def min_area(self, plane: Plane) -> int:
+        """Return the smallest area of a proposal, in pixels."""
+        own = self._own.get(plane)
+        known = SMALLEST_AREA if own is None else own.min_area
+        return math.ceil(_chosen(self._context.settings.min_area, known))
 
     # -- offers -------------------------------------------------------------
 
@@ -221,7 +236,7 @@ class ProposedPlanes:
             plane,
             taken,
             self._decided,
-            self._context.settings.min_area,
+            self.min_area(plane),
             apart=plane in self._offered,
         )
 
@@ -246,3 +261,7 @@ class ProposedPlanes:
     def count(self, decision: Decision) -> int:
         """Return how many offers were decided so."""
         return sum(d is decision for d in self._decided.values())
+
+
+def _chosen(value: float | None, default: float) -> float:
+    return default if value is None else value

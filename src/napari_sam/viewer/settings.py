@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from napari_sam.core.everything_settings import LARGEST_SHARE, EverythingSettings
+from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
 from napari_sam.core.names import check_number, check_type
 
@@ -64,11 +64,12 @@ class AnnotationSettings:
         Encode neighbouring planes while idle.
     everything : EverythingSettings
         Grid and thresholds of everything mode.
-    min_area, min_score, min_stability : number
-        Live filters of everything mode's proposals.
-    max_share : float
+    min_area, min_score, min_stability : number, optional
+        Live filters of everything mode's proposals.  By default those of
+        ``everything``, which depend on whether the model sees objects.
+    max_share : float, optional
         Proposals that cover more of the plane than this are hidden: they are
-        mostly the background.
+        mostly the background.  By default that of ``everything``.
     confident_score, confident_stability : float
         Below these a proposal does not pre-fill a slice, wherever the live
         filters are.  For models that see objects, whose predicted IoU is that
@@ -83,10 +84,10 @@ class AnnotationSettings:
     normalisation: Normalisation = Normalisation.PERCENTILE
     prefetch: bool = True
     everything: EverythingSettings = field(default_factory=EverythingSettings)
-    min_area: int = 20
-    min_score: float = 0.60
-    min_stability: float = 0.80
-    max_share: float = LARGEST_SHARE
+    min_area: float | None = None
+    min_score: float | None = None
+    min_stability: float | None = None
+    max_share: float | None = None
     confident_score: float = 0.80
     confident_stability: float = 0.90
 
@@ -101,7 +102,8 @@ class AnnotationSettings:
         )
         for name in ("live", "hover", "prefetch"):
             check_type(name, getattr(self, name), bool, "True or False")
-        check_number("min_area", self.min_area, 0, math.inf)
+        if self.min_area is not None:
+            check_number("min_area", self.min_area, 0, math.inf)
         for name in (
             "min_score",
             "min_stability",
@@ -109,9 +111,10 @@ class AnnotationSettings:
             "confident_score",
             "confident_stability",
         ):
-            check_number(name, getattr(self, name), 0, 1)
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0, 1)
 
     @property
-    def filters(self) -> tuple[float, ...]:
+    def filters(self) -> tuple[float | None, ...]:
         """The live filters, to see whether one has changed."""
         return self.min_area, self.min_score, self.min_stability, self.max_share

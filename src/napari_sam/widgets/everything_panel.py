@@ -40,17 +40,37 @@ class EverythingPanel(Panel):
             tooltip="1 also looks at 4 enlarged crops, for small objects.",
         )
         self.score = FloatSlider(
-            label="Lowest score", value=settings.min_score, min=0.5, max=1.0
+            label="Lowest score",
+            value=0.6 if settings.min_score is None else settings.min_score,
+            min=0.5,
+            max=1.0,
         )
         self.stability = FloatSlider(
-            label="Lowest stability", value=settings.min_stability, min=0.5, max=1.0
+            label="Lowest stability",
+            value=0.8 if settings.min_stability is None else settings.min_stability,
+            min=0.5,
+            max=1.0,
         )
         self.area = SpinBox(
-            label="Smallest area (px)", value=settings.min_area, min=0, max=10_000_000
+            label="Smallest area (px)",
+            value=round(
+                settings.everything.min_area
+                if settings.min_area is None
+                else settings.min_area
+            ),
+            min=0,
+            max=10_000_000,
         )
         self.share = Slider(
             label="Largest area (%)",
-            value=round(100 * settings.max_share),
+            value=round(
+                100
+                * (
+                    settings.everything.max_area_share
+                    if settings.max_share is None
+                    else settings.max_share
+                )
+            ),
             min=1,
             max=100,
             tooltip="Larger proposals are mostly background.",
@@ -108,3 +128,18 @@ class EverythingPanel(Panel):
         self.write.text = f"Write {count} into labels" if count else "Write into labels"
         self.write.enabled = bool(count) and not everything.is_running
         self.drop.enabled = bool(count) and not everything.is_running
+        self._show_thresholds()
+
+    def _show_thresholds(self) -> None:
+        """Show what the model's proposals are held to till the user moves it."""
+        everything, settings = self.controller.everything, self.controller.settings
+        shown, plane = everything.shown, self.controller.context.plane
+        if shown is None or plane is None or everything.proposed.is_confident(plane):
+            return
+        for slider, chosen, own in (
+            (self.score, settings.min_score, shown.thresholds.min_score),
+            (self.stability, settings.min_stability, shown.thresholds.min_stability),
+        ):
+            if chosen is None:
+                with slider.changed.blocked():
+                    slider.value = min(max(own, slider.min), slider.max)
