@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sam.core.imaging import MAX_CHANNELS, Channel, compose, to_rgb
+from napari_sam.core.imaging import MAX_CHANNELS, Channel, as_seen, compose, to_rgb
 from napari_sam.errors import ImageError
 
 REAL_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
@@ -319,3 +319,10 @@ def test_unusable_layers_end_in_one_sentence():
         compose([Channel(np.zeros((2, 2)), blending="screen")])
     with pytest.raises(ValueError, match="lut"):
         compose([Channel(np.zeros((2, 2)), lut=np.zeros((3, 2)))])
+
+
+def test_what_a_model_sees_of_a_pyramid_lies_where_the_plane_does():
+    rgb = to_rgb(ramp[:3, :4])
+    assert (as_seen(rgb, (3, 4)) == rgb).all()
+    assert (as_seen(rgb, (6, 12)) == rgb.repeat(2, 0).repeat(3, 1)).all()
+    assert as_seen(rgb, (7, 9)).shape == (7, 9, 3)

@@ -152,6 +152,28 @@ def to_rgb(
     return _hues_added(pixels, percentiles)
 
 
+def as_seen(rgb: RGBArray, size: tuple[int, int]) -> RGBArray:
+    """Return what a model is given of a plane, pixel by pixel of the plane.
+
+    Parameters
+    ----------
+    rgb : uint8 array (H, W, 3)
+        What the encoder gets, perhaps of a coarser level of a pyramid.
+    size : tuple of int
+        Height and width of the plane at full resolution.
+
+    Returns
+    -------
+    uint8 array (size, 3)
+        Each pixel of the plane has the colour of the pixel that it is in.
+    """
+    rows, cols = (
+        np.arange(n) * have // n for n, have in zip(size, rgb.shape[:2], strict=True)
+    )
+    seen: RGBArray = rgb[rows[:, None], cols]
+    return seen
+
+
 def compose(channels: Sequence[Channel]) -> RGBArray:
     """Return the 8-bit RGB image of layers on top of each other, as displayed.
 
