@@ -143,7 +143,8 @@ class ProposedPlanes:
             part.clear()
 
     def _filtered(self, proposals: Proposals, plane: Plane) -> Proposals:
-        settings, own = self._context.settings, self._own[plane]
+        settings = self._context.settings
+        own = self._own.get(plane, proposals.thresholds)
         height, width = proposals.shape
         score = _chosen(settings.min_score, own.min_score)
         stability = _chosen(settings.min_stability, own.min_stability)
