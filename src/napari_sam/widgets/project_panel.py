@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import Label, PushButton
+from magicgui.widgets import Container, Label, PushButton
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy
 
 from napari_sam.core.annotation.project import SUFFIX
-from napari_sam.errors import SamError
+from napari_sam.errors import ImageError, SamError
 from napari_sam.io.recent import recent_projects
 from napari_sam.widgets.panels import Panel, row
 
@@ -45,11 +45,18 @@ class ProjectPanel(Panel):
             tooltip="Gives the labels the image's scale and position.",
         )
         self._decide = row(self.restore, self.discard)
-        super().__init__(
-            controller,
-            [row(self.save, self.more), self.found, self._decide, self.place],
+        # Without labels from the start: taking them away orphans their wrappers.
+        self.controller = controller
+        self.container = Container(
+            widgets=[
+                row(self.save, self.more),
+                self.found,
+                self._decide,
+                self.place,
+            ],
+            labels=False,
         )
-        self.container.labels = False
+        self.container.margins = (0, 0, 0, 0)
         self.found.native.setWordWrap(True)
         self.found.native.setSizePolicy(
             QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
@@ -124,8 +131,6 @@ class ProjectPanel(Panel):
 
     def open_path(self, path: Path) -> None:
         """Open a project; ask for its image if that has moved."""
-        from napari_sam.errors import ImageError
-
         projects = self.controller.projects
         with self._telling():
             try:
