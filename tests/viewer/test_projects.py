@@ -364,6 +364,35 @@ def test_a_script_makes_the_same_labels(
     assert np.array_equal(made["labels"], labels)
 
 
+def test_the_work_of_a_script_is_there_tomorrow(
+    coins: np.ndarray, tmp_path: Path
+) -> None:
+    """As a day of a script goes, with labels that napari's own writer has saved."""
+    viewer = ViewerModel()
+    viewer.add_image(coins, name="coins", scale=(0.3, 0.3))
+    with ns.annotate(viewer, "coins") as session:
+        session.add_point(COINS[0])
+        session.accept()
+        saved = str(tmp_path / "reopen.tif")
+        assert session.labels is not None
+        session.labels.save(saved)
+        assert session.save_project(tmp_path / "a") == tmp_path / "a.napari-sam"
+        session.add_point(COINS[1])
+        session.accept()
+        assert session.save_project() == tmp_path / "a.napari-sam"
+    with ns.open_project(tmp_path / "a.napari-sam", image=coins) as project:
+        assert [r.label for r in project.records] == [1, 2]
+    tomorrow = ViewerModel()
+    tomorrow.add_image(coins, name="coins", scale=(0.3, 0.3))
+    (labels,) = tomorrow.open(saved, layer_type="labels")
+    with pytest.raises(ns.LabelsError, match="put it where the image is"):
+        ns.annotate(tomorrow, "coins", labels=labels)
+    labels.scale = (0.3, 0.3)
+    with ns.annotate(tomorrow, "coins", labels=labels) as session:
+        session.select_object(1)
+        assert len(tomorrow.layers["SAM points"].data) == 1
+
+
 def test_a_replay_asks_the_same_prompts(
     write: Callable[..., Desk], tmp_path: Path, model: ns.models.Model
 ) -> None:

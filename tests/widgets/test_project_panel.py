@@ -63,6 +63,7 @@ def test_labels_elsewhere_are_put_where_the_image_is(
 ) -> None:
     sam = open_sam(coins, wait=False)
     panel = sam.widget.project
+    wait_until(lambda: panel.save.visible)
     layer = sam.viewer.add_labels(np.zeros(coins.shape, int), scale=(0.5, 0.5))
     assert not panel.place.visible
     sam.widget.layers.labels.value = layer

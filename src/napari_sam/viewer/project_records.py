@@ -9,47 +9,87 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import find_objects
 
 from napari_sam.core.annotation.project import SUFFIX
 from napari_sam.core.annotation.records import ObjectRecords, digest_of
-from napari_sam.core.annotation.transaction import RecordChange
 from napari_sam.errors import SamError
 from napari_sam.io.label_files import read_records
 from napari_sam.io.project import is_project, open_folder
+from napari_sam.io.recent import recent_projects
 from napari_sam.io.recovery import state_folder
+from napari_sam.types import MaskCrop, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from napari_sam.core.annotation.records import ObjectRecord
-    from napari_sam.viewer.labels.target import LabelsTarget
+    from napari_sam.types import Plane
 
 
-def records_of_layer(target: LabelsTarget, digest: str) -> tuple[RecordChange, ...]:
+def find_records(
+    labels: Any, path: str | None, digest: str
+) -> Generator[None, None, tuple[ObjectRecord, ...]]:
     """Return the records of objects whose pixels are as they were written.
+
+    A job for the worker: it yields between planes and touches no layer.
 
     Parameters
     ----------
-    target : LabelsTarget
+    labels : integer array
         Labels without records.
+    path : str or None
+        The file that they came from.
     digest : str
         Checksum of the image, to look among kept work; empty if not known yet.
     """
-    for records in _known(target, digest):
-        found = tuple(
-            RecordChange(record.label, None, record)
-            for record in records
-            if _has_pixels(target, record)
-        )
+    for records in _known(labels.ndim, path, digest):
+        found = yield from _with_pixels(labels, records)
         if found:
             return found
     return ()
 
 
-def _known(target: LabelsTarget, digest: str) -> Iterator[ObjectRecords]:
-    ndim = target.layer.ndim
-    path = target.layer.source.path
+def _with_pixels(
+    labels: Any, records: ObjectRecords
+) -> Generator[None, None, tuple[ObjectRecord, ...]]:
+    """Return the records whose objects have the same pixels on all their planes."""
+    wanted: dict[Plane, list[tuple[int, str]]] = {}
+    for record in records:
+        for mask in record.masks:
+            wanted.setdefault(mask.plane, []).append((record.label, mask.digest))
+    changed: set[int] = set()
+    for plane, masks in wanted.items():
+        yield
+        numbers = np.array(sorted({label for label, _ in masks}))
+        try:
+            pixels = np.asarray(labels[plane.slicer])
+        except IndexError:
+            changed |= set(numbers.tolist())
+            continue
+        pixels = pixels.T if plane.is_transposed else pixels
+        # Numbers from 1 on, whatever the labels are, so that a list holds them.
+        at = np.searchsorted(numbers, pixels).clip(max=numbers.size - 1)
+        compact = np.where(numbers[at] == pixels, at + 1, 0)
+        boxes = find_objects(compact, max_label=numbers.size)
+        for label, digest in masks:
+            number = int(np.searchsorted(numbers, label))
+            box = boxes[number]
+            if box is None or _digest(compact, number + 1, box) != digest:
+                changed.add(label)
+    return tuple(r for r in records if r.masks and r.label not in changed)
+
+
+def _digest(compact: Any, number: int, box: tuple[slice, slice]) -> str:
+    rows, columns = box
+    region = Region(rows.start, columns.start, rows.stop, columns.stop)
+    return digest_of(MaskCrop(compact[box] == number, region))
+
+
+def _known(ndim: int, path: str | None, digest: str) -> Iterator[ObjectRecords]:
     if path:
         with suppress(SamError):
             yield ObjectRecords(read_records(Path(path)), ndim)
@@ -58,9 +98,9 @@ def _known(target: LabelsTarget, digest: str) -> Iterator[ObjectRecords]:
     try:
         folders = [p for p in state_folder().iterdir() if p.suffix == SUFFIX]
     except OSError:
-        return
+        folders = []
     newest = sorted(folders, key=lambda p: -_modified(p))[:50]
-    for folder in newest:
+    for folder in (*newest, *recent_projects()):
         if not is_project(folder):
             continue
         with suppress(SamError):
@@ -71,20 +111,6 @@ def _known(target: LabelsTarget, digest: str) -> Iterator[ObjectRecords]:
                     yield kept.read_records()
             finally:
                 kept.close(finished=False)
-
-
-def _has_pixels(target: LabelsTarget, record: ObjectRecord) -> bool:
-    """Whether an object has the same pixels on each plane as when it was written."""
-    if not record.masks:
-        return False
-    for mask in record.masks:
-        try:
-            found = target.mask_of(record.label, mask.plane)
-        except IndexError:
-            return False
-        if found is None or digest_of(found) != mask.digest:
-            return False
-    return True
 
 
 def _modified(path: Path) -> float:

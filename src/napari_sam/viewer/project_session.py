@@ -18,6 +18,7 @@ from napari_sam.core.annotation.project import (
 )
 from napari_sam.core.annotation.records import METADATA_KEY
 from napari_sam.core.annotation.script import make_script
+from napari_sam.core.annotation.transaction import RecordChange
 from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import FileFormatError, ImageError, SamError
 from napari_sam.io.image_file import PIXEL
@@ -41,20 +42,22 @@ from napari_sam.io.recovery import (
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.layers import transform_of
-from napari_sam.viewer.project_records import records_of_layer
+from napari_sam.viewer.project_records import find_records
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from napari_sam.core.annotation.transaction import RecordChange, Transaction
+    from napari_sam.core.annotation.records import ObjectRecord
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.io.project import ProjectState
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
 IDENTIFY_SLOT = "identify"
 SAVE_PROJECT_SLOT = "save project"
+RECORDS_SLOT = "find records"
 
 
 class ProjectSession:
@@ -201,13 +204,27 @@ class ProjectSession:
         if target is None or len(target.records) or self._was_empty:
             return
         digest = identity.digest if identity is not None else ""
-        changes: tuple[RecordChange, ...] = records_of_layer(target, digest)
-        if changes:
-            target.change_records(*changes)
-            self.status.emit(
-                f"Found how {len(changes)} of the objects in"
-                f" '{target.layer.name}' were made; J picks one to correct it."
+        labels, path = target.layer.data, target.layer.source.path
+
+        def done(found: tuple[ObjectRecord, ...]) -> None:
+            if found and self._context.target is target and not len(target.records):
+                target.change_records(
+                    *(RecordChange(record.label, None, record) for record in found)
+                )
+                self.status.emit(
+                    f"Found how {len(found)} of the objects in '{target.layer.name}'"
+                    " were made; J picks one to correct it."
+                )
+
+        self._context.runner.submit(
+            Job(
+                lambda: find_records(labels, path, digest),
+                priority=Priority.HOVER,
+                slot=RECORDS_SLOT,
+                on_result=done,
+                on_error=self._context.log_error,
             )
+        )
 
     def _on_applied(self, transaction: Transaction) -> None:
         """Write a transaction to disk; the labels have it whatever happens here."""

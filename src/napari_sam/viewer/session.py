@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,7 @@ from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.core.names import check_names
 from napari_sam.errors import (
     Cancelled,
+    FileFormatError,
     ImageError,
     LabelsError,
     PromptError,
@@ -29,6 +31,11 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
 from napari_sam.viewer.loader import MODEL_SLOT
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
+from napari_sam.viewer.project_session import (
+    IDENTIFY_SLOT,
+    RECORDS_SLOT,
+    SAVE_PROJECT_SLOT,
+)
 from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.review import REVIEW_SLOT
 from napari_sam.viewer.search import EVERYTHING_SLOT
@@ -37,6 +44,7 @@ from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_p
 from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
@@ -54,6 +62,9 @@ _SLOTS = (
     REVIEW_SLOT,
     GATHER_SLOT,
     "count",
+    IDENTIFY_SLOT,
+    RECORDS_SLOT,
+    SAVE_PROJECT_SLOT,
 )
 
 
@@ -539,6 +550,40 @@ class Session:
         if learning.result is None:
             raise Cancelled("Learning was cancelled; the model is as it was.")
         return learning.result
+
+    # -- projects -----------------------------------------------------------
+
+    def save_project(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Save labels, prompts, proposals and settings as a project.
+
+        Parameters
+        ----------
+        path : path, optional
+            A new folder, to which ``.napari-sam`` is added if it is missing; the
+            project that is open by default.
+
+        Returns
+        -------
+        Path
+            The project's folder; see :func:`napari_sam.open_project`.
+
+        Raises
+        ------
+        FileFormatError
+            If there is something already, or it cannot be written.
+        ImageError
+            If there are no labels yet.
+        """
+        projects = self.controller.projects
+        with self._raising():
+            if path is None:
+                projects.save()
+            else:
+                projects.save_as(Path(path))
+            self.wait()
+        if projects.path is None:
+            raise FileFormatError("The project was closed while it was saved.")
+        return projects.path
 
     # -- life ---------------------------------------------------------------
 
