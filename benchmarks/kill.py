@@ -7,7 +7,7 @@ Then comes SIGKILL.  The project is opened in a fresh process, which must find o
 the states that the pipe told: the last one called written, or one begun after it.  The
 next session goes on from there.
 
-    python benchmarks/kill.py [--kills 200] [--shape 64,2048,2048] [--seed 0]
+    python benchmarks/kill.py [--kills 200] [--shape 64,2048,2048] [--minutes M]
 
 Prints how many transactions were lost and doubled, and what the journal costs per
 accept; ends with 1 if anything was lost, doubled or otherwise not as it was written.
@@ -251,6 +251,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--shape", default="64,2048,2048")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="end after so long")
     parser.add_argument("--longest", type=float, default=4.0, help="seconds of life")
     options = parser.parse_args()
     shape = tuple(int(n) for n in options.shape.split(","))
@@ -274,7 +275,11 @@ def main() -> int:
         controller.close()
         path = root / "killed.napari-sam"
         known: State | None = None
+        kills, start = 0, time.monotonic()
         for number in range(options.kills):
+            if options.minutes and time.monotonic() - start > 60 * options.minutes:
+                break
+            kills += 1
             seed = rng.randrange(1 << 30)
             process, end = in_child(
                 lambda tell, seed=seed: annotate(path, image, engine, seed, tell)
@@ -326,7 +331,7 @@ def main() -> int:
             else:
                 other += 1
             print(f"kill {number + 1}: not what was written", file=sys.stderr)
-    print(f"{options.kills} kills of sessions on labels of {shape}")
+    print(f"{kills} kills of sessions on labels of {shape}")
     print(
         f"transactions called written {written}, saves {saves};"
         f" under way and kept whole {under_way}"
