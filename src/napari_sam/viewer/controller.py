@@ -35,6 +35,8 @@ from napari_sam.viewer.prefetcher import Prefetcher
 from napari_sam.viewer.project_session import ProjectSession
 from napari_sam.viewer.review import Review
 from napari_sam.viewer.settings import AnnotationSettings, Tool
+from napari_sam.viewer.status import StatusLine, StatusState, read_state
+from napari_sam.viewer.toolbox import Toolbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +116,12 @@ class Controller:
         )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
         self.projects = ProjectSession(self)
-        self.status = "Loading the model."
-        self.tool = Tool.POINT
+        self.toolbox = Toolbox(
+            self.context, self.annotator.mirror.layers, self.pointer, self.choose_tool
+        )
+        # How often the labels have changed: what an undo would take back.
+        self._label_changes = object()
+        self._status = StatusLine(self._read_status, runner.soon)
         self._closed = False
         self._viewer_connections = ConnectionSet()
         self._keys = KeyBinder(self)
@@ -158,6 +164,13 @@ class Controller:
             parts.connect(teller.status, self.set_status)
         parts.connect(self.desk.status, self.set_status)
         parts.connect(self.display.status, self.set_status)
+        parts.connect(self.toolbox.status, self.set_status)
+        parts.connect(self.toolbox.changed, self._on_part_changed)
+        for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
+            parts.connect(edit, self._on_labels_edited)
+        for change in (self.changed, self.strip_changed):
+            parts.connect(change, self._status.touch)
+        parts.connect(self._status.changed, self._on_status)
         self._keys.bind_viewer(viewer)
 
     def close(self, *_: object) -> None:
@@ -175,7 +188,13 @@ class Controller:
         self.images.close()
         self.labels.release()
         self._keys.unbind()
-        for part in (self.learning, self.pointer, self._clicks, self.everything):
+        for part in (
+            self.learning,
+            self.toolbox,
+            self.pointer,
+            self._clicks,
+            self.everything,
+        ):
             part.close()
         self.annotator.close()
         self.context.planes = None
@@ -186,10 +205,31 @@ class Controller:
         """Whether `close` has been called."""
         return self._closed
 
+    @property
+    def status(self) -> str:
+        """The status line: an event while it is news, else what comes next."""
+        return self._status.text
+
     def set_status(self, text: str) -> None:
-        """Show a sentence in the status line."""
-        self.status = text
+        """Tell an event in the status line; it goes when the state changes."""
+        self._status.say(text)
+
+    def _read_status(self) -> tuple[StatusState, tuple[object, ...]]:
+        context = self.context
+        return read_state(self), (
+            self.annotator.items,
+            context.image,
+            context.plane,
+            self.labels.layer,
+            self._label_changes,
+        )
+
+    def _on_status(self, text: str) -> None:
         self.status_changed.emit(text)
+
+    def _on_labels_edited(self) -> None:
+        self._label_changes = object()
+        self._status.touch()
 
     @property
     def settings(self) -> AnnotationSettings:
@@ -278,12 +318,9 @@ class Controller:
         self.annotator.prompting.prepare()
 
     def _on_moved(self) -> None:
-        context = self.context
         self.prefetcher.show()
         self.annotator.prompting.plane_changed()
         self.everything.draw()
-        if context.plane is not None and context.planes is not None:
-            self.set_status("Encoding this plane …")
         self.changed.emit()
 
     def _ensure_layers(self) -> None:
@@ -355,8 +392,6 @@ class Controller:
         self.everything.hold(adopted.key if adopted is not None else None)
 
     def _on_shown_ready(self) -> None:
-        if self.annotator.is_empty and not self.everything.offers:
-            self.set_status("Click an object.  Ctrl-click marks background.")
         self.changed.emit()
 
     def _on_failed(self, error: Exception) -> None:
@@ -364,13 +399,17 @@ class Controller:
 
     # -- intents: keys, buttons, commands -----------------------------------
 
+    @property
+    def tool(self) -> Tool:
+        """The tool that was chosen last; `Toolbox.lit` is what a press makes."""
+        return self.toolbox.tool
+
     def choose_tool(self, tool: Tool) -> None:
         """Activate the prompt layer and the mode of a tool."""
-        self.tool = tool
         if self.context.image is None:
             return
         self._ensure_layers()
-        self.annotator.mirror.layers.activate(tool)
+        self.toolbox.activate(tool)
         self.annotator.prompting.arm()
         self.changed.emit()
 
@@ -416,6 +455,27 @@ class Controller:
     def discard(self) -> None:
         """Drop the current prompts and preview."""
         self.annotator.discard()
+
+    def escape_shapes(self) -> None:
+        """Discard; not the line that a drag has just finished."""
+        if self.toolbox.take_drawn_line():
+            self.set_status("The line is finished.  N accepts · Esc again discards it")
+        else:
+            self.discard()
+
+    def undo(self) -> None:
+        """Undo on the labels, whatever layer is selected: napari's own undo."""
+        if self.labels.layer is None:
+            self.set_status("There are no labels yet, so there is nothing to undo.")
+        else:
+            self.labels.layer.undo()
+
+    def redo(self) -> None:
+        """Redo on the labels, whatever layer is selected: napari's own redo."""
+        if self.labels.layer is None:
+            self.set_status("There are no labels yet, so there is nothing to redo.")
+        else:
+            self.labels.layer.redo()
 
     def cycle_level(self) -> None:
         """Show the next of the model's nested answers."""

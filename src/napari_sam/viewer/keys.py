@@ -4,19 +4,28 @@ Every letter, and every letter with Shift, is free in all of napari's layers, so
 nothing of napari's is taken away.  A letter acts on the object under way, or
 else on the proposal that is reviewed or under the cursor.  Escape belongs to
 napari while a shape is being drawn; it is passed on first and means "discard"
-only if there was nothing to finish.
+only if there was nothing to finish.  Undo and redo are bound on the viewer, where
+the Labels layers' own win, so that they work whatever layer is selected.
+
+A key acts once a press.  While it is held, the system repeats it: marked as a
+repeat, which napari 0.9 drops and napari 0.10 passes on to bindings without a
+release; or, on X11, as releases and presses that nothing marks.  So every key is
+bound with its release, and a press right after one is a repeat.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from app_model.types import KeyBinding, KeyCode, KeyMod
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from napari.components import ViewerModel
-    from napari.layers import Layer
+    from napari.layers import Shapes
 
     from napari_sam.viewer.controller import Controller
 
@@ -83,6 +92,17 @@ KEYS: tuple[Key, ...] = (
     Key("Shift+N", "skip", "Skip", "In a review, leave this one for later."),
 )
 
+UNDO_KEYS = (
+    ("Ctrl+Z", KeyMod.CtrlCmd | KeyCode.KeyZ, "undo"),
+    ("Ctrl+Shift+Z", KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, "redo"),
+)
+"""napari's keys for it: as Qt writes them (Cmd on macOS), and the controller's
+methods."""
+
+REPEAT_SECONDS = 0.04
+"""A key pressed sooner than this after its release was held all the time: the gap
+in an unmarked repeat is a few milliseconds, and no finger is that fast."""
+
 MOUSE: tuple[tuple[str, str], ...] = (
     ("Click", "Point on the object (with the Point tool)."),
     ("Ctrl-click (Cmd on macOS)", "Point on the background."),
@@ -108,8 +128,53 @@ class _HasKeymap(Protocol):
     keymap: dict[Any, Any]
     class_keymap: dict[Any, Any]
 
-    def bind_key(self, key: str, func: Any, *, overwrite: bool = ...) -> Any:
+    def bind_key(self, key: Any, func: Any, *, overwrite: bool = ...) -> Any:
         """Bind a key of this instance."""
+
+
+class HeldKey:
+    """One key from its press to its release, however the system repeats it.
+
+    Parameters
+    ----------
+    press : callable
+        Called once a press.
+    release : callable, optional
+        Called when the key is let go, `REPEAT_SECONDS` later if ``later`` is given:
+        only then it is known that no repeat follows.
+    later : callable
+        Calls a function after so many seconds.
+    """
+
+    def __init__(
+        self,
+        press: Callable[[], None],
+        release: Callable[[], None] | None,
+        later: Callable[[float, Callable[[], None]], None],
+    ) -> None:
+        self._press = press
+        self._release = release
+        self._later = later
+        self._released_at = float("-inf")
+        self._presses = 0
+
+    def press(self) -> None:
+        """Note a press or a repeat of it."""
+        self._presses += 1
+        if time.monotonic() - self._released_at >= REPEAT_SECONDS:
+            self._press()
+
+    def release(self) -> None:
+        """Note a release, which a repeat may follow."""
+        self._released_at = time.monotonic()
+        if self._release is not None:
+            presses, release = self._presses, self._release
+
+            def let_go() -> None:
+                if self._presses == presses:
+                    release()
+
+            self._later(REPEAT_SECONDS, let_go)
 
 
 class KeyBinder:
@@ -123,36 +188,41 @@ class KeyBinder:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
-        self._bound: list[tuple[_HasKeymap, str, Any]] = []
+        self._bound: list[tuple[_HasKeymap, KeyBinding, Any]] = []
 
     def bind_viewer(self, viewer: ViewerModel) -> None:
         """Bind all keys at viewer level, where layers' own keys win."""
         for key in KEYS:
-            self._bind(viewer, key.key, self._function(key))
+            action = getattr(self._controller, key.action)
+            if key.hold:
+                held = self._held(lambda a=action: a(True), lambda a=action: a(False))
+            else:
+                held = self._held(action)
+            self._bind(viewer, KeyBinding.from_str(key.key), held)
+        for _, combination, action in UNDO_KEYS:
+            held = self._held(getattr(self._controller, action))
+            self._bind(viewer, KeyBinding.from_int(combination), held)
 
-    def bind_shapes(self, layer: Layer) -> None:
+    def bind_shapes(self, layer: Shapes) -> None:
         """Bind Escape on the SAM shapes layer, after napari's own use of it."""
-        own = next(
-            (f for k, f in layer.class_keymap.items() if str(k) == "Escape"), None
-        )
+        own = _own_escape(layer)
         controller = self._controller
 
-        def finish_or_discard(shapes: Layer) -> None:
+        def finish_or_discard() -> None:
             finished: list[object] = []
 
             def note(event: object) -> None:
                 finished.append(event)
 
-            shapes.events.data.connect(note)
+            layer.events.data.connect(note)
             try:
-                if own is not None:
-                    own(shapes)
+                own(layer)
             finally:
-                shapes.events.data.disconnect(note)
+                layer.events.data.disconnect(note)
             if not finished:
-                controller.discard()
+                controller.escape_shapes()
 
-        self._bind(layer, "Escape", finish_or_discard)
+        self._bind(layer, KeyBinding.from_str("Escape"), self._held(finish_or_discard))
 
     def unbind(self) -> None:
         """Give every key back to what had it before."""
@@ -162,23 +232,31 @@ class KeyBinder:
             if previous is not None:
                 owner.bind_key(key, previous, overwrite=True)
 
-    def _bind(self, owner: Any, key: str, function: Callable[..., Any]) -> None:
-        previous = next((f for k, f in owner.keymap.items() if str(k) == key), None)
-        owner.bind_key(key, function, overwrite=True)
+    def _held(
+        self, press: Callable[[], None], release: Callable[[], None] | None = None
+    ) -> HeldKey:
+        return HeldKey(press, release, self._controller.context.runner.later)
+
+    def _bind(self, owner: Any, key: KeyBinding, held: HeldKey) -> None:
+        def press_and_release(owner: object) -> Generator[None, None, None]:
+            held.press()
+            yield
+            held.release()
+
+        previous = owner.keymap.get(key)
+        owner.bind_key(key, press_and_release, overwrite=True)
         self._bound.append((owner, key, previous))
 
-    def _function(self, key: Key) -> Callable[..., Any]:
-        action = getattr(self._controller, key.action)
-        if not key.hold:
 
-            def press(viewer: object) -> None:
-                action()
+def finish_drawing(layer: Shapes) -> None:
+    """Finish the shape that is being drawn, as napari's Escape does."""
+    _own_escape(layer)(layer)
 
-            return press
 
-        def press_and_release(viewer: object) -> Generator[None, None, None]:
-            action(True)
-            yield
-            action(False)
-
-        return press_and_release
+def _own_escape(layer: Shapes) -> Callable[[Shapes], Any]:
+    for key, function in layer.class_keymap.items():
+        if str(key) == "Escape" and callable(function):
+            own: Callable[[Shapes], Any] = function
+            return own
+    # The user may have given it another key; then there is nothing to pass on.
+    return lambda layer: None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROLE = "napari_sam_role"
 POSITIVE, NEGATIVE = "positive", "negative"
 COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
-_MODES = {
+MODES = {
     Tool.POINT: ("points", "add"),
     Tool.BOX: ("shapes", "add_rectangle"),
     Tool.OUTLINE: ("shapes", "add_polygon_lasso"),
@@ -362,10 +362,10 @@ class PromptLayers:
             if layer is not None and layer.editable == self._is_resting:
                 layer.editable = not self._is_resting
                 if layer.editable and layer == self._of_tool():
-                    layer.mode = _MODES[self._tool][1]
+                    layer.mode = MODES[self._tool][1]
 
     def _of_tool(self) -> Points | Shapes | None:
-        return self.points if _MODES[self._tool][0] == "points" else self.shapes
+        return self.points if MODES[self._tool][0] == "points" else self.shapes
 
     def read(self) -> PromptItems:
         """Return everything in the two layers."""
@@ -403,7 +403,7 @@ class PromptLayers:
             self._viewer.layers.selection.active = layer
             layer.visible = True
             # Without a plane on screen napari keeps it in the mode that only pans.
-            layer.mode = _MODES[tool][1]
+            layer.mode = MODES[tool][1]
 
     def forget(self, layer: Layer) -> bool:
         """Note that a layer was removed; True if it was one of ours."""

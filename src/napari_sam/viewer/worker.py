@@ -146,6 +146,9 @@ class Runner(Protocol):
     def sibling(self) -> Runner:
         """Return another runner for work that takes minutes; closed by the caller."""
 
+    def soon(self, function: Callable[[], None]) -> None:
+        """Call a function once the caller has returned to the event loop."""
+
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call a function in the thread that takes results, after a while."""
 
@@ -234,6 +237,9 @@ class SyncRunner:
     def sibling(self) -> SyncRunner:
         """Return another runner of the same thread."""
         return SyncRunner()
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Do nothing: there is no event loop, and a script asks for what it needs."""
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call the function at once: nothing happens between two calls."""
@@ -343,14 +349,15 @@ class ThreadRunner:
         """Return another runner, for work of the lowest priority."""
         return ThreadRunner(self._deliver, LOWEST)
 
+    def soon(self, function: Callable[[], None]) -> None:
+        """Deliver a function, unless closed before; callable from any thread."""
+        if not self._closed:
+            self._deliver(partial(self._unless_closed, function))
+
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Deliver a function after a while, unless closed before."""
 
-        def deliver() -> None:
-            if not self._closed:
-                self._deliver(partial(self._unless_closed, function))
-
-        timer = threading.Timer(seconds, deliver)
+        timer = threading.Timer(seconds, self.soon, (function,))
         timer.daemon = True
         timer.start()
 
@@ -410,7 +417,7 @@ class ThreadRunner:
             callback()
 
     def _take(self, awaited: bool) -> Job | None:
-        """Wait until the most urgent job that is due is this thread's; None at the end."""
+        """Wait until the most urgent job is due and this thread's; None when closed."""
         with self._lock:
             while True:
                 if self._closed:

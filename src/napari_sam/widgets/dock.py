@@ -60,7 +60,7 @@ class SamWidget(QWidget):
             ram_bytes=int(preferences["memory_gib"] * _GIB),
             disk_bytes=int(preferences["disk_gib"] * _GIB),
             # Said by the worker, shown by the window.
-            on_problem=lambda text: runner.call(partial(show_warning, text)),
+            on_problem=lambda text: runner.soon(partial(show_warning, text)),
         )
         self.controller = Controller(viewer, runner, store=store)
         # The receiver must not be this widget: PyQt never calls a method of

@@ -57,10 +57,6 @@ class QtRunner(ThreadRunner):
         """Return another runner, for work of the lowest priority."""
         return QtRunner(LOWEST)
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Run a function in the GUI thread; callable from any thread."""
-        self._courier.send(function)
-
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call a function after a while, unless closed before; GUI thread only."""
         self._courier.later(seconds, partial(self._unless_closed, function))

@@ -1,0 +1,205 @@
+"""Which tool is lit: what a press in the canvas makes.
+
+The tool is what the mouse does, whoever chose it: our buttons, or the mode buttons
+that napari shows for our layers.  With another layer selected it is a matter of
+that layer's mode.  Where a press would only move the view, the tool stays lit and
+the press selects our layer first; where it would paint, draw or select, no tool is
+lit, and the press is the other layer's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.keys import finish_drawing
+from napari_sam.viewer.layers import MODES, is_ours
+from napari_sam.viewer.settings import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from napari.layers import Layer
+
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.layers import PromptLayers
+    from napari_sam.viewer.pointer import Pointer
+
+IDLE_MODE = "pan_zoom"
+"""In this mode a press places nothing."""
+STILL = 5.0
+"""A press that moved further, in canvas pixels, was a drag; as in napari."""
+_LINES = (Tool.SCRIBBLE, Tool.OUTLINE)
+
+
+class Toolbox:
+    """The tool of one viewer, and what becomes of a press with it.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    layers : PromptLayers
+        What the tools draw in.
+    pointer : Pointer
+        Knows pixels.
+    choose : callable
+        Takes a tool and makes it what the next press makes.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Another tool, or none, may be lit.
+    status : Signal(str)
+        Why a press places nothing.
+    tool : Tool
+        The one that was lit last.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(
+        self,
+        context: Context,
+        layers: PromptLayers,
+        pointer: Pointer,
+        choose: Callable[[Tool], None],
+    ) -> None:
+        self._context = context
+        self._layers = layers
+        self._pointer = pointer
+        self._choose = choose
+        self.tool = Tool.POINT
+        # A press may change a layer's mode for its own time.
+        self._pressed: Tool | None = None
+        self._has_drawn_line = False
+        self._modes = ConnectionSet()
+        self._selection = ConnectionSet()
+        viewer = context.viewer
+        self._selection.connect(viewer.layers.selection.events.active, self.follow)
+        # Before all others, which go by the layer that is selected and its mode.
+        viewer.mouse_drag_callbacks.insert(0, self._on_press)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._modes.clear()
+        self._selection.clear()
+        callbacks = self._context.viewer.mouse_drag_callbacks
+        if self._on_press in callbacks:
+            callbacks.remove(self._on_press)
+
+    @property
+    def lit(self) -> Tool | None:
+        """What the next press makes; None if it is another layer's or moves the view."""
+        if self._pressed is not None:
+            return self._pressed
+        active = self._context.viewer.layers.selection.active
+        kind = self._kind(active)
+        if active is None or (kind is None and is_ours(active)):
+            return self.tool
+        mode = str(active.mode)
+        if kind is not None:
+            return next((t for t, m in MODES.items() if m == (kind, mode)), None)
+        return self.tool if mode == IDLE_MODE else None
+
+    def activate(self, tool: Tool) -> None:
+        """Select the layer of a tool, in its mode."""
+        self.tool = tool
+        self._layers.activate(tool)
+        self.follow()
+
+    def follow(self) -> None:
+        """Take over a tool that was chosen with napari's own buttons."""
+        self._modes.clear()
+        active = self._context.viewer.layers.selection.active
+        if active is not None:
+            self._modes.connect(active.events.mode, self._on_mode)
+        self._on_mode()
+
+    def take_drawn_line(self) -> bool:
+        """Whether a drag has just finished a line; asked once.
+
+        napari's Escape ends a line; who presses it after a drag, which has ended the
+        line already, does not mean to discard it.
+        """
+        shapes, drawn = self._layers.shapes, self._has_drawn_line
+        self._has_drawn_line = False
+        return drawn and shapes is not None and shapes.nshapes > 0
+
+    def _on_mode(self) -> None:
+        self.tool = self.lit or self.tool
+        self.changed.emit()
+
+    def _kind(self, layer: Layer | None) -> str | None:
+        """Return which of our prompt layers this is, None for any other."""
+        ours = {"points": self._layers.points, "shapes": self._layers.shapes}
+        for kind, prompts in ours.items():
+            if layer is not None and prompts is not None and layer == prompts:
+                return kind
+        return None
+
+    # -- the mouse ----------------------------------------------------------
+
+    def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
+        self._has_drawn_line = False
+        tool = self.lit
+        if tool is None or self._context.image is None:
+            return
+        active = self._context.viewer.layers.selection.active
+        is_inside = self._pointer.pixel_at(event.position) is not None
+        if self._kind(active) is None and is_inside:
+            self._choose(tool)
+        refused = None
+        # A box may begin beside the image, and around nothing nobody edits.
+        if not is_inside and (tool is Tool.POINT or self._context.plane is None):
+            refused = self._refuse()
+        self._pressed = tool
+        start, has_moved = np.asarray(event.pos, float), False
+        yield
+        while event.type == "mouse_move":
+            moved = np.linalg.norm(np.asarray(event.pos, float) - start)
+            has_moved = has_moved or bool(moved > STILL)
+            yield
+        self._pressed = None
+        if refused is not None:
+            layer, mode = refused
+            if layer in self._context.viewer.layers:
+                layer.mode = mode
+            if not has_moved:
+                self._tell_why_not()
+        elif tool in _LINES and has_moved:
+            # napari's own callback, which may finish the line, comes after this one.
+            self._context.runner.soon(self._finish_line)
+
+    def _refuse(self) -> tuple[Layer, str] | None:
+        """Have the press place nothing; returns what to restore after it."""
+        active = self._context.viewer.layers.selection.active
+        if active is None or self._kind(active) is None:
+            return None
+        mode = str(active.mode)
+        # Moves the view, as a drag with the Point tool does anyway.
+        active.mode = IDLE_MODE
+        return active, mode
+
+    def _tell_why_not(self) -> None:
+        if self._context.plane is not None:
+            self.status.emit("That is outside the image: click inside it.")
+        elif self._context.viewer.dims.ndisplay != 2:
+            self.status.emit("Switch the viewer to 2-D to place prompts.")
+        else:
+            self.status.emit("The sliders are outside the image.")
+
+    def _finish_line(self) -> None:
+        shapes = self._layers.shapes
+        if shapes is None or self.lit not in _LINES:
+            return
+        before = shapes.nshapes
+        finish_drawing(shapes)
+        if shapes.nshapes < before:
+            self.status.emit("That line was too short: drag further, or click.")
+        else:
+            self._has_drawn_line = self.lit is Tool.SCRIBBLE and before > 0
