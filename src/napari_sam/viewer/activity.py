@@ -8,6 +8,7 @@ from napari_sam.types import Progress
 from napari_sam.viewer.prefetcher import SHOWN_SLOT
 
 if TYPE_CHECKING:
+    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.everything import EverythingMode
     from napari_sam.viewer.loader import ModelLoader
@@ -21,7 +22,7 @@ class Activity:
     ----------
     context : Context
         Shared with the other parts of the controller.
-    loader, everything, prefetcher
+    loader, annotator, everything, prefetcher
         What may be at work.
     """
 
@@ -29,11 +30,13 @@ class Activity:
         self,
         context: Context,
         loader: ModelLoader,
+        annotator: Annotator,
         everything: EverythingMode,
         prefetcher: Prefetcher,
     ) -> None:
         self._context = context
         self._loader = loader
+        self._annotator = annotator
         self._everything = everything
         self._prefetcher = prefetcher
 
@@ -42,6 +45,8 @@ class Activity:
         """What is going on, if it may take more than half a second."""
         if self._loader.is_loading:
             return Progress(0, 0, "loading the model")
+        if self._annotator.progress is not None:
+            return self._annotator.progress
         if self._everything.progress is not None:
             return self._everything.progress
         if self._context.plane is not None and self._context.planes is not None:
@@ -54,16 +59,26 @@ class Activity:
     @property
     def can_cancel(self) -> bool:
         """Whether `cancel` would stop something."""
-        return self._everything.is_running or self._is_encoding_stack
+        return (
+            self._annotator.progress is not None
+            or self._everything.is_running
+            or self._is_encoding_stack
+        )
 
     def cancel(self) -> str:
-        """Stop everything mode (keeping what it found) or encoding the stack.
+        """Stop what `progress` shows.
+
+        An accept that waits for answers gives its prompts back, everything mode keeps
+        what it found.
 
         Returns
         -------
         str
             What to tell the user; may be empty.
         """
+        if self._annotator.progress is not None:
+            self._annotator.cancel_accept()
+            return ""
         if self._everything.is_running:
             self._everything.cancel()
             return "Stopping …"

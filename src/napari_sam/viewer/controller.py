@@ -95,7 +95,11 @@ class Controller:
         self.loader = ModelLoader(self.context, store)
         self.images = ImageBinding(self.context, self.loader)
         self.activity = Activity(
-            self.context, self.loader, self.everything, self.prefetcher
+            self.context,
+            self.loader,
+            self.annotator,
+            self.everything,
+            self.prefetcher,
         )
         self.navigator = Navigator(self.context)
         self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
@@ -444,12 +448,16 @@ class Controller:
 
     def undo(self) -> None:
         """Undo the newest change of the labels, whichever layer is selected."""
-        if self.context.target is not None:
+        if self.context.target is None:
+            self.set_status("There are no labels yet, so there is nothing to undo.")
+        else:
             self.context.target.undo()
 
     def redo(self) -> None:
         """Redo what was undone last."""
-        if self.context.target is not None:
+        if self.context.target is None:
+            self.set_status("There are no labels yet, so there is nothing to redo.")
+        else:
             self.context.target.redo()
 
     def discard(self) -> None:
@@ -462,20 +470,6 @@ class Controller:
             self.set_status("The line is finished.  N accepts · Esc again discards it")
         else:
             self.discard()
-
-    def undo(self) -> None:
-        """Undo on the labels, whatever layer is selected: napari's own undo."""
-        if self.labels.layer is None:
-            self.set_status("There are no labels yet, so there is nothing to undo.")
-        else:
-            self.labels.layer.undo()
-
-    def redo(self) -> None:
-        """Redo on the labels, whatever layer is selected: napari's own redo."""
-        if self.labels.layer is None:
-            self.set_status("There are no labels yet, so there is nothing to redo.")
-        else:
-            self.labels.layer.redo()
 
     def cycle_level(self) -> None:
         """Show the next of the model's nested answers."""
@@ -561,7 +555,7 @@ class Controller:
             self.navigator.go_to_point(point)
 
     def cancel(self) -> None:
-        """Stop everything mode (keeping what it found) or encoding the stack."""
+        """Stop what is under way; what was found or encoded stays."""
         text = self.activity.cancel()
         if text:
             self.set_status(text)

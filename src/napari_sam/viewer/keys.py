@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app_model.types import KeyBinding, KeyCode, KeyMod
@@ -112,6 +113,11 @@ MOUSE: tuple[tuple[str, str], ...] = (
 )
 
 
+def key_names() -> list[str]:
+    """Return all keys that are bound, as Qt writes them."""
+    return [k.key for k in KEYS] + [name for name, *_ in UNDO_KEYS]
+
+
 def help_rows() -> list[tuple[str, str]]:
     """Return all keys and mouse actions with their explanations."""
     return [(k.key, f"{k.title}: {k.explanation}") for k in KEYS] + list(MOUSE)
@@ -195,7 +201,7 @@ class KeyBinder:
         for key in KEYS:
             action = getattr(self._controller, key.action)
             if key.hold:
-                held = self._held(lambda a=action: a(True), lambda a=action: a(False))
+                held = self._held(partial(action, True), partial(action, False))
             else:
                 held = self._held(action)
             self._bind(viewer, KeyBinding.from_str(key.key), held)

@@ -73,6 +73,8 @@ class StatusState:
         Whether a proposal that nobody has corrected yet is previewed.
     is_awaited : bool
         Whether an answer is on its way.
+    is_writing : bool
+        Whether an accepted object waits for its answers.
     is_live : bool
         Whether objects are written while the user clicks.
     waiting_planes : int
@@ -101,6 +103,7 @@ class StatusState:
     score: float | None = None
     is_proposal: bool = False
     is_awaited: bool = False
+    is_writing: bool = False
     is_live: bool = False
     waiting_planes: int = 0
     certainty: float | None = None
@@ -138,6 +141,8 @@ def _under_way(state: StatusState) -> str:
         )
     if state.is_awaited:
         return "The mask is on its way …"
+    if state.is_writing and not state.has_prompts:
+        return "Writing the object as soon as its mask is there …"
     return ""
 
 
@@ -265,10 +270,9 @@ def read_state(controller: Controller) -> StatusState:
     context, annotator = controller.context, controller.annotator
     everything, entry = controller.everything, controller.review.current
     prediction, plane = annotator.prediction, context.plane
-    indices = {p.index for p in annotator.pending}
+    indices = {p.index for p in (*annotator.pending, *annotator.draft.planes)}
     here = {plane.index} if plane is not None else set()
     items = annotator.items
-    book = context.book
     tool = controller.toolbox.lit
     active = controller.viewer.layers.selection.active
     return StatusState(
@@ -283,14 +287,16 @@ def read_state(controller: Controller) -> StatusState:
         mouse_layer=active.name if tool is None and active is not None else "",
         marks_objects=annotator.positive,
         label=annotator.label,
-        is_correcting=book is not None and book.get(annotator.label) is not None,
+        is_correcting=annotator.draft.label is not None,
         has_prompts=not here.isdisjoint(p.index for p in items.planes()),
-        has_object_prompt=any(i.positive for i in (*items.points, *items.shapes)),
+        has_object_prompt=any(i.positive for i in items.points)
+        or any(i.positive for i in items.shapes),
         score=min(c.score for c in prediction.candidates)
         if prediction is not None and prediction.candidates
         else None,
         is_proposal=prediction is not None and not prediction.is_asked,
-        is_awaited=annotator.prompting.answers.is_awaited,
+        is_awaited=annotator.prompting.requests.is_shown_awaited,
+        is_writing=annotator.is_waiting,
         is_live=context.settings.live,
         waiting_planes=len(indices - here),
         certainty=entry.certainty if entry is not None else None,

@@ -94,7 +94,7 @@ class Toolbox:
 
     @property
     def lit(self) -> Tool | None:
-        """What the next press makes; None if it is another layer's or moves the view."""
+        """What the next press makes; None if it is another layer's."""
         if self._pressed is not None:
             return self._pressed
         active = self._context.viewer.layers.selection.active

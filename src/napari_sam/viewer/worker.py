@@ -356,7 +356,6 @@ class ThreadRunner:
 
     def later(self, seconds: float, function: Callable[[], None]) -> None:
         """Deliver a function after a while, unless closed before."""
-
         timer = threading.Timer(seconds, self.soon, (function,))
         timer.daemon = True
         timer.start()

@@ -18,7 +18,9 @@ from napari_sam.models import list_models
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Tool
+from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.everything_panel import EverythingPanel
+from napari_sam.widgets.focus import KeyRelay
 from napari_sam.widgets.help import HelpPopup
 from napari_sam.widgets.learn import LearnPanel
 from napari_sam.widgets.panels import (
@@ -80,7 +82,7 @@ class SamWidget(QWidget):
         )
         self.project = ProjectPanel(controller)
         self.objects = ObjectPanel(controller)
-        self.options = OptionsPanel(controller)
+        self.options = OptionsPanel(controller, self.layers.device)
         self.everything = EverythingPanel(controller)
         self.review = ReviewPanel(controller)
         self.learn = LearnPanel(controller)
@@ -93,24 +95,29 @@ class SamWidget(QWidget):
         self.status.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.progress = ProgressBar(visible=False)
         self.cancel = PushButton(text="Cancel", visible=False)
+        # What comes and goes keeps its place, so that nothing moves under the hand.
+        for widget in (self.progress.native, self.cancel.native, self.strip):
+            policy = widget.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            widget.setSizePolicy(policy)
+        self.activity = ActivityBar(lambda: controller.activity.progress, self)
         self.help = PushButton(text="Keys …")
 
         body = QWidget()
         column = QVBoxLayout(body)
-        column.setContentsMargins(6, 6, 6, 6)
+        column.setContentsMargins(6, 4, 6, 4)
+        column.setSpacing(4)
         column.addWidget(self.layers.container.native)
         column.addWidget(self.project.container.native)
         column.addWidget(_line())
         column.addWidget(self.objects.container.native)
         column.addWidget(self.status)
         column.addWidget(row(self.progress, self.cancel).native)
-        # Not a section to fold: it is there only while something waits.
-        self._review_line = _line()
-        column.addWidget(self._review_line)
-        column.addWidget(self.review.container.native)
         column.addWidget(_line())
         column.addWidget(self.strip)
         column.addWidget(self.stack.container.native)
+        self.review_section = _section("Review", self.review, expanded=True)
+        column.addWidget(self.review_section)
         self.everything_section = _section("Everything", self.everything, expanded=True)
         column.addWidget(self.everything_section)
         self.learn_section = _section("Learn", self.learn, expanded=False)
@@ -127,7 +134,12 @@ class SamWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        self.setMinimumWidth(350)
+        # Wide enough for every row: what is cut cannot be scrolled to.
+        bar = scroll.verticalScrollBar()
+        assert bar is not None
+        width = body.minimumSizeHint().width() + bar.sizeHint().width()
+        self.setMinimumWidth(max(350, width))
+        self._keys = KeyRelay(self)
 
     def _connect(self, viewer: Any) -> None:
         controller = self.controller
@@ -178,7 +190,6 @@ class SamWidget(QWidget):
             return
         for panel in self._panels():
             panel.refresh()
-        self._review_line.setVisible(self.review.is_needed)
         self._show_progress()
 
     def refresh_strip(self) -> None:
@@ -202,8 +213,7 @@ class SamWidget(QWidget):
             self.progress.max = activity.total
             self.progress.value = activity.done
             self.progress.tooltip = activity.text
-            if activity.text and self.controller.everything.is_running:
-                self._show_status(f"Everything mode: {activity.text}")
+            self.activity.follow()
 
     def _list_models(self) -> None:
         self.layers.list_models(list_models())
@@ -248,6 +258,7 @@ class SamWidget(QWidget):
             and self.parent() is None
         ):
             self._disconnect()
+            self.activity.close()
             self.controller.close()
         return bool(super().event(event))
 

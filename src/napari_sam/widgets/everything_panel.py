@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FloatSlider, PushButton, Slider, SpinBox
 
-from napari_sam.widgets.panels import Panel, row
+from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
@@ -19,18 +19,14 @@ class EverythingPanel(Panel):
     def __init__(self, controller: Controller) -> None:
         settings = controller.settings
         self.plane = PushButton(text="This plane  (G)")
-        self.box = PushButton(text="In the box", tooltip="Draw a box first.")
+        self.box = PushButton(text="In the box")
         self.stack = PushButton(text="All planes")
-        self.prefill = PushButton(
-            text="Pre-fill slice  (Shift+G)",
-            tooltip="Proposes what the model is sure of and nobody has labelled.",
-        )
+        self.prefill = PushButton(text="Pre-fill slice  (Shift+G)")
         self.side = SpinBox(
             label="Points per side",
             value=settings.everything.points_per_side,
             min=1,
             max=128,
-            tooltip="Time grows with its square.",
         )
         self.crops = SpinBox(
             label="Crop layers",
@@ -82,13 +78,13 @@ class EverythingPanel(Panel):
             [
                 row(self.plane, self.box, self.stack),
                 row(self.prefill),
-                self.side,
-                self.crops,
+                row(self.write, self.drop),
                 self.score,
                 self.stability,
                 self.area,
                 self.share,
-                row(self.write, self.drop),
+                self.side,
+                self.crops,
             ],
         )
         self.prefill.changed.connect(controller.prefill)
@@ -118,17 +114,43 @@ class EverythingPanel(Panel):
 
     def refresh(self) -> None:
         """Show how many proposals there are."""
-        everything = self.controller.everything
-        can_run = (
-            self.controller.context.planes is not None and not everything.is_running
+        controller, everything = self.controller, self.controller.everything
+        reason = controller.rest_reason
+        if not reason and controller.context.planes is None:
+            reason = "The model is not there yet."
+        if everything.is_running:
+            reason = "A search is under way."
+        no_box = "" if self._has_box() else "Draw a box with the Box tool first."
+        rest(self.plane, reason, "Finds every object of this plane.")
+        rest(self.box, reason or no_box, "Finds every object inside the drawn box.")
+        rest(self.stack, reason, "Plane by plane; what is found can be cancelled.")
+        rest(
+            self.prefill,
+            reason,
+            "Proposes what the model is sure of and nobody has labelled.",
         )
-        for button in (self.plane, self.box, self.stack, self.prefill):
-            button.enabled = can_run
+        rest(self.side, self._why_no_grid(), "Time grows with its square.")
         count = everything.count
         self.write.text = f"Write {count} into labels" if count else "Write into labels"
-        self.write.enabled = bool(count) and not everything.is_running
-        self.drop.enabled = bool(count) and not everything.is_running
+        none = "" if count else "There are no proposals."
+        if everything.is_running:
+            none = "A search is under way."
+        rest(self.write, none, "Writes them as one undo step.")
+        rest(self.drop, none, "Forgets all proposals.")
         self._show_thresholds()
+
+    def _has_box(self) -> bool:
+        prompting = self.controller.annotator.prompting
+        return any(p.box is not None for p in prompting.here())
+
+    def _why_no_grid(self) -> str:
+        """Return why the grid of points has no effect, empty if it has one."""
+        engine = self.controller.loader.engine
+        # What a model can do beyond the protocol is its own attribute.
+        sees = engine is not None and getattr(engine.model, "has_prompt_head", False)
+        if not sees or self.controller.settings.everything.prompts == "grid":
+            return ""
+        return "This model sees where objects are and asks there, not on a grid."
 
     def _show_thresholds(self) -> None:
         """Show what the model's proposals are held to till the user moves it."""

@@ -53,9 +53,17 @@ _TOOLS = {
     Tool.BOX: ("Box", "Drag a box around an object; several boxes, several objects."),
     Tool.OUTLINE: ("Lasso", "Draw roughly around an object."),
     Tool.ELLIPSE: ("Ellipse", "Drag an ellipse over an object."),
-    Tool.SCRIBBLE: ("Scribble", "Draw a line along an object; Esc ends it."),
+    Tool.SCRIBBLE: ("Scribble", "Drag a line along an object."),
     Tool.EDIT: ("Edit points", "Select, move or delete points."),
 }
+
+
+_IMAGE_PURPOSE = "The image layer to segment."
+_LABELS_PURPOSE = (
+    "Accepted objects are written here. "
+    "Left empty, a layer is made with the first object."
+)
+_MODEL_PURPOSE = "Labels stay when you switch."
 
 
 def row(*widgets: Widget) -> Container[Widget]:
@@ -63,6 +71,12 @@ def row(*widgets: Widget) -> Container[Widget]:
     box = Container(widgets=list(widgets), layout="horizontal", labels=False)
     box.margins = (0, 0, 0, 0)
     return box
+
+
+def rest(widget: Any, reason: str, purpose: str = "") -> None:
+    """Let a control rest and say why, or work and say what it is for."""
+    widget.enabled = not reason
+    widget.tooltip = reason or purpose
 
 
 @contextmanager
@@ -75,12 +89,27 @@ def blocked(*widgets: Any) -> Iterator[None]:
 
 
 class Panel:
-    """A container that mirrors part of the controller's state."""
+    """A container that mirrors part of the controller's state.
 
-    def __init__(self, controller: Controller, widgets: list[Widget]) -> None:
+    Parameters
+    ----------
+    controller : Controller
+        Gets the user's wishes.
+    widgets : list of Widget
+        From top to bottom.
+    labels : bool
+        Whether names stand before them.  It is decided here, once: magicgui wraps a
+        widget together with its name, and a container whose ``labels`` change later
+        leaves the wrappers behind, which show up as windows of their own.
+    """
+
+    def __init__(
+        self, controller: Controller, widgets: list[Widget], *, labels: bool = True
+    ) -> None:
         self.controller = controller
-        self.container: Container[Widget] = Container(widgets=widgets, labels=True)
+        self.container: Container[Widget] = Container(widgets=widgets, labels=labels)
         self.container.margins = (0, 0, 0, 0)
+        self.container.native.layout().setSpacing(3)
 
     def refresh(self) -> None:
         """Show the controller's state."""
@@ -102,16 +131,13 @@ class LayersPanel(Panel):
             label="Image",
             choices=lambda _: self._layers(Image),
             nullable=True,
-            tooltip="The image layer to segment.",
         )
         self.labels = ComboBox(
             label="Labels",
             choices=lambda _: self._layers(Labels),
             nullable=True,
-            tooltip="Accepted objects are written here. "
-            "Left empty, a layer is made with the first object.",
         )
-        self.new = PushButton(text="New", tooltip="Make an empty Labels layer.")
+        self.new = PushButton(text="New")
         # Layer names are long; the combo box takes what the button leaves.
         self.new.max_width = 60
         self.model = ComboBox(
@@ -119,7 +145,6 @@ class LayersPanel(Panel):
             # A preferred path or a name that is gone is listed too, so that
             # another choice is a change.
             choices=list(dict.fromkeys([*self._models, preferred])),
-            tooltip="Labels stay when you switch.",
         )
         self.advice = Label(value="")
         self.device = ComboBox(
@@ -130,18 +155,17 @@ class LayersPanel(Panel):
         )
         labels_row = row(self.labels, self.new)
         labels_row.label = "Labels"
-        model_row = row(self.model, self.device)
-        model_row.label = "Model"
+        # The device is among the options: it is chosen once, a model more often.
         super().__init__(
-            controller, [self.image, labels_row, model_row, row(self.advice)]
+            controller, [self.image, labels_row, self.model, row(self.advice)]
         )
         self.advice.native.setWordWrap(True)
         # A long name is cut in the box, not the box by the edge of the window.
-        self.model.native.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.model.native.setMinimumContentsLength(12)
-        self.device.max_width = 72
+        for box in (self.image, self.labels, self.model):
+            box.native.setSizeAdjustPolicy(
+                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+            box.native.setMinimumContentsLength(12)
         self.image.changed.connect(self._choose_image)
         self.labels.changed.connect(self._choose_labels)
         self.new.changed.connect(self._new_labels)
@@ -181,6 +205,15 @@ class LayersPanel(Panel):
             if name is not None and name in self.model.choices:
                 self.model.value = name
         self.advice.value = which_model(self.model.value, self._models)
+        for box, purpose in (
+            (self.image, _IMAGE_PURPOSE),
+            (self.labels, _LABELS_PURPOSE),
+            (self.model, _MODEL_PURPOSE),
+        ):
+            # Where a name does not fit, the whole of it is one hover away.
+            box.tooltip = f"{box.native.currentText()}\n{purpose}".lstrip()
+        image = "" if context.image is not None else "Choose an image first."
+        rest(self.new, image, "Make an empty Labels layer.")
 
     def _choose_image(self, layer: Image | None) -> None:
         self.controller.choose_image(layer)
@@ -229,13 +262,9 @@ class ObjectPanel(Panel):
             button.native.setCheckable(True)
             button.changed.connect(lambda _, t=tool: controller.choose_tool(t))
         buttons = list(self.tools.values())
-        self.polarity = PushButton(
-            text="Marks object",
-            tooltip="What the next prompts mark (Q). Ctrl-click marks the other.",
-        )
+        self.polarity = PushButton(text="Marks object")
         self.level = ComboBox(
-            choices=[(text, level) for level, text in _LEVELS.items()],
-            tooltip="Which of the model's answers to show (W).",
+            choices=[(text, level) for level, text in _LEVELS.items()]
         )
         self.info = Label(value="")
         self.accept = PushButton(text="Accept  (N)")
@@ -250,8 +279,8 @@ class ObjectPanel(Panel):
                 self.info,
                 row(self.accept, self.discard),
             ],
+            labels=False,
         )
-        self.container.labels = False
         self.level.changed.connect(controller.set_level)
         self.polarity.changed.connect(controller.flip_polarity)
         self.accept.changed.connect(controller.accept)
@@ -260,9 +289,16 @@ class ObjectPanel(Panel):
     def refresh(self) -> None:
         """Show the current object."""
         controller, annotator = self.controller, self.controller.annotator
+        reason = controller.rest_reason
         for tool, button in self.tools.items():
-            button.native.setChecked(tool == controller.tool)
-            button.enabled = controller.context.image is not None
+            button.native.setChecked(tool == controller.toolbox.lit and not reason)
+            rest(button, reason, _TOOLS[tool][1])
+        rest(
+            self.polarity,
+            reason,
+            "What the next prompts mark (Q). Ctrl-click marks the other.",
+        )
+        rest(self.level, reason, "Which of the model's answers to show (W).")
         with blocked(self.level):
             self.level.value = annotator.level
         self.polarity.text = (
@@ -279,14 +315,32 @@ class ObjectPanel(Panel):
         if annotator.score is not None:
             parts.append(f"score {annotator.score:.2f}")
         self.info.value = "  ·  ".join(parts)
-        self.accept.enabled = annotator.can_accept
-        self.discard.enabled = not annotator.is_empty
+        # One button, whatever N accepts.
+        can_accept = annotator.can_accept or controller.review.current is not None
+        rest(
+            self.accept,
+            "" if can_accept else "Nothing to accept yet: click an object first.",
+            "Write it into the labels and go on with the next.",
+        )
+        rest(
+            self.discard,
+            "There is nothing to discard." if annotator.is_empty else "",
+            "Drop the prompts and the preview.",
+        )
 
 
 class OptionsPanel(Panel):
-    """How results are shown, cleaned and written."""
+    """How results are shown, cleaned and written.
 
-    def __init__(self, controller: Controller) -> None:
+    Parameters
+    ----------
+    controller : Controller
+        Gets the user's wishes.
+    device : Widget
+        Where the model runs.
+    """
+
+    def __init__(self, controller: Controller, device: Widget) -> None:
         settings = controller.settings
         self.hover = CheckBox(
             text="Preview under the cursor (hold H)", value=settings.hover
@@ -332,6 +386,7 @@ class OptionsPanel(Panel):
                 row(self.fill, self.largest),
                 self.smooth,
                 self.min_area,
+                device,
             ],
         )
         self.hover.changed.connect(lambda on: controller.change_settings(hover=on))
@@ -361,11 +416,11 @@ class StackPanel(Panel):
         self.info = Label(value="")
         self.whole = PushButton(
             text="Encode whole stack",
-            tooltip="Every plane then answers at once, now and in later sessions.",
         )
         self.pause = PushButton(text="Pause")
-        super().__init__(controller, [self.info, row(self.whole, self.pause)])
-        self.container.labels = False
+        super().__init__(
+            controller, [self.info, row(self.whole, self.pause)], labels=False
+        )
         self.whole.changed.connect(self._toggle_whole)
         self.pause.changed.connect(self._toggle_pause)
 
@@ -387,9 +442,23 @@ class StackPanel(Panel):
         text = f"{int(ready.sum())} of {len(ready)} planes encoded"
         if whole and not done:
             text = prefetcher.progress.text
+        if prefetcher.is_paused and not done:
+            text = f"Paused: {text}.  Only planes you go to are encoded."
         self.info.value = text
         self.whole.text = (
             "Stop encoding" if whole and not done else "Encode whole stack"
         )
-        self.whole.enabled = not done
+        reason = "Every plane is encoded." if done else ""
+        rest(
+            self.whole,
+            reason,
+            "Every plane then answers at once, now and in later sessions.",
+        )
+        rest(
+            self.pause,
+            reason,
+            "Encode neighbouring planes again."
+            if prefetcher.is_paused
+            else "Encode no planes in advance.",
+        )
         self.pause.text = "Go on" if prefetcher.is_paused else "Pause"
