@@ -123,13 +123,9 @@ def status_of(state: StatusState) -> str:
 def _without_plane(state: StatusState) -> str:
     if not state.has_image:
         return "Open an image, or File → Open Sample → napari-sam."
-    if state.rest_reason:
-        return state.rest_reason
     if state.is_loading:
         return f"Loading model {state.model} …"
-    if state.model is None:
-        return "No model is loaded: choose one."
-    return ""
+    return state.rest_reason
 
 
 def _under_way(state: StatusState) -> str:

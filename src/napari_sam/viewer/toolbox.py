@@ -147,16 +147,15 @@ class Toolbox:
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         self._has_drawn_line = False
         tool = self.lit
-        if tool is None or self._context.image is None:
+        if self._context.image is None or (tool is None and not self._rests):
             return
         active = self._context.viewer.layers.selection.active
         is_inside = self._pointer.pixel_at(event.position) is not None
-        if self._kind(active) is None and is_inside:
+        if tool is not None and is_inside and self._kind(active) is None:
             self._choose(tool)
-        refused = None
         # A box may begin beside the image, and around nothing nobody edits.
-        if not is_inside and (tool is Tool.POINT or self._context.plane is None):
-            refused = self._refuse()
+        is_refused = not is_inside and tool in (None, Tool.POINT)
+        mode = self._refuse() if is_refused else None
         self._pressed = tool
         start, has_moved = np.asarray(event.pos, float), False
         yield
@@ -165,25 +164,29 @@ class Toolbox:
             has_moved = has_moved or bool(moved > STILL)
             yield
         self._pressed = None
-        if refused is not None:
-            layer, mode = refused
-            if layer in self._context.viewer.layers:
-                layer.mode = mode
-            if not has_moved:
-                self._tell_why_not()
+        if mode is not None and active in self._context.viewer.layers:
+            active.mode = mode
+        if is_refused and not has_moved:
+            self._tell_why_not()
         elif tool in _LINES and has_moved:
             # napari's own callback, which may finish the line, comes after this one.
             self._context.runner.soon(self._finish_line)
 
-    def _refuse(self) -> tuple[Layer, str] | None:
-        """Have the press place nothing; returns what to restore after it."""
+    @property
+    def _rests(self) -> bool:
+        """Whether a prompt layer is selected that takes nothing now."""
         active = self._context.viewer.layers.selection.active
-        if active is None or self._kind(active) is None:
+        return self._kind(active) is not None and not active.editable
+
+    def _refuse(self) -> str | None:
+        """Have the press place nothing; returns the mode to restore after it."""
+        active = self._context.viewer.layers.selection.active
+        if active is None or self._kind(active) is None or not active.editable:
             return None
         mode = str(active.mode)
         # Moves the view, as a drag with the Point tool does anyway.
         active.mode = IDLE_MODE
-        return active, mode
+        return mode
 
     def _tell_why_not(self) -> None:
         if self._context.plane is not None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import Container, Label, PushButton
+from magicgui.widgets import Label, PushButton
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy
 
@@ -45,18 +45,11 @@ class ProjectPanel(Panel):
             tooltip="Gives the labels the image's scale and position.",
         )
         self._decide = row(self.restore, self.discard)
-        # Without labels from the start: taking them away orphans their wrappers.
-        self.controller = controller
-        self.container = Container(
-            widgets=[
-                row(self.save, self.more),
-                self.found,
-                self._decide,
-                self.place,
-            ],
+        super().__init__(
+            controller,
+            [row(self.save, self.more), self.found, self._decide, self.place],
             labels=False,
         )
-        self.container.margins = (0, 0, 0, 0)
         self.found.native.setWordWrap(True)
         self.found.native.setSizePolicy(
             QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
