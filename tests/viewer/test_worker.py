@@ -449,7 +449,7 @@ def test_awaited_work_and_background_work_take_turns(bench):
         bench.submit(partial(long, priority), priority=priority)
     bench.settle()
     assert max(most) == 1
-    awaited = Priority.PREDICT, Priority.SHOWN, Priority.HOVER
+    awaited = Priority.PREDICT, Priority.SHOWN, Priority.UNSEEN, Priority.HOVER
     background = Priority.EVERYTHING, Priority.PREFETCH
     assert {*names} == {*awaited, *background}
     assert set().union(*(names[k] for k in awaited)) == {"napari-sam worker"}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMainWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,6 +68,18 @@ def wait_until(
 def spin(milliseconds: int = 50) -> None:
     """Let the event loop run for a while."""
     QTest.qWait(milliseconds)
+
+
+def stray_windows() -> list[str]:
+    """Return visible windows that are neither a main window nor a menu or a tip."""
+    passing = Qt.WindowType.Popup, Qt.WindowType.ToolTip
+    return [
+        type(widget).__name__
+        for widget in QApplication.topLevelWidgets()
+        if widget.isVisible()
+        and not isinstance(widget, QMainWindow)
+        and widget.windowType() not in passing
+    ]
 
 
 class Driver:
@@ -163,6 +175,11 @@ class Driver:
             "a preview",
         )
 
+    def _done(self) -> None:
+        """Let an action take effect; it must not leave a window of its own behind."""
+        spin(10)
+        assert stray_windows() == []
+
     # -- mouse --------------------------------------------------------------
 
     def at(self, position: Sequence[float]) -> QPoint:
@@ -199,7 +216,7 @@ class Driver:
         where = self.at(position)
         self._move(where)
         QTest.mouseClick(self.canvas, LEFT, modifier, where)
-        spin(10)
+        self._done()
 
     def drag(
         self,
@@ -219,7 +236,7 @@ class Driver:
                 y = start.y() + t * (stop.y() - start.y())
                 self._move(QPoint(round(x), round(y)), held=True)
         QTest.mouseRelease(self.canvas, LEFT, modifier, stops[-1])
-        spin(10)
+        self._done()
 
     def _move(self, where: QPoint, held: bool = False) -> None:
         # QTest's own mouseMove warps the pointer of the whole display; several
@@ -247,7 +264,7 @@ class Driver:
         if held:
             modifier = modifier | {"Shift": SHIFT, "Ctrl": CONTROL}[held]
         QTest.keyClick(self.canvas, _key(name), modifier)
-        spin(10)
+        self._done()
 
     def press(self, key: str) -> None:
         """Hold a key down."""
@@ -266,7 +283,7 @@ class Driver:
         native = button.native
         assert native.isEnabled(), f"'{button.text}' is disabled"
         QTest.mouseClick(native, LEFT)
-        spin(10)
+        self._done()
 
     def choose_tool(self, tool: Tool) -> None:
         """Press a tool's button."""

@@ -177,7 +177,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     left = review.proposal_count
     sam.push(panel.rest)
     assert len(sam.labelled) == 1 + left
-    assert not panel.container.native.isVisible()
+    assert not panel.is_needed
 
 
 def test_a_slice_is_accepted_at_once(open_sam: OpenSam, coins: Pixels) -> None:
@@ -185,7 +185,7 @@ def test_a_slice_is_accepted_at_once(open_sam: OpenSam, coins: Pixels) -> None:
     offers = prefilled(sam)
     sam.push(sam.widget.review.plane)
     assert len(sam.labelled) == len(offers)
-    assert not sam.widget.review.container.native.isVisible()
+    assert not sam.widget.review.is_needed
     assert sam.annotator.label == len(offers) + 1
 
 
@@ -219,7 +219,7 @@ def test_layers_deleted_and_painted_during_a_review(
     sam.key("N")
     spin(50)
     sam.viewer.layers.remove("coins")
-    assert not sam.widget.review.container.native.isVisible()
+    assert not sam.widget.review.is_needed
     for key in ("N", "K", "J"):
         sam.key(key)
     sam.key("N", SHIFT)
@@ -253,7 +253,7 @@ def test_palette_commands(
 def test_the_panel_stays_calm(open_sam: OpenSam, coins: Pixels) -> None:
     """Nothing to review, nothing to see, and no key does harm."""
     sam = open_sam(coins)
-    assert not sam.widget.review.container.native.isVisible()
+    assert not sam.widget.review.is_needed
     sam.key("K")
     assert "no proposal under the cursor" in sam.controller.status
     sam.key("N", SHIFT)
@@ -261,7 +261,7 @@ def test_the_panel_stays_calm(open_sam: OpenSam, coins: Pixels) -> None:
     sam.controller.toggle_review()
     assert "nothing to review" in sam.controller.status
     sam.annotate(COINS[4])
-    assert not sam.widget.review.container.native.isVisible()
+    assert not sam.widget.review.is_needed
 
 
 def test_one_line_says_which_model_to_choose(

@@ -7,13 +7,16 @@ are for the GUI thread.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Labels
 from psygnal import Signal
 
-from napari_sam.errors import PromptError
+from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.errors import LabelsError, PromptError
 from napari_sam.types import MaskLevel, Region
 from napari_sam.viewer.activity import Activity
 from napari_sam.viewer.annotator import Annotator
@@ -23,6 +26,7 @@ from napari_sam.viewer.context import Context
 from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.image_binding import ImageBinding
+from napari_sam.viewer.kept import KeptObject, keep, take
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
 from napari_sam.viewer.learning import Learning
@@ -42,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Image, Layer
     from napari.utils.events import Event
 
     from napari_sam.core.engine import Engine
@@ -203,6 +207,49 @@ class Controller:
         self.annotator.close()
         self.context.planes = None
         self.loader.engine = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether prompts of the user are not in the labels yet."""
+        draft = self.annotator.draft
+        return self.annotator.is_waiting or not (
+            draft.items.is_empty or draft.is_proposal or draft.live is not None
+        )
+
+    def put_aside(self) -> None:
+        """Keep what is under way for `resume`, since this is about to be closed."""
+        image, draft = self.context.image, self.annotator.draft
+        if image is None or self._closed:
+            return
+        waiting = self.annotator.prompting.waiting
+        objects = [KeptObject(d.items, d.label, is_accepted=True) for d in waiting]
+        if not draft.items.is_empty and not draft.is_proposal and draft.live is None:
+            objects.append(KeptObject(draft.items, draft.label))
+        keep(image, objects)
+
+    def resume(self) -> None:
+        """Go on with the labels that were written before, and what was put aside."""
+        image = self.context.image
+        if image is None:
+            return
+        if self.labels.layer is None:
+            self._adopt_labels()
+        records = self.context.records
+        for kept in take(image):
+            label = kept.label
+            if label is not None and records is not None and records.get(label):
+                self.annotator.select_object(label)
+            self.annotator.set_items(kept.items)
+            if kept.is_accepted:
+                self.annotator.accept()
+
+    def _adopt_labels(self) -> None:
+        """Choose the topmost labels that fit and know what they were made of."""
+        for layer in reversed(self.viewer.layers):
+            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
+                with suppress(LabelsError):
+                    self.labels.choose(layer)
+                    return
 
     @property
     def is_closed(self) -> bool:

@@ -76,6 +76,18 @@ class Navigator:
         camera.center = (camera.center[0], *(float(x) for x in middle))
 
     @property
+    def shows_all(self) -> bool:
+        """Whether every layer is wholly inside the canvas, in 2-D."""
+        viewer = self._context.viewer
+        dims, camera = viewer.dims, viewer.scene.camera
+        if dims.ndisplay != 2 or not viewer.layers:
+            return False
+        low, high = viewer.layers.extent.world[:, list(dims.displayed)]
+        reach = np.asarray(viewer.canvas.size) / 2 / camera.zoom
+        middle = np.asarray(camera.center)[-2:]
+        return bool((low >= middle - reach).all() and (high <= middle + reach).all())
+
+    @property
     def text(self) -> str:
         """Where the plane on screen is, in words: ``z 11 | 63``."""
         image, plane = self._context.image, self._context.plane

@@ -19,8 +19,9 @@ from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Tool
 from napari_sam.widgets.activity_bar import ActivityBar
+from napari_sam.widgets.closing import CloseGuard
 from napari_sam.widgets.everything_panel import EverythingPanel
-from napari_sam.widgets.focus import KeyRelay
+from napari_sam.widgets.focus import KeyRelay, main_window
 from napari_sam.widgets.help import HelpPopup
 from napari_sam.widgets.learn import LearnPanel
 from napari_sam.widgets.panels import (
@@ -38,6 +39,7 @@ from napari_sam.widgets.strip import ReadyStrip
 
 if TYPE_CHECKING:
     import napari.viewer
+    from qtpy.QtGui import QShowEvent
 
 _GIB = 1 << 30
 
@@ -68,6 +70,8 @@ class SamWidget(QWidget):
         # The receiver must not be this widget: PyQt never calls a method of
         # the object that is being destroyed.
         self.destroyed.connect(self.controller.close)
+        self._guard: CloseGuard | None = None
+        self._showed_all = self.controller.navigator.shows_all
         self._build(preferences)
         self._connect(viewer)
         self.controller.load_model(preferences["name"], preferences["device"])
@@ -168,6 +172,7 @@ class SamWidget(QWidget):
         chosen = active if active in images else (images[-1] if images else None)
         if chosen is not None:
             self.controller.choose_image(chosen)
+            self.controller.resume()
             self.controller.choose_tool(Tool.POINT)
 
     # -- showing ------------------------------------------------------------
@@ -244,6 +249,19 @@ class SamWidget(QWidget):
     def _show_help(self) -> None:
         HelpPopup(self).show_beside()
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Let the view be whole after the dock has taken its room from the canvas."""
+        super().showEvent(event)
+        if self._guard is None:
+            self._guard = CloseGuard(self.controller, main_window(self) or self)
+        if self._showed_all:
+            self._showed_all = False
+            QTimer.singleShot(0, self._fit_view)
+
+    def _fit_view(self) -> None:
+        if not self.controller.is_closed and not self.controller.navigator.shows_all:
+            self.controller.viewer.reset_view()
+
     # -- life ---------------------------------------------------------------
 
     def event(self, event: QEvent | None) -> bool:
@@ -259,6 +277,10 @@ class SamWidget(QWidget):
         ):
             self._disconnect()
             self.activity.close()
+            if self._guard is not None:
+                self._guard.close()
+            # Nothing is lost, so nothing need be asked.
+            self.controller.put_aside()
             self.controller.close()
         return bool(super().event(event))
 

@@ -58,7 +58,7 @@ class KeyRelay(QObject):
             return False
         if not isinstance(event, QKeyEvent) or event.type() not in _KEYS:
             return False
-        window = _main_window(self._dock)
+        window = main_window(self._dock)
         if window is None:
             return False
         key = event.key()
@@ -84,7 +84,7 @@ class KeyRelay(QObject):
         return QKeySequence(event.keyCombination()).toString() in self._ours
 
 
-def _main_window(widget: QWidget) -> QWidget | None:
+def main_window(widget: QWidget) -> QWidget | None:
     """Return the main window, also of a dock that floats."""
     return next((w for w in _ancestors(widget) if isinstance(w, QMainWindow)), None)
 

@@ -1,0 +1,68 @@
+"""Asking before the window is closed over an object that is not written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject
+from qtpy.QtWidgets import QMessageBox, QWidget
+
+if TYPE_CHECKING:
+    from napari_sam.viewer.controller import Controller
+
+_Button = QMessageBox.StandardButton
+
+
+class CloseGuard(QObject):
+    """Asks the user who closes the window; a script that closes it is not asked.
+
+    Parameters
+    ----------
+    controller : Controller
+        Has the object under way.
+    window : QWidget
+        The main window; lives as long as this.
+    """
+
+    def __init__(self, controller: Controller, window: QWidget) -> None:
+        super().__init__(window)
+        self._controller = controller
+        self._window = window
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Look at the window manager's wish to close."""
+        is_wish = (
+            event is not None
+            and watched is self._window
+            and event.type() == QEvent.Type.Close
+            and event.spontaneous()
+        )
+        if event is None or not is_wish or self.may_close():
+            return False
+        event.ignore()
+        return True
+
+    def may_close(self) -> bool:
+        """Ask if something would be lost; whether the window may be closed."""
+        controller = self._controller
+        if controller.is_closed or not controller.is_under_way:
+            return True
+        answer = QMessageBox.question(
+            self._window,
+            "An object is not written",
+            f"Object {controller.annotator.label} has prompts and is not in the labels "
+            "yet.  Write it before closing?",
+            _Button.Save | _Button.Discard | _Button.Cancel,
+            _Button.Save,
+        )
+        if answer == _Button.Save:
+            controller.annotator.accept()
+            # Without its answer it is written in a moment, and the next wish is met.
+            return not controller.is_under_way
+        return bool(answer == _Button.Discard)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._window.removeEventFilter(self)
+        self.deleteLater()
