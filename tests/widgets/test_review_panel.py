@@ -133,7 +133,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     sam.push(panel.walk)
     wait_until(lambda: review.current is not None, "the review")
     assert panel.walk.text == "Pause review"
-    assert panel.accept.native.isVisible()
+    assert sam.widget.objects.accept.enabled
     first = review.current
     assert first is not None
     assert sam.viewer.dims.current_step[0] == first.plane.index[0]
@@ -141,7 +141,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
 
     sam.key("N")
     assert "1 accepted" in panel.info.value
-    sam.push(panel.accept)
+    sam.push(sam.widget.objects.accept)
     assert "2 accepted" in panel.info.value
     sam.key("K")
     sam.push(panel.reject)

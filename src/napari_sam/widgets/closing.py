@@ -32,13 +32,13 @@ class CloseGuard(QObject):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Look at the window manager's wish to close."""
-        is_wish = (
-            event is not None
-            and watched is self._window
-            and event.type() == QEvent.Type.Close
-            and event.spontaneous()
-        )
-        if event is None or not is_wish or self.may_close():
+        # In this order: the window outlives this object's attributes.
+        if (
+            event is None
+            or event.type() != QEvent.Type.Close
+            or not event.spontaneous()
+            or self.may_close()
+        ):
             return False
         event.ignore()
         return True

@@ -289,7 +289,8 @@ class ObjectPanel(Panel):
     def refresh(self) -> None:
         """Show the current object."""
         controller, annotator = self.controller, self.controller.annotator
-        reason = controller.rest_reason
+        # What is clicked while the model loads is answered when it is there.
+        reason = controller.rest_reason if controller.context.plane is None else ""
         for tool, button in self.tools.items():
             button.native.setChecked(tool == controller.toolbox.lit and not reason)
             rest(button, reason, _TOOLS[tool][1])
