@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from desk import COINS
 
-from napari_sam.types import Plane
+from napari_sam.types import MaskLevel, Plane
 
 MIRRORED = {0: COINS[0], 1: (COINS[0][0], 169 - COINS[0][1]), 2: COINS[3]}
 """A coin on each plane of the ``coin_stack`` fixture."""
@@ -252,3 +252,27 @@ def test_what_is_undone_in_another_view_is_not_written_right_back(
     desk.viewer.dims.order = (0, 2, 1)
     desk.labels.undo()
     assert not desk.labels.data.any()
+
+
+def test_what_undo_keeps_is_small_and_can_be_refined_and_releveled(open_desk, coins):
+    desk = open_desk(coins)
+    desk.click(*COINS[0])
+    (full,) = desk.annotator.pending.values()
+    desk.accept()
+    written = desk.labels.data == 1
+    desk.labels.undo()
+    (kept,) = desk.annotator.pending.values()
+    size = sum(r.nbytes for r in kept.results)
+    assert size <= sum(r.nbytes for r in full.results) / 4
+    np.testing.assert_array_equal(desk.masks[0], written)
+    # Another level is asked for again, and is another mask.
+    desk.controller.set_level(MaskLevel.WHOLE)
+    desk.controller.set_level(MaskLevel.SUBPART)
+    (asked,) = desk.annotator.pending.values()
+    assert asked.level is MaskLevel.SUBPART
+    assert not asked.is_compact
+    desk.controller.set_level(MaskLevel.AUTO)
+    desk.click(COINS[0][0] + 8, COINS[0][1])
+    desk.accept()
+    now = desk.labels.data == 1
+    assert (now & written).sum() > 0.8 * written.sum()

@@ -357,6 +357,8 @@ class Controller:
         """Give our layers the image's dimensions and place; check the labels."""
         self._ensure_layers()
         self.annotator.mirror.layers.follow(image)
+        for overlay in (self.annotator.preview, self.everything.overlay):
+            overlay.displaced()
         self.labels.drop_if_unfit()
 
     def _on_dropped(self) -> None:

@@ -101,11 +101,11 @@ class ObjectDraft:
         return self.label
 
     def copy(self) -> ObjectDraft:
-        """Return a draft that goes its own way."""
+        """Return a draft that goes its own way, in little memory: undo keeps many."""
         return replace(
             self,
             seeds=dict(self.seeds),
-            answers=dict(self.answers),
+            answers={p: a.compact() for p, a in self.answers.items()},
             failed={},
             live=None,
         )

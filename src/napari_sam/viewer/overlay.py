@@ -239,6 +239,11 @@ class PlaneOverlay:
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def displaced(self) -> None:
+        """Note that the image has moved: what is shown next is placed anew."""
+        self.clear()
+        self._plane = None
+
     def forget(self) -> None:
         """Note that somebody else removed the layer."""
         self.layer, self._plane = None, None

@@ -83,6 +83,8 @@ class Prediction:
         the answer to other prompts.
     start : Start, optional
         The proposal that this object began with.
+    is_compact : bool
+        Whether other levels than this have to be asked for again.
     """
 
     plane: Plane
@@ -92,6 +94,12 @@ class Prediction:
     candidates: tuple[Candidate, ...]
     corrections: tuple[int, ...] = ()
     start: Start | None = None
+    is_compact: bool = False
+
+    def compact(self) -> Prediction:
+        """Return what is needed to show and to refine it, and no more."""
+        results = tuple(r.compact(self.level) for r in self.results)
+        return replace(self, results=results, is_compact=True)
 
     @staticmethod
     def of_start(plane: Plane, start: Start) -> Prediction:

@@ -213,7 +213,8 @@ class Prompting:
         draft = self.draft
         # What is on its way would be replaced, and a proposal has one level.
         can_relevel = not self.requests.is_awaited(draft) and all(
-            answer.is_asked for answer in draft.answers.values()
+            answer.is_asked and (answer.level is draft.level or not answer.is_compact)
+            for answer in draft.answers.values()
         )
         if not can_relevel:
             self.request()
