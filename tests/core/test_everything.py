@@ -256,7 +256,10 @@ def test_every_crop_is_searched(model: Model, coins: RGBArray) -> None:
         return model.encode_rgb(rgb)
 
     settings = EverythingSettings(
-        points_per_side=4, crop_n_layers=1, crop_n_points_downscale_factor=2
+        points_per_side=4,
+        crop_n_layers=1,
+        crop_n_points_downscale_factor=2,
+        max_area_share=0.9,
     )
     assert settings.total_points == 16 + 4 * 4
     p = run(iter_everything(image, encode, settings))

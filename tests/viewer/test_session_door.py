@@ -1,0 +1,86 @@
+"""What a session refuses, and that it changes nothing then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+import napari_sam as ns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_sam.viewer.session import Session
+
+
+@pytest.fixture(scope="module")
+def session(coin_stack: np.ndarray) -> Iterator[Session]:
+    viewer = ViewerModel()
+    viewer.add_image(coin_stack, name="coins")
+    with ns.annotate(viewer, device="cpu") as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("corners", "says"),
+    [
+        (((0, 5, 5), (1, 40, 40)), "several planes"),
+        (((0, 5, 5, 5, 5), (0, 40, 40, 40, 40)), "axes"),
+        (((0, 5, 5), (0, 5, 40)), "no area"),
+        (((0, 5, 5), (0, float("nan"), 40)), "finite"),
+        (((0, 5, 5), (0, "x", 40)), "numbers"),
+    ],
+)
+def test_boxes_that_are_none(session: Session, corners: Any, says: str) -> None:
+    with pytest.raises(ns.PromptError, match=says):
+        session.add_box(*corners)
+    assert session.controller.annotator.items.is_empty
+
+
+@pytest.mark.parametrize(
+    ("outline", "says"),
+    [
+        ([(0, 5, 5), (1, 5, 40), (2, 40, 40)], "several planes"),
+        ([(0, 5, 5), (0, 5, 40), (0, np.nan, 40)], "finite"),
+        ([(0, 5, 5), (0, 5, 40)], "encloses nothing"),
+    ],
+)
+def test_outlines_that_are_none(session: Session, outline: Any, says: str) -> None:
+    with pytest.raises(ns.PromptError, match=says):
+        session.add_outline(outline)
+    assert session.controller.annotator.items.is_empty
+
+
+def test_objects_that_are_none_and_undo(session: Session) -> None:
+    session.add_point((0, 25, 25))
+    assert session.accept() == 1
+    assert session.labels is not None
+    for wrong in (float("nan"), 1.7, True, 2**70, 0, -1, "1", None):
+        with pytest.raises(ns.LabelsError, match="not the number"):
+            session.select_object(wrong)  # type: ignore[arg-type]
+    written = np.asarray(session.labels.data).copy()
+    assert written.any()
+    session.undo()
+    assert not np.asarray(session.labels.data).any()
+    session.redo()
+    np.testing.assert_array_equal(session.labels.data, written)
+    session.discard()
+
+
+def test_annotating_again_goes_on_with_what_is_there(session: Session) -> None:
+    layers = list(session.controller.viewer.layers)
+    again = ns.annotate(session.controller.viewer, "coins", device="cpu")
+    assert again.controller is session.controller
+    assert list(session.controller.viewer.layers) == layers
+
+
+def test_reviewing_what_a_slice_was_filled_with(session: Session) -> None:
+    session.discard()
+    count = session.prefill()
+    assert count > 0
+    assert session.review() >= count
+    assert session.accept_proposal()
+    assert session.reject_proposal()
