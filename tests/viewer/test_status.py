@@ -1,0 +1,90 @@
+"""The status line is what the state says, and news goes when it is not true."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from napari_sam.viewer.settings import Tool
+from napari_sam.viewer.status import StatusLine, StatusState, status_of
+
+IDLE = StatusState(has_image=True, model="mobile-sam-microscopy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"has_image": False}, "Open an image"),
+        ({"is_loading": True}, "Loading model mobile-sam-microscopy"),
+        ({"rest_reason": "Switch the viewer to 2-D."}, "Switch the viewer to 2-D."),
+        ({"is_encoding": True}, "Encoding this plane …  You can click already."),
+        (
+            {"is_encoding": True, "has_prompts": True},
+            "Encoding this plane …  The mask comes next.",
+        ),
+        ({}, "Click an object.  Ctrl-click marks background."),
+        ({"marks_objects": False}, "Click background."),
+        ({"tool": Tool.BOX}, "Drag a box around an object"),
+        ({"tool": None, "mouse_layer": "cells"}, "The mouse works on layer 'cells'."),
+        ({"has_prompts": True, "is_awaited": True}, "The mask is on its way"),
+        ({"has_prompts": True, "has_object_prompt": False}, "Only background"),
+        ({"has_prompts": True, "has_object_prompt": True, "score": 0.5}, "Score 0.50."),
+        ({"waiting_planes": 2}, "is on 2 other planes: N accepts"),
+        ({"certainty": 0.3}, "Certainty 0.30."),
+        ({"offers": 4}, "4 proposed."),
+        ({"search": "3 of 9 points"}, "Everything mode: 3 of 9 points"),
+    ],
+)
+def test_the_line_says_what_comes_next(changes, said):
+    assert said in status_of(replace(IDLE, **changes))
+
+
+class Line:
+    """A line whose state the test changes, with an event loop it turns."""
+
+    def __init__(self):
+        self.state, self.other = IDLE, object()
+        self.due = []
+        self.shown = []
+        self.line = StatusLine(self.read, self.due.append)
+        self.line.changed.connect(self.shown.append)
+
+    def read(self):
+        return self.state, (self.other,)
+
+    def turn(self):
+        due, self.due[:] = list(self.due), []
+        for function in due:
+            function()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: setattr(line, "state", replace(IDLE, has_prompts=True)),
+        lambda line: setattr(line, "other", SimpleNamespace()),
+    ],
+)
+def test_news_stands_until_the_state_that_followed_it_changes(change):
+    line = Line()
+    line.line.say("12 objects written.  Ctrl+Z takes them back")
+    # What the event itself changes comes before the event loop is back.
+    line.state = replace(IDLE, label=13)
+    line.turn()
+    line.line.touch()
+    line.turn()
+    assert line.line.text.startswith("12 objects written")
+    change(line)
+    line.line.touch()
+    line.turn()
+    assert "Ctrl+Z takes them back" not in line.line.text
+    assert line.shown[-1] == status_of(line.state)
+
+
+def test_many_changes_are_one_look():
+    line = Line()
+    for _ in range(5):
+        line.line.touch()
+    assert len(line.due) == 1

@@ -1,0 +1,270 @@
+"""Where the hand is: focus, keys, tools, and a small screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from driver import COINS, NO_MODIFIER, Driver, spin, wait_until
+from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea
+
+from napari_sam.viewer.settings import Tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from driver import Pixels
+    from qtpy.QtWidgets import QWidget
+
+    OpenSam = Callable[..., Driver]
+
+pytestmark = pytest.mark.gui
+
+PRESS, RELEASE = QEvent.Type.KeyPress, QEvent.Type.KeyRelease
+
+
+def type_in(widget: QWidget, key: Any) -> None:
+    """Press a key while a widget has the focus."""
+    widget.setFocus()
+    assert QApplication.focusWidget() is widget
+    QTest.keyClick(widget, key)
+    spin(20)
+
+
+def hold(sam: Driver, key: Any, *, marked: bool) -> None:
+    """Hold a key as long as it takes to repeat ten times, and let it go."""
+
+    def send(kind: Any, repeats: bool) -> None:
+        event = QKeyEvent(kind, key, NO_MODIFIER, chr(key).lower(), repeats)
+        QApplication.sendEvent(sam.canvas, event)
+
+    send(PRESS, False)
+    for _ in range(10):
+        # X11 releases and presses for each repeat, and may mark neither.
+        send(RELEASE, marked)
+        send(PRESS, marked)
+    send(RELEASE, False)
+    spin(100)
+
+
+def test_keys_work_wherever_the_focus_is_in_the_dock(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    panels = sam.widget
+    fields = [
+        panels.layers.model.native,
+        panels.objects.level.native,
+        panels.everything.area.native,
+        panels.everything.score.native,
+        panels.objects.polarity.native,
+    ]
+    model = sam.controller.model_name
+    for count, widget in enumerate(fields, 1):
+        type_in(widget, Qt.Key.Key_Q)
+        assert sam.annotator.positive == (count % 2 == 0), widget
+    assert sam.controller.model_name == model
+    # Enter takes the number and gives the focus back.
+    number = panels.everything.area.native
+    number.setFocus()
+    number.selectAll()
+    QTest.keyClicks(number, "77")
+    QTest.keyClick(number, Qt.Key.Key_Return)
+    wait_until(lambda: QApplication.focusWidget() is not number, "the focus back")
+    assert sam.controller.settings.min_area == 77
+    # Letters in a name are text.
+    panels.learn_section.expand(animate=False)
+    before = sam.annotator.positive
+    type_in(panels.learn.name.native, Qt.Key.Key_Q)
+    assert sam.annotator.positive == before
+    assert panels.learn.name.value.endswith("q")
+
+
+def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    if not sam.annotator.positive:
+        sam.key("Q")
+    said: list[str] = []
+    for number, marked in enumerate((True, False)):
+        sam.click(COINS[number])
+        sam.wait_preview()
+        sam.controller.status_changed.connect(said.append)
+        hold(sam, Qt.Key.Key_N, marked=marked)
+        wait_until(lambda n=number: len(sam.labelled) == n + 1, "the accept")
+        sam.controller.status_changed.disconnect(said.append)
+    assert not [text for text in said if "Nothing to accept" in text]
+    # While H is held the mask under the cursor stays, however it repeats.
+    sam.hover(COINS[4])
+    QApplication.sendEvent(
+        sam.canvas, QKeyEvent(PRESS, Qt.Key.Key_H, NO_MODIFIER, "h", False)
+    )
+    for _ in range(5):
+        for kind in (RELEASE, PRESS):
+            QApplication.sendEvent(
+                sam.canvas, QKeyEvent(kind, Qt.Key.Key_H, NO_MODIFIER, "h", False)
+            )
+        spin(60)
+        assert sam.controller.pointer.is_hovering
+    sam.release("H")
+    wait_until(lambda: not sam.controller.pointer.is_hovering, "the key let go")
+    # The prompt layer is selected, and undo is where the hand is.
+    assert sam.viewer.layers.selection.active == sam.points
+    sam.key("Ctrl+Z")
+    assert sam.labelled == [1]
+    assert sam.annotator.label == 2
+    QTest.keyClick(
+        sam.canvas,
+        Qt.Key.Key_Z,
+        Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier,
+    )
+    spin(20)
+    assert sam.labelled == [1, 2]
+    assert sam.annotator.is_empty
+    assert "Ctrl+Z" not in sam.controller.status
+    # A button that rests after its press hands the focus to nobody.
+    sam.viewer.window.activate()
+    sam.canvas.setFocus()
+    sam.click(COINS[4])
+    sam.wait_preview()
+    sam.push(sam.widget.objects.discard)
+    assert not sam.widget.objects.discard.enabled
+    focused = QApplication.focusWidget()
+    assert focused is None or not sam.widget.isAncestorOf(focused)
+
+
+def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    tools = sam.widget.objects.tools
+
+    def lit() -> list[Tool]:
+        return [t for t, b in tools.items() if b.native.isChecked()]
+
+    # Another layer is selected, and the press is for the tool all the same.
+    sam.viewer.layers.selection.active = sam.viewer.layers["coins"]
+    spin(20)
+    assert lit() == [Tool.POINT]
+    sam.click(COINS[4])
+    assert len(sam.annotator.items.points) == 1
+    assert sam.viewer.layers.selection.active == sam.points
+    # New labels keep it armed; while one paints, no tool is lit.
+    sam.push(sam.widget.layers.new)
+    assert sam.viewer.layers.selection.active == sam.points
+    sam.viewer.layers.selection.active = sam.labels
+    sam.labels.mode = "paint"
+    spin(20)
+    assert lit() == []
+    assert sam.labels.name in sam.controller.status
+    sam.choose_tool(Tool.POINT)
+    # Outside the image nothing is placed, and it is said.
+    sam.click((-12, 40))
+    assert len(sam.annotator.items.points) == 1
+    assert "outside the image" in sam.controller.status
+    # A dragged line is done with the drag, and Escape after it discards nothing.
+    sam.key("Escape")
+    sam.choose_tool(Tool.SCRIBBLE)
+    sam.drag([(40, 35), (46, 45), (50, 55)])
+    spin(50)
+    assert not sam.shapes._is_creating
+    sam.key("Escape")
+    assert len(sam.annotator.items.shapes) == 1
+    assert "finished" in sam.controller.status
+    sam.key("Escape")
+    assert sam.annotator.is_empty
+    # In 3-D everything rests and says why.
+    sam.viewer.dims.ndisplay = 3
+    spin(20)
+    for button in (*tools.values(), sam.widget.everything.plane):
+        assert not button.enabled
+        assert "2-D" in button.tooltip
+
+
+def test_a_small_screen_shows_what_annotating_needs(
+    open_sam: OpenSam, stack: Pixels
+) -> None:
+    sam = open_sam(stack, name="an image with a name longer than the box is wide")
+    sam.viewer.window.resize(1366, 768 - 24)
+    spin(200)
+    widget = sam.widget
+    area = widget.findChild(QScrollArea)
+    assert area is not None
+    needed = [
+        widget.layers.image.native,
+        widget.layers.model.native,
+        *(b.native for b in widget.objects.tools.values()),
+        widget.objects.accept.native,
+        widget.status,
+        widget.strip,
+        widget.review.reject.native,
+        widget.review.rest.native,
+        widget.everything.plane.native,
+        widget.everything.prefill.native,
+    ]
+
+    def places() -> list[tuple[QPoint, int]]:
+        return [(w.mapTo(area, QPoint(0, 0)), w.height()) for w in needed]
+
+    at_rest = places()
+    seen = area.viewport()
+    assert seen is not None
+    for shown, (corner, height) in zip(needed, at_rest, strict=True):
+        assert corner.y() >= 0
+        assert corner.y() + height <= seen.height(), shown
+        assert corner.x() + shown.width() <= seen.width(), shown
+    assert "longer than the box" in widget.layers.image.tooltip
+    sam.key("G")
+    wait_until(lambda: sam.controller.everything.is_running, "the search")
+    assert places() == at_rest
+    wait_until(lambda: not sam.controller.everything.is_running, "its end")
+    sam.push(widget.review.walk)
+    wait_until(lambda: sam.controller.review.current is not None, "the review")
+    assert places() == at_rest
+    accepts = [
+        b
+        for b in (widget.objects.accept, widget.review.reject, widget.review.walk)
+        if "(N)" in b.text and b.native.isVisible()
+    ]
+    assert len(accepts) == 1
+
+
+def test_what_is_under_way_is_there_after_reopening(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    sam.annotate(COINS[4])
+    labels = sam.labels
+    sam.click(COINS[1])
+    sam.wait_preview()
+    guard = sam.widget._guard
+    assert guard is not None
+
+    def answer(button: QMessageBox.StandardButton) -> None:
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        pressed = box.button(button)
+        assert pressed is not None
+        pressed.click()
+
+    # Closing the window would lose it, so it asks.
+    QTimer.singleShot(200, lambda: answer(QMessageBox.StandardButton.Cancel))
+    assert not guard.may_close()
+    QTimer.singleShot(200, lambda: answer(QMessageBox.StandardButton.Discard))
+    assert guard.may_close()
+    # Closing the dock does not.
+    sam.viewer.window.remove_dock_widget(sam.widget)
+    spin(50)
+    _, widget = sam.viewer.window.add_plugin_dock_widget(
+        "napari-sam", "Segment Anything"
+    )
+    again = Driver(sam.viewer, widget)
+    again.wait_ready()
+    assert again.controller.labels.layer == labels
+    again.wait_preview()
+    assert len(again.annotator.items.points) == 1
+    wait_until(lambda: again.annotator.label == 2, "the labels to be counted")
+    again.key("N")
+    wait_until(lambda: again.labelled == [1, 2], "the accept")
