@@ -143,6 +143,6 @@ def test_the_rules_would_notice() -> None:
     """The reader of imports sees those in functions and under TYPE_CHECKING."""
     seen = dict(imports(PACKAGE / "api.py"))
     assert seen["napari_sam.models"] is False
-    assert seen["napari_sam.core.model"] is False
+    assert seen["napari_sam.core.proposals"] is False
     assert seen["napari_sam.errors"] is True
     assert set(map(part_of, MODULES)) - {"__init__"} <= MAY_IMPORT.keys()

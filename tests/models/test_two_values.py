@@ -37,9 +37,11 @@ def test_a_click_gives_the_white_blob(own_model: SamModel, shared_data: Path) ->
     components = label(binary)
     blob = components == components[54, 32]
     assert blob.sum() == 236
-    # Noise has holed it like a sieve; what a person sees is the whole.
+    found = own_model.encode(binary).predict(points=[(54, 32)]).best
+    # Noise has holed the blob like a sieve; the model takes it without the holes.
+    assert (found & blob).sum() > 0.95 * blob.sum()
     whole = ndimage.binary_fill_holes(ndimage.binary_closing(blob))
-    assert iou(own_model.encode(binary).predict(points=[(54, 32)]).best, whole) > 0.8
+    assert iou(found, whole) > 0.75
 
 
 @pytest.mark.parametrize("source", ["nuclei", "coins", "blobs"])

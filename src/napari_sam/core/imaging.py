@@ -20,7 +20,7 @@ from napari_sam.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_sam.types import RGBArray
+    from napari_sam.types import BoolArray, RGBArray
 
 PREPROCESSING_VERSION = 1
 """Part of every embedding's key: raise it when the same pixels give other RGB."""
@@ -72,6 +72,8 @@ class Channel:
         Between 0 and 1.
     blending : str
         napari's blending mode.
+    covered : bool array (H, W), optional
+        Where the layer has pixels; everywhere by default.
     """
 
     data: npt.NDArray[Any]
@@ -80,6 +82,7 @@ class Channel:
     lut: npt.NDArray[np.floating[Any]] | None = None
     opacity: float = 1.0
     blending: Blending = "translucent"
+    covered: BoolArray | None = None
 
 
 def to_rgb(
@@ -202,7 +205,10 @@ def compose(channels: Sequence[Channel]) -> RGBArray:
                 f" {channel.data.shape[:2]}; hide one of them."
             )
         colour, alpha = _displayed(channel)
-        canvas = _blended(canvas, colour, alpha, channel.blending, is_lowest=i == 0)
+        blended = _blended(canvas, colour, alpha, channel.blending, is_lowest=i == 0)
+        if channel.covered is not None:
+            blended = np.where(channel.covered[..., None], blended, canvas)
+        canvas = blended
     canvas = np.clip(canvas, 0.0, 1.0)
     return (canvas * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 

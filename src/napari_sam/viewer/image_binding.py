@@ -11,6 +11,7 @@ from napari_sam.errors import SamError
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import displayed_plane
 from napari_sam.viewer.image_watch import ImageWatch
+from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.predict import PlaneEncoder
 from napari_sam.viewer.settings import Normalisation
 from napari_sam.viewer.source import snapshot
@@ -96,7 +97,11 @@ class ImageBinding:
         )
         self.dropped.emit()
         if context.image is not None and engine is not None:
-            others = [x for x in context.viewer.layers if isinstance(x, Image)]
+            others = [
+                x
+                for x in context.viewer.layers
+                if isinstance(x, Image) and not is_ours(x)
+            ]
             try:
                 source = snapshot(context.image, context.settings.normalisation, others)
                 context.planes = PlaneEncoder(engine, source)

@@ -8,6 +8,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.layers import is_ours
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -62,8 +63,8 @@ class ImageWatch:
         for name in ("inserted", "removed", "reordered"):
             connect(getattr(self._viewer.layers.events, name), self._on_layers)
         for layer in self._viewer.layers:
-            if isinstance(layer, Image):
-                for name in _APPEARANCE:
+            if isinstance(layer, Image) and not is_ours(layer):
+                for name in (*_APPEARANCE, *_PLACE):
                     connect(getattr(layer.events, name), self._on_restyled)
 
     def close(self) -> None:
@@ -80,5 +81,5 @@ class ImageWatch:
     def _on_layers(self, event: Event) -> None:
         # Our own layers come and go without changing the picture.
         layer = getattr(event, "value", None)
-        if layer is None or isinstance(layer, Image):
+        if layer is None or (isinstance(layer, Image) and not is_ours(layer)):
             self.restyled.emit()

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.types import Region
 from napari_sam.viewer.coords import data_to_world, layer_shape
+from napari_sam.viewer.offers import centre_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from napari.layers import Image
 
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
+
+SMALLEST = 24.0
+"""Objects below this size on screen, in pixels of the canvas, are zoomed to."""
+COMFORTABLE = 160.0
+"""Their size afterwards."""
 
 
 class Navigator:
@@ -40,13 +48,20 @@ class Navigator:
         axes = [a for a in dims.not_displayed if a >= offset]
         dims.set_point(axes, [world[a - offset] for a in axes])
 
-    def show(self, plane: Plane, row: float, column: float) -> None:
-        """Bring a point of a plane to the middle of the canvas; the zoom stays.
+    def show(self, plane: Plane, region: Region) -> None:
+        """Bring an object into view: on screen, and large enough to judge.
 
-        The middle as far as the image goes: an object at its edge does not pull
-        half the canvas beside the image, and an image that is wholly on screen
-        does not move at all.  The plane's axes are brought to the screen if
+        What is wholly on screen and large enough stays where it is.  Else the camera
+        goes to it as far as the image goes: an object at its edge does not pull half
+        the canvas beside the image.  The plane's axes are brought to the screen if
         others are there.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        region : Region
+            The object's bounding box on it.
         """
         image, viewer = self._context.image, self._context.viewer
         if image is None:
@@ -59,15 +74,23 @@ class Navigator:
         if tuple(dims.displayed) != shown:
             others = [a for a in dims.order if a not in shown]
             dims.order = (*others, *shown)
-        self.go_to_point(plane.to_array_point(row, column))
-        height, width = plane.shape(layer_shape(image))
-        edges = (-0.5, height - 0.5), (-0.5, width - 0.5)
-        where, *corners = (
-            data_to_world(dims, image, plane.to_array_point(*at))[list(plane.displayed)]
-            for at in [(row, column), *product(*edges)]
+        self.go_to_point(plane.to_array_point(*centre_of(region)))
+        box = self._world_corners(plane, region)
+        where = box.mean(axis=0)
+        corners = self._world_corners(
+            plane, Region.whole(plane.shape(layer_shape(image)))
         )
         camera = viewer.scene.camera
-        reach = np.asarray(viewer.canvas.size) / 2 / camera.zoom
+        canvas = np.asarray(viewer.canvas.size, float)
+        size = float(np.ptp(box, axis=0).max()) * camera.zoom
+        is_small = size < SMALLEST
+        center = np.asarray(camera.center[-2:], float)
+        is_inside = bool((np.abs(box - center) <= canvas / 2 / camera.zoom).all())
+        if is_inside and not is_small:
+            return
+        if is_small and size > 0:
+            camera.zoom = camera.zoom * COMFORTABLE / size
+        reach = canvas / 2 / camera.zoom
         low = np.min(corners, axis=0) + reach
         high = np.max(corners, axis=0) - reach
         # Where the image is smaller than the canvas: its middle.
@@ -86,6 +109,22 @@ class Navigator:
         reach = np.asarray(viewer.canvas.size) / 2 / camera.zoom
         middle = np.asarray(camera.center)[-2:]
         return bool((low >= middle - reach).all() and (high <= middle + reach).all())
+
+    def _world_corners(self, plane: Plane, region: Region) -> npt.NDArray[np.float64]:
+        """Return the corners of a region in the world, (4, 2) as displayed."""
+        image, dims = self._context.image, self._context.viewer.dims
+        edges = (
+            (region.row0 - 0.5, region.row1 - 0.5),
+            (region.col0 - 0.5, region.col1 - 0.5),
+        )
+        return np.array(
+            [
+                data_to_world(dims, image, plane.to_array_point(*at))[
+                    list(plane.displayed)
+                ]
+                for at in product(*edges)
+            ]
+        )
 
     @property
     def text(self) -> str:

@@ -8,7 +8,6 @@ from psygnal import Signal
 
 from napari_sam.viewer.everything import keys_of
 from napari_sam.viewer.labels.unreviewed import Erased, UnreviewedObjects
-from napari_sam.viewer.offers import centre_of
 from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
 from napari_sam.viewer.worker import Job, Priority
 
@@ -208,7 +207,7 @@ class Review:
         found = self._find(entry)
         if found is not None:
             plane, mask = found
-            self._navigator.show(plane, *centre_of(mask.region))
+            self._navigator.show(plane, mask.region)
             self._everything.draw()
             self.status.emit(f"Certainty {entry.certainty:.2f}.  {_KEYS}")
 

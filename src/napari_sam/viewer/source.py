@@ -6,6 +6,7 @@ display settings.  The worker reads from it and never touches the layer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,8 @@ import numpy as np
 from napari_sam.core.imaging import Channel, compose, to_rgb
 from napari_sam.core.planes import choose_level, level_plane, read_plane
 from napari_sam.errors import ImageError
-from napari_sam.viewer.coords import layer_shape
+from napari_sam.types import Plane
+from napari_sam.viewer.coords import layer_shape, unit_factors
 from napari_sam.viewer.settings import Normalisation
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_sam.core.imaging import Blending
-    from napari_sam.types import Plane, RGBArray
+    from napari_sam.types import BoolArray, RGBArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +43,9 @@ class ImageData:
         As in the layer.
     lut : float array (256, 4)
         The layer's colormap.
+    to_own : float array (m, n + 1), optional
+        Takes array coordinates of the image that is segmented, n and a 1, to those of
+        this one.  None for that image itself and for what lies pixel on pixel with it.
     """
 
     levels: tuple[Any, ...]
@@ -50,6 +55,7 @@ class ImageData:
     opacity: float
     blending: Blending
     lut: npt.NDArray[np.float32]
+    to_own: npt.NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +69,8 @@ class PlaneSource:
     shape : tuple of int
         Shape of the layer at full resolution, without colour channels.
     layers : tuple of ImageData
-        The image itself first; in "as displayed" mode, all visible layers on
-        the same grid, bottom to top.
+        The image itself; in "as displayed" mode all visible layers instead, bottom
+        to top.
     normalisation : Normalisation
         How pixels become RGB.
     """
@@ -87,11 +93,72 @@ class PlaneSource:
             masks refer to.
         """
         size = plane.shape(self.shape)
-        if self.normalisation is Normalisation.DISPLAYED:
-            channels = [self._channel(image, plane) for image in self.layers]
-            return compose(channels), size
-        image = self.layers[0]
-        return to_rgb(self._pixels(image, plane)), size
+        if self.normalisation is not Normalisation.DISPLAYED:
+            return to_rgb(self._pixels(self.layers[0], plane)), size
+        # A pyramid among those that lie pixel on pixel with the image gives the grid.
+        own = [self._pixels(i, plane) for i in self.layers if i.to_own is None]
+        grid = min((p.shape[:2] for p in own), default=size)
+        found = iter(own)
+        channels = []
+        for image in self.layers:
+            pixels = next(found) if image.to_own is None else None
+            if pixels is not None and pixels.shape[:2] == grid:
+                channels.append(_channel(image, pixels))
+                continue
+            resampled = self._resampled(image, plane, (grid[0], grid[1]), size)
+            if resampled is not None:
+                channels.append(_channel(image, *resampled))
+        if not channels:
+            raise ImageError(
+                f"No visible image has pixels on this plane of '{self.name}'; show it, "
+                "or let the model see the image alone."
+            )
+        return compose(channels), size
+
+    def _resampled(
+        self,
+        image: ImageData,
+        plane: Plane,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+    ) -> tuple[npt.NDArray[Any], BoolArray] | None:
+        """Return an image's nearest pixels on a plane of another, and where it is.
+
+        None where it has nothing on that plane, or lies across it at an angle.
+        """
+        n = plane.ndim
+        to_own = np.eye(n, n + 1) if image.to_own is None else image.to_own
+        shape = tuple(int(k) for k in image.levels[0].shape[: len(to_own)])
+        origin = to_own @ [*plane.to_array_point(0.0, 0.0), 1.0]
+        down, right = (to_own[:, a] for a in plane.displayed)
+        axes = np.flatnonzero(np.abs(down) + np.abs(right) > 1e-9)
+        at_slice = [math.floor(x + 0.5) for x in origin]
+        if len(axes) != 2 or any(
+            not 0 <= i < n
+            for a, (i, n) in enumerate(zip(at_slice, shape, strict=True))
+            if a not in axes
+        ):
+            return None
+        own = Plane(
+            (int(axes[0]), int(axes[1])),
+            tuple(None if a in axes else i for a, i in enumerate(at_slice)),
+        )
+        pixels = self._pixels(image, own)
+        at, covered = [], np.ones((1, 1), bool)
+        for a, have in zip(axes, pixels.shape[:2], strict=True):
+            place = np.full((1, 1), origin[a])
+            for along, count, length, sign in (
+                (down[a], grid[0], size[0], (slice(None), None)),
+                (right[a], grid[1], size[1], (None, slice(None))),
+            ):
+                if abs(along) > 1e-9:
+                    centers = (np.arange(count) + 0.5) * length / count - 0.5
+                    place = place + (along * centers)[sign]
+            # Of a coarser level, the pixel that this place is in.
+            pixel = np.floor((place + 0.5) * have / shape[a]).astype(np.intp)
+            covered = covered & (pixel >= 0) & (pixel < have)
+            at.append(pixel.clip(0, have - 1))
+        return pixels[at[0], at[1]], np.broadcast_to(covered, grid)
 
     def _pixels(self, image: ImageData, plane: Plane) -> npt.NDArray[Any]:
         if len(image.levels) == 1:
@@ -105,18 +172,44 @@ class PlaneSource:
             rgb=image.rgb,
         )
 
-    def _channel(self, image: ImageData, plane: Plane) -> Channel:
-        return Channel(
-            data=self._pixels(image, plane),
-            contrast_limits=image.contrast_limits,
-            gamma=image.gamma,
-            lut=image.lut,
-            opacity=image.opacity,
-            blending=image.blending,
-        )
+
+def _channel(
+    image: ImageData,
+    pixels: npt.NDArray[Any],
+    covered: BoolArray | None = None,
+) -> Channel:
+    return Channel(
+        data=pixels,
+        contrast_limits=image.contrast_limits,
+        gamma=image.gamma,
+        lut=image.lut,
+        opacity=image.opacity,
+        blending=image.blending,
+        covered=covered,
+    )
 
 
-def _snapshot(layer: Image) -> ImageData:
+def _between(image: Image, other: Image) -> npt.NDArray[np.float64] | None:
+    """Return what takes array coordinates of an image to those of another layer.
+
+    None where the two lie pixel on pixel.
+    """
+    factors = unit_factors(image.units, other)
+
+    def moved(point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        world = np.asarray(image.data_to_world(tuple(point)), float)[-other.ndim :]
+        return np.asarray(other.world_to_data(tuple(world * factors)), float)
+
+    origin = moved(np.zeros(image.ndim))
+    columns = [moved(unit) - origin for unit in np.eye(image.ndim)]
+    matrix = np.column_stack([*columns, origin])
+    is_same = layer_shape(image) == layer_shape(other) and np.allclose(
+        matrix, np.eye(image.ndim, image.ndim + 1), atol=1e-3
+    )
+    return None if is_same else matrix
+
+
+def _snapshot(layer: Image, to_own: npt.NDArray[np.float64] | None = None) -> ImageData:
     # Materialising here would load a lazy array; only references are taken.
     levels = tuple(layer.data) if layer.multiscale else (layer.data,)
     low, high = layer.contrast_limits
@@ -129,6 +222,7 @@ def _snapshot(layer: Image) -> ImageData:
         opacity=float(layer.opacity),
         blending=cast("Blending", str(layer.blending)),
         lut=lut,
+        to_own=to_own,
     )
 
 
@@ -147,7 +241,8 @@ def snapshot(
         Percentiles of this image, or the displayed composition.
     others : sequence of Image
         All image layers of the viewer in drawing order; used by the displayed
-        composition, which takes those that are visible and on the same grid.
+        composition, which takes those that are visible, each where it lies.  The
+        image itself is taken alone if nothing is visible.
 
     Raises
     ------
@@ -168,10 +263,7 @@ def snapshot(
         )
     images = [_snapshot(layer)]
     if normalisation is Normalisation.DISPLAYED:
-        stack = [
-            other
-            for other in others
-            if other == layer or (other.visible and layer_shape(other) == shape)
-        ]
-        images = [_snapshot(other) for other in stack] or images
+        # napari aligns the last axes; one with more axes has none of this image's.
+        stack = [x for x in others if x.visible and x.ndim <= layer.ndim]
+        images = [_snapshot(x, _between(layer, x)) for x in stack] or images
     return PlaneSource(layer.name, shape, tuple(images), normalisation)
