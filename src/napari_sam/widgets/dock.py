@@ -140,8 +140,8 @@ class SamWidget(QWidget):
         outer.addWidget(scroll)
         # Wide enough for every row: what is cut cannot be scrolled to.
         bar = scroll.verticalScrollBar()
-        assert bar is not None
-        width = body.minimumSizeHint().width() + bar.sizeHint().width()
+        beside = bar.sizeHint().width() if bar is not None else 0
+        width = body.minimumSizeHint().width() + beside
         self.setMinimumWidth(max(350, width))
         self._keys = KeyRelay(self)
 
