@@ -174,6 +174,20 @@ def review() -> None:
     scene.close()
 
 
+def small_screen() -> None:
+    """The whole window on a screen of 1366 x 768."""
+    scene = Scene("ovule")
+    scene.viewer.window.resize(1366, 744)
+    pump(1.0)
+    scene.viewer.reset_view()
+    scene.viewer.dims.set_point(0, 15)
+    pump(60.0, scene.ready)
+    scene.click(60, 66)
+    scene.settle()
+    scene.save("small-screen")
+    scene.close()
+
+
 def learn() -> None:
     """A model learns from the accepted nuclei, and answers a click meanwhile."""
     with TemporaryDirectory() as folder:
@@ -215,7 +229,8 @@ if __name__ == "__main__":
         "everything",
         "prefill",
         "review",
+        "small-screen",
         "learn",
     ]
     for name in wanted:
-        globals()[name]()
+        globals()[name.replace("-", "_")]()

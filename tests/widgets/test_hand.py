@@ -151,6 +151,8 @@ def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
     sam.click(COINS[4])
     assert len(sam.annotator.items.points) == 1
     assert sam.viewer.layers.selection.active == sam.points
+    sam.wait_preview()
+    sam.key("Escape")
     # New labels keep it armed; while one paints, no tool is lit.
     sam.push(sam.widget.layers.new)
     assert sam.viewer.layers.selection.active == sam.points
@@ -162,10 +164,9 @@ def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
     sam.choose_tool(Tool.POINT)
     # Outside the image nothing is placed, and it is said.
     sam.click((-12, 40))
-    assert len(sam.annotator.items.points) == 1
+    assert sam.annotator.is_empty
     assert "outside the image" in sam.controller.status
     # A dragged line is done with the drag, and Escape after it discards nothing.
-    sam.key("Escape")
     sam.choose_tool(Tool.SCRIBBLE)
     sam.drag([(40, 35), (46, 45), (50, 55)])
     spin(50)
