@@ -106,7 +106,7 @@ def test_every_key_arrives_whatever_layer_is_active(
     sam.press("H")
     assert sam.controller.pointer.is_hovering
     sam.release("H")
-    assert not sam.controller.pointer.is_hovering
+    wait_until(lambda: not sam.controller.pointer.is_hovering, "the key let go")
     sam.key("J")
     assert "no object under the cursor" in statuses[-1]
     sam.key("G")

@@ -160,9 +160,8 @@ def test_everything_inside_a_box(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     everything = sam.controller.everything
     sam.widget.everything.side.value = 5
-    sam.push(sam.widget.everything.box)
-    assert "Box tool" in sam.controller.status
-    assert not everything.is_running
+    assert not sam.widget.everything.box.enabled
+    assert "Box tool" in sam.widget.everything.box.tooltip
     sam.choose_tool(Tool.BOX)
     sam.drag([(85, 15), (150, 185)])
     sam.wait_preview()

@@ -337,7 +337,8 @@ class PromptLayers:
     def reveal(self) -> None:
         """Show the layers that hold prompts, if the user has hidden them."""
         for layer in (self.points, self.shapes):
-            if layer is not None and len(layer.data):
+            # Setting it again would end the tool: napari leaves the mode.
+            if layer is not None and len(layer.data) and not layer.visible:
                 layer.visible = True
 
     def wake(self) -> None:
