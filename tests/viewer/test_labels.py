@@ -8,13 +8,14 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_sam.core.annotation.transaction import ObjectMask, Transaction
 from napari_sam.core.masks import LargestLabel, OverlapPolicy
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskCrop, Plane, Region
-from napari_sam.viewer.labels.fitness import check_labels
+from napari_sam.viewer.labels.fitness import check_labels, probe
 from napari_sam.viewer.labels.target import LabelsTarget
 
 FLAT = Plane((0, 1), (None, None))
@@ -503,3 +504,132 @@ def test_labels_in_other_units_are_compared_in_the_world():
 def test_labels_with_the_same_transform_are_accepted():
     check_labels(labels_like(), IMAGE)
     check_labels(labels_like(scale=(2.0000001, 0.5, 0.5)), IMAGE)
+
+
+# -- whole or not at all -----------------------------------------------------------
+
+
+class Failing(np.ndarray):
+    """An array whose store fails at the n-th write from now, like a full disk."""
+
+    left = -1
+
+    def __setitem__(self, key, value):
+        if Failing.left == 0:
+            Failing.left = -1
+            raise OSError("no space left on device")
+        Failing.left -= Failing.left > 0
+        super().__setitem__(key, value)
+
+
+@pytest.fixture
+def failing():
+    target = target_of(np.zeros((4, 40, 50), np.uint16).view(Failing))
+    assert isinstance(target.layer.data, Failing)
+    yield target
+    Failing.left = -1
+
+
+def on_plane(z: int, label: int, column: int = 20) -> ObjectMask:
+    return ObjectMask(label, Plane((1, 2), (z, None, None)), disc(20, column, 6))
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_write_that_fails_in_the_middle_changes_nothing(failing, writes):
+    target = failing
+    told = []
+    write(target, [on_plane(0, 1)], KEEP, "one")
+    target.applied.connect(told.append)
+    before = np.array(target.layer.data)
+    Failing.left = writes
+    with pytest.raises(LabelsError, match=r"no space left.*nothing was changed"):
+        write(target, [on_plane(z, 2, 30) for z in (1, 2, 3)], KEEP, "two")
+    np.testing.assert_array_equal(target.layer.data, before)
+    assert target.next_label == 2
+    assert told == []
+    # What was staged joins no later step.
+    write(target, [on_plane(3, 2)], KEEP, "three")
+    target.layer.undo()
+    np.testing.assert_array_equal(target.layer.data, before)
+    target.layer.undo()
+    assert not target.layer.data.any()
+
+
+def test_a_failed_write_can_be_redone(failing):
+    target = failing
+    witness = Witness(target)
+    Failing.left = 1
+    with pytest.raises(LabelsError):
+        write(target, [on_plane(z, 1) for z in (0, 1)], KEEP, "it")
+    target.layer.redo()
+    assert sorted(np.argwhere(target.layer.data)[:, 0].tolist())[0] == 0
+    assert witness.take() == [("redone", "it")]
+    assert target.next_label == 2
+
+
+@pytest.mark.parametrize("how", ["hidden", "loaded hidden", "3-D", "order", "contour"])
+def test_a_layer_that_shows_another_plane_is_written_whole(how):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 40, 50)))
+    layer = Labels(np.zeros((4, 40, 50), np.uint16), visible=how != "loaded hidden")
+    viewer.add_layer(layer)
+    layer.visible = how not in ("hidden", "loaded hidden")
+    layer.contour = 2 if how == "contour" else 0
+    if how == "3-D":
+        viewer.dims.ndisplay = 3
+    elif how == "order":
+        viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_current_step(0, 3)
+    target = LabelsTarget(layer)
+    write(target, [on_plane(z, 1) for z in (0, 2)], KEEP)
+    assert set(np.argwhere(layer.data)[:, 0].tolist()) == {0, 2}
+    target.undo()
+    assert not layer.data.any()
+
+
+def test_locked_labels_are_respected():
+    target = flat_target()
+    target.layer.name = "mine"
+    target.layer.editable = False
+    with pytest.raises(LabelsError, match="'mine' is locked"):
+        write(target, [ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP)
+    assert not target.layer.data.any()
+    with pytest.raises(LabelsError, match="'mine' is locked"):
+        check_labels(target.layer, Image(np.zeros((40, 50))))
+
+
+class Outer:
+    """Takes index arrays for an outer product, as xarray does."""
+
+    def __init__(self, data):
+        self.data, self.shape, self.dtype = data, data.shape, data.dtype
+
+    def __getitem__(self, key):
+        return self.data[np.ix_(*key)]
+
+    def __setitem__(self, key, value):
+        self.data[np.ix_(*key)] = value
+
+
+class Forgetful(np.ndarray):
+    """Takes what is written and keeps nothing."""
+
+    def __setitem__(self, key, value):
+        pass
+
+
+def test_arrays_are_admitted_by_trying_not_by_their_type(tmp_path):
+    shape = (3, 4, 5)
+    good = zarr.create_array(tmp_path / "z.zarr", shape=shape, dtype="i2")
+    good[1, 2, 3] = 7
+    assert probe(good) == ""
+    assert np.asarray(good[:]).sum() == 7
+    assert probe(np.zeros(shape, np.int8)) == ""
+    outer = Outer(np.arange(60).reshape(shape))
+    assert "another way" in probe(outer)
+    np.testing.assert_array_equal(outer.data.ravel(), np.arange(60))
+    assert "keep" in probe(np.zeros(shape, np.uint8).view(Forgetful))
+    assert probe(da.zeros(shape, dtype=np.uint8))
+    one = np.array([[3]], np.uint8)
+    assert probe(one) == ""
+    assert one[0, 0] == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from desk import COINS, Desk
+from scipy.ndimage import binary_dilation, minimum_filter
 
 from napari_sam.core.annotation.records import Source
 from napari_sam.core.everything import EverythingSettings
@@ -327,3 +328,43 @@ def test_nothing_is_written_while_the_labels_are_counted(open_desk, coins):
     assert desk.controller.everything.write()
     assert (desk.labels.data[before == 1] == 1).all()
     assert desk.labels.data.max() > 1
+
+
+def test_what_is_labelled_is_not_proposed_as_new_and_leaves_no_rim(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, min_score=0.3)
+    desk.controller.segment_plane()
+    first = desk.controller.everything.count
+    assert first > 1
+    desk.controller.everything.write()
+    # Labels a little smaller than what the model draws leave a rim of it free.
+    labels = desk.labels
+    shrunk = np.where(minimum_filter(labels.data > 0, 5), labels.data, 0)
+    gone = np.nonzero((labels.data > 0) & (shrunk == 0))
+    labels.data_setitem(gone, 0)
+    before = labels.data.copy()
+    desk.controller.segment_plane()
+    desk.controller.everything.write()
+    np.testing.assert_array_equal(labels.data[before > 0], before[before > 0])
+    least = desk.controller.settings.everything.min_area
+    for number in range(int(before.max()) + 1, int(labels.data.max()) + 1):
+        mask = labels.data == number
+        if mask.any():
+            assert mask.sum() >= least
+            beside = binary_dilation(mask, iterations=2) & (before > 0)
+            assert beside.sum() < 0.5 * mask.sum()
+
+
+def test_how_many_are_left_out_is_said_and_the_rest_stays(open_desk, coins):
+    desk = open_desk(coins, everything=FEW, min_score=0.3)
+    mode = desk.controller.everything
+    desk.controller.segment_plane()
+    desk.click(*COINS[1])
+    desk.accept()
+    assert mode.write()
+    assert "left out (labelled already or below" in desk.controller.status
+    # What was found is still there: pre-filling computes nothing again.
+    assert mode.found
+    searched = dict(mode._searched)
+    desk.controller.prefill()
+    assert mode._searched == searched
+    assert not mode.is_running
