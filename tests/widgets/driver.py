@@ -17,6 +17,8 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow
 
+from napari_sam.viewer.requests import SLOTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
@@ -161,7 +163,7 @@ class Driver:
         """Wait until the worker has nothing to do and has said so."""
         runner = self.controller.context.runner
         wait_until(
-            lambda: not runner.is_busy() and not runner.is_pending("predict"),
+            lambda: not runner.is_busy() and not any(map(runner.is_pending, SLOTS)),
             "an idle worker",
         )
 

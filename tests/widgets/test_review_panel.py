@@ -58,13 +58,14 @@ def keys_of(sam: Driver) -> set[object]:
 
 def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
-    section = sam.widget.review.container.native
-    assert not section.isVisible()
+    panel = sam.widget.review
+    assert not panel.walk.enabled
+    assert "nothing to review" in panel.walk.tooltip
     sam.annotate(COINS[4])
     labelled = sam.labels.data == 1
     accepted, rejected, corrected, *_ = prefilled(sam)
-    assert section.isVisible()
-    assert "proposals" in sam.widget.review.info.value
+    assert panel.walk.enabled
+    assert "proposals" in panel.info.value
     for offer in sam.controller.everything.offers:
         assert not (offer.mask.full(coins.shape) & labelled).any()
 
