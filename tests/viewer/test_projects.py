@@ -99,7 +99,7 @@ def test_a_project_brings_all_back(
     assert again.controller.settings.everything == few
     assert len(again.controller.everything.proposed.found) == found == 1
     assert again.controller.everything.count <= count
-    assert "1 changes of them after the last save" in again.controller.status
+    assert "the last change not saved before" in again.controller.status
     again.annotator.select_object(1)
     assert len(again.points.data) == 1
 

@@ -41,7 +41,7 @@ from napari_sam.io.recovery import (
 )
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.layers import transform_of
+from napari_sam.viewer.layers import selection_kept, transform_of
 from napari_sam.viewer.project_records import find_records
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
 from napari_sam.viewer.worker import Job, Priority
@@ -446,7 +446,8 @@ class ProjectSession:
         )
         self._is_opening = True
         try:
-            viewer.add_layer(labels)
+            with selection_kept(viewer):
+                viewer.add_layer(labels)
             controller.choose_labels(labels)
         finally:
             self._is_opening = False
@@ -611,9 +612,15 @@ def _check(identity: ImageIdentity, layer: Image) -> None:
 
 
 def _told(folder: ProjectFolder, state: ProjectState) -> str:
-    text = f"Opened {folder.path.name} with {len(state.records)} recorded objects"
-    if state.restored:
-        text += f", {state.restored} changes of them after the last save"
+    count = len(state.records)
+    objects = "1 object" if count == 1 else f"{count} objects"
+    if not folder.file.saved:
+        text = f"{objects} restored"
+    else:
+        text = f"Opened {folder.path.name}: {objects}"
+        if state.restored:
+            changes = "change" if state.restored == 1 else f"{state.restored} changes"
+            text += f", the last {changes} not saved before"
     if folder.is_read_only:
         return (
             f"{text}, for reading only, since {folder.reason}: what you write is kept"

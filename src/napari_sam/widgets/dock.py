@@ -36,6 +36,7 @@ from napari_sam.widgets.project_panel import ProjectPanel
 from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
+from napari_sam.widgets.view_fitter import ViewFitter
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -258,11 +259,7 @@ class SamWidget(QWidget):
             self._guard = CloseGuard(self.controller, main_window(self) or self)
         if self._showed_all:
             self._showed_all = False
-            QTimer.singleShot(0, self._fit_view)
-
-    def _fit_view(self) -> None:
-        if not self.controller.is_closed and not self.controller.navigator.shows_all:
-            self.controller.viewer.reset_view()
+            ViewFitter(self.controller, self)
 
     # -- life ---------------------------------------------------------------
 
