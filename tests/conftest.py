@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +24,53 @@ NO_DISPLAY = (
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+DISPLAYS = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes a display of its own, so that no focus is lost.
+
+    With one process, or without Xvfb, the display is the caller's.
+    """
+    config.stash[DISPLAYS] = []
+    if NO_DISPLAY or not hasattr(config, "workerinput") or not shutil.which("Xvfb"):
+        return
+    reader, writer = os.pipe()
+    screen = ["-screen", "0", "1600x1000x24", "-nolisten", "tcp", "-ac"]
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writer), *screen],
+        pass_fds=[writer],
+        stderr=subprocess.DEVNULL,
+    )
+    config.stash[DISPLAYS].append(server)
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        number = told.readline().strip()
+    if not number:
+        return
+    os.environ["DISPLAY"] = f":{number}"
+    if shutil.which("openbox"):
+        manager = subprocess.Popen(
+            ["openbox", "--sm-disable"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        config.stash[DISPLAYS].append(manager)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the displays of this process."""
+    for process in reversed(config.stash.get(DISPLAYS, [])):
+        process.terminate()
+        process.wait()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests of the window where none can be shown; divide all of them.
 
     With several processes (``scripts/test``), the tests of a file stay together and
-    share its fixtures, and those of the window are in one process, since they share
-    a display and its focus.  They take longest, so they come first.
+    share its fixtures.  Those of the window take longest, so they come first.
     """
     of_window = {item for item in items if item.get_closest_marker("gui") is not None}
     if NO_DISPLAY:
@@ -36,8 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in of_window:
             item.add_marker(skip)
     for item in items:
-        group = "window" if item in of_window else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=lambda item: item not in of_window)
 
 
