@@ -1068,7 +1068,7 @@ def test_undo_beats_an_answer_that_is_on_its_way(open_desk, coins, pumped):
     assert not desk.masks[0][COINS[1]]
 
 
-def test_picking_an_object_drops_an_accept_that_waits(open_desk, coins, pumped):
+def test_picking_an_object_keeps_an_accept_that_waits(open_desk, coins, pumped):
     desk = open_desk(coins, runner=pumped)
     pumped.pump(ready(desk))
     desk.click(*COINS[0])
@@ -1077,11 +1077,11 @@ def test_picking_an_object_drops_an_accept_that_waits(open_desk, coins, pumped):
     desk.click(*COINS[1])
     desk.controller.accept()
     desk.annotator.select_object(1)
-    pumped.pump(lambda: bool(desk.masks))
+    pumped.pump(lambda: bool(desk.masks) and not desk.annotator.is_waiting)
     pumped.drain()
     labels = desk.controller.labels.layer.data
     assert labels[COINS[0]] == 1
-    assert labels[COINS[1]] == 0
+    assert labels[COINS[1]] == 2
     assert desk.annotator.label == 1
     assert desk.masks[0][COINS[0]]
 

@@ -282,7 +282,7 @@ def test_closing_ends_the_thread(endless: Desk, pumped: PumpedRunner):
     runner = learning.runner
     endless.controller.close()
     runner.close(60.0)
-    assert not runner._thread.is_alive()
+    assert not runner._threads
     assert own_models() == []
 
 

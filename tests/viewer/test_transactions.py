@@ -160,6 +160,21 @@ class Annotating(RuleBasedStateMachine):
             np.testing.assert_array_equal(before[others], after[others])
         self.changed()
 
+    @rule(coin=st.integers(0, 5), z=st.integers(0, PLANES - 1))
+    def annotate(self, coin: int, z: int) -> None:
+        """What users do most: go to a slice, click, accept."""
+        self.desk.controller.discard()
+        self.resync()
+        self.desk.viewer.dims.set_current_step(0, z)
+        self.desk.click(*COINS[coin])
+        self.live_writes()
+        self.accept()
+
+    @rule()
+    def find_and_write(self) -> None:
+        self.desk.controller.segment_plane()
+        self.write()
+
     @rule()
     def discard(self) -> None:
         self.desk.controller.discard()
