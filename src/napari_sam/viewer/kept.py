@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from napari.layers import Image
 
@@ -33,15 +32,16 @@ class KeptObject:
     is_accepted: bool = False
 
 
-_kept: dict[UUID, tuple[KeptObject, ...]] = {}
+_KEY = "napari_sam_under_way"
 
 
 def keep(image: Image, objects: Sequence[KeptObject]) -> None:
-    """Keep objects for who annotates this image next, in this process."""
+    """Keep objects with the image, for who annotates it next."""
     if objects:
-        _kept[image.unique_id] = tuple(objects)
+        image.metadata[_KEY] = tuple(objects)
 
 
 def take(image: Image) -> tuple[KeptObject, ...]:
     """Return what is kept for an image, once."""
-    return _kept.pop(image.unique_id, ())
+    objects: tuple[KeptObject, ...] = image.metadata.pop(_KEY, ())
+    return objects

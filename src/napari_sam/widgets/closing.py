@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+from weakref import ref
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QMessageBox, QWidget
@@ -21,13 +22,13 @@ class CloseGuard(QObject):
     controller : Controller
         Has the object under way.
     window : QWidget
-        The main window; lives as long as this.
+        The main window.
     """
 
     def __init__(self, controller: Controller, window: QWidget) -> None:
         super().__init__(window)
-        self._controller = controller
-        self._window = window
+        # The window keeps this object, which must not keep what the window shows.
+        self._controller = ref(controller)
         window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -45,11 +46,11 @@ class CloseGuard(QObject):
 
     def may_close(self) -> bool:
         """Ask if something would be lost; whether the window may be closed."""
-        controller = self._controller
-        if controller.is_closed or not controller.is_under_way:
+        controller = self._controller()
+        if controller is None or controller.is_closed or not controller.is_under_way:
             return True
         answer = QMessageBox.question(
-            self._window,
+            cast(QWidget, self.parent()),
             "An object is not written",
             f"Object {controller.annotator.label} has prompts and is not in the labels "
             "yet.  Write it before closing?",
@@ -64,5 +65,7 @@ class CloseGuard(QObject):
 
     def close(self) -> None:
         """Ask no more."""
-        self._window.removeEventFilter(self)
+        window = self.parent()
+        if window is not None:
+            window.removeEventFilter(self)
         self.deleteLater()
