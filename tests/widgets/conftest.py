@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from driver import Driver
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication
 from skimage import data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import napari.viewer
     from driver import Pixels
@@ -45,11 +43,8 @@ def make_viewer(
 
 
 @pytest.fixture
-def open_sam(
-    make_viewer: Callable[[], napari.viewer.Viewer],
-) -> Iterator[Callable[..., Driver]]:
+def open_sam(make_viewer: Callable[[], napari.viewer.Viewer]) -> Callable[..., Driver]:
     """Open a viewer with an image and the dock widget, ready for a click."""
-    opened: list[Driver] = []
 
     def open_with(image: Pixels, *, wait: bool = True, **options: Any) -> Driver:
         viewer = make_viewer()
@@ -58,21 +53,8 @@ def open_sam(
             "napari-sam", "Segment Anything"
         )
         sam = Driver(viewer, widget)
-        opened.append(sam)
         if wait:
             sam.wait_ready()
         return sam
 
-    yield open_with
-    # Closing waits for nothing: a step that is under way keeps what it would have told,
-    # and with it the window, until it ends.
-    while opened:
-        controller = opened.pop().controller
-        controller.close()
-        for runner in (controller.context.runner, controller.learning._own):
-            if runner is not None:
-                runner.close(120.0)
-        del controller
-    QApplication.processEvents()
-    # napari's bar of a progress that has ended waits to be deleted.
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    return open_with
