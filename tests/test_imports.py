@@ -12,9 +12,9 @@ import napari_sam
 HEAVY = ("torch", "napari", "qtpy", "PyQt6", "PySide6", "vispy", "skimage", "scipy")
 
 
-def loaded_by(code: str) -> set[str]:
+def loaded_by(code: str, heavy: tuple[str, ...] = HEAVY) -> set[str]:
     """Return the heavy packages that some code loads in a new interpreter."""
-    report = f"import sys; print(*(m for m in {HEAVY!r} if m in sys.modules))"
+    report = f"import sys; print(*(m for m in {heavy!r} if m in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"],
         capture_output=True,
@@ -50,6 +50,13 @@ assert manifest.display_name == "napari-sam", manifest
 def test_light_parts_stay_light(code: str) -> None:
     quiet = "import io, sys; out, sys.stdout = sys.stdout, io.StringIO()\n"
     assert loaded_by(f"{quiet}{code}\nsys.stdout = out") == set()
+
+
+def test_loading_a_model_leaves_the_compiler_of_torch_alone() -> None:
+    """With it, which torch needs for its meta device, it takes five times as long."""
+    code = "import napari_sam; napari_sam.load_model(device='cpu')"
+    compiler = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "sympy")
+    assert loaded_by(code, compiler) == set()
 
 
 def test_core_and_samples_need_no_model_and_no_window() -> None:

@@ -23,6 +23,7 @@ from napari_sam.models.checkpoint import (
     network_fingerprint,
     save_network,
 )
+from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
 from napari_sam.models.metadata import read_metadata
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.sam import SamModel
@@ -179,6 +180,19 @@ def test_unknown_devices_and_precisions() -> None:
             load_model(device=device)
     with pytest.raises(ModelError, match="precision"):
         load_model(dtype="float12")
+
+
+def test_processors_that_emulate_bfloat16_do_not_try_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tried(*_: object) -> None:
+        raise AssertionError("a second of emulated arithmetic")
+
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch, "mm", tried)
+    is_bfloat16_faster.cache_clear()
+    assert resolve_dtype("auto", torch.device("cpu")) is torch.float32
+    is_bfloat16_faster.cache_clear()
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:

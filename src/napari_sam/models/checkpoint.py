@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from napari_sam.core.atomic import replacing
 from napari_sam.errors import FileFormatError, ModelError
@@ -77,6 +78,26 @@ class SamNetwork(nn.Module):
         self.blend = blend
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leave parameters without their random start: what is in a file replaces it.
+
+    torch draws numbers on its meta device in Python, and imports its compiler for that,
+    which takes longer than all the rest of loading a model.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
 def load_network(path: Path) -> SamNetwork:
     """Build the network that a weights file was made for and load it.
 
@@ -98,17 +119,18 @@ def load_network(path: Path) -> SamNetwork:
     with translated_errors("load the model", "cpu"):
         state = normalised(read_tensors(path), path)
         # Nothing is allocated before every shape is known to be one in the file.
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             network = _network_for(state, path)
             if any(key.startswith(_HEAD) for key in state):
                 network.prompt_head = PromptHead()
             if any(key.startswith(_BLEND) for key in state):
                 network.blend = Blend()
         _check_entries(network, state, path)
-        network.to_empty(device="cpu")
+        # Copies, since a tensor of a safetensors file is a map of that file.
+        own = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
+        network.load_state_dict(own, assign=True)
         _fill_buffers(network)
-        network.load_state_dict(state)
-    network = network.float().eval().requires_grad_(False)
+    network = network.eval().requires_grad_(False)
     _check_numbers(network, path)
     return network
 

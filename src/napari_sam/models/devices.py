@@ -78,13 +78,16 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def is_bfloat16_faster(device: torch.device) -> bool:
     """Return whether a device multiplies matrices faster in bfloat16.
 
-    CPUs without instructions for it emulate it and lose; there is no public
-    way to ask which ones have them, so this measures, in a few milliseconds.
-    The two outcomes are far apart: a third of the time, or more than all of it.
+    CPUs without instructions for it emulate it and lose.  None with AVX2 alone has
+    them.  Of the others there is no public way to ask, so this measures, in a few
+    milliseconds; the two outcomes are far apart: a third of the time, or more than
+    all of it.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
+        return False
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
         return False
     times = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -132,7 +132,9 @@ class WindowAttention(nn.Module):
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
         self.window = window
         self.register_buffer("bias_index", torch.empty(0), persistent=False)
-        self.reset_buffers()
+        # torch computes on its meta device in Python, and imports sympy for that.
+        if not self.attention_biases.is_meta:
+            self.reset_buffers()
 
     def reset_buffers(self) -> None:
         """Fill the table of offsets, which no checkpoint stores."""

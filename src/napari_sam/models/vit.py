@@ -73,7 +73,8 @@ class Attention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, dim // heads))
         self.size = size
         self.register_buffer("offsets", torch.empty(0), persistent=False)
-        self.reset_buffers()
+        if not self.rel_pos_h.is_meta:  # as in tiny_vit.py
+            self.reset_buffers()
 
     def reset_buffers(self) -> None:
         """Fill the table of offsets, which no checkpoint stores."""
