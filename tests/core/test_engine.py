@@ -104,13 +104,20 @@ def test_the_least_recently_used_planes_are_let_go(model, folder, others):
     assert counting.encoded == 0
 
 
-def test_large_planes_are_let_go_sooner(model, folder, others):
+def test_planes_that_keep_much_are_let_go_sooner(model, folder, others):
+    """What a plane has prepared counts, from the first prompt on."""
     a, b, c, _ = others
-    engine, counting = make(model, folder, live_bytes=a.nbytes + b.nbytes)
+    point = [(30, 30)]
+    measured = make(model, folder)[0].encode(a)
+    assert measured.nbytes == 0
+    measured.predict(points=point)
+    assert measured.nbytes > 1e6
+    engine, counting = make(model, folder, live_bytes=2 * measured.nbytes)
     first = engine.encode(a)
-    engine.encode(b)
+    first.predict(points=point)
+    engine.encode(b).predict(points=point)
     assert engine.encode(a) is first
-    engine.encode(c)
+    engine.encode(c).predict(points=point)
     assert engine.encode(a) is first
     engine.encode(b)
     assert counting.restored == 4

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from napari_sam.core.imaging import to_rgb
-from napari_sam.core.windows import SIDE, plan_window
+from napari_sam.core.windows import SIDE, Window, plan_window
+from napari_sam.models import closer as closer_module
 from napari_sam.models import find_model, load_model
 from napari_sam.models.checkpoint import load_network
 from napari_sam.models.closer import CloserLook, Lens
@@ -21,6 +22,7 @@ from napari_sam.types import Frame
 
 if TYPE_CHECKING:
     from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.fast_decoder import ImageState
     from napari_sam.models.plane import SamPlane
     from napari_sam.models.sam import SamModel
 
@@ -109,7 +111,7 @@ def test_models_that_look_once_do_not(many_coins: np.ndarray) -> None:
 
 
 def test_many_are_answered_like_one(plane: SamPlane) -> None:
-    points = [np.add(COIN, (AT[0] + 303 * i, AT[1])) for i in range(-2, 3)]
+    points = [np.add(COIN, (AT[0] + 303 * i, AT[1])) for i in range(-1, 2)]
     for point, many in zip(points, plane.predict_many(points), strict=True):
         one = plane.predict(points=[point])
         assert one.detail is not None
@@ -117,6 +119,36 @@ def test_many_are_answered_like_one(plane: SamPlane) -> None:
         assert one.detail.window == many.detail.window
         np.testing.assert_allclose(one.detail.logits, many.detail.logits, atol=0.02)
         assert one.score == pytest.approx(many.score, abs=1e-3)
+
+
+def test_neighbours_share_a_window_even_if_one_only_is_kept(
+    model: SamModel,
+    plane: SamPlane,
+    many_coins: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Asked together, in whatever order, each window is encoded once."""
+    monkeypatch.setattr(closer_module, "_KEPT", 1)
+    encoded: list[Frame] = []
+    visited: set[Window] = set()
+    prepare, decode_in = Lens.prepare, CloserLook.decode
+
+    def counted(self: Lens, rgb: np.ndarray, frame: Frame) -> ImageState:
+        encoded.append(frame)
+        return prepare(self, rgb, frame)
+
+    def watched(self: CloserLook, window: Window, *asked: torch.Tensor):
+        visited.add(window)
+        return decode_in(self, window, *asked)
+
+    monkeypatch.setattr(Lens, "prepare", counted)
+    monkeypatch.setattr(CloserLook, "decode", watched)
+    plane = model.restore(plane.embedding, many_coins)
+    far = np.add(COIN, AT) - (606, 384)
+    points = [np.add(COIN, AT), far, np.add(COIN, AT) + 2, far + 2]
+    assert all(r.detail is not None for r in plane.predict_many(points))
+    assert len(encoded) == len(visited)
+    assert 2 < len(visited) < 3 * len(points)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
@@ -140,14 +172,16 @@ def test_objects_cut_by_the_border(
     assert result.best.sum() < 60 * 60
 
 
-def test_a_level_of_a_pyramid(model: SamModel, many_coins: np.ndarray) -> None:
+def test_a_level_of_a_pyramid(
+    model: SamModel, plane: SamPlane, many_coins: np.ndarray
+) -> None:
     """Masks have the pixels of the finest level, three to one that is seen."""
     size = (many_coins.shape[0] * 3, many_coins.shape[1] * 3)
     point = np.add(COIN, AT)
     fine = model.encode_rgb(many_coins, size).predict(points=[point * 3 + 1])
     assert fine.detail is not None
     assert fine.best.shape == size
-    coarse = model.encode_rgb(many_coins).predict(points=[point])
+    coarse = plane.predict(points=[point])
     assert iou(fine.best, np.kron(coarse.best, np.ones((3, 3), bool))) > 0.97
 
 
@@ -161,7 +195,7 @@ def test_images_of_any_shape(model: SamModel, shape: tuple[int, int]) -> None:
     plane = model.encode(image)
     last = np.array(shape) - 0.5
     closer = 0
-    for point in (*rng.uniform(-0.5, last, (3, 2)), (-0.5, -0.5), tuple(last)):
+    for point in (rng.uniform(-0.5, last), (-0.5, -0.5), tuple(last)):
         first = plane.predict(points=[point])
         start = np.clip(point, -0.5, last - 1)
         mask = np.zeros(shape, bool)
@@ -183,10 +217,11 @@ def test_images_of_any_shape(model: SamModel, shape: tuple[int, int]) -> None:
     assert bool(closer) == (max(shape) > 128)
 
 
-def test_an_array_that_is_used_again(model: SamModel, many_coins: np.ndarray) -> None:
+def test_an_array_that_is_used_again(
+    model: SamModel, plane: SamPlane, many_coins: np.ndarray
+) -> None:
     """A plane answers from the pixels that it was made of."""
     frame = many_coins.copy()
-    plane = model.encode_rgb(frame)
     point = np.add(COIN, AT)
     before = plane.predict(points=[point])
     again = model.encode_rgb(frame)
@@ -195,9 +230,9 @@ def test_an_array_that_is_used_again(model: SamModel, many_coins: np.ndarray) ->
 
 
 def test_the_next_click_finds_the_window_encoded(
-    model: SamModel, many_coins: np.ndarray
+    model: SamModel, plane: SamPlane, many_coins: np.ndarray
 ) -> None:
-    plane = model.encode_rgb(many_coins)
+    plane = model.restore(plane.embedding, many_coins)  # without a window yet
     encoded = []
     hook = model._network.image_encoder.neck.register_forward_hook(
         lambda *args: encoded.append(args[-1].shape[-1])

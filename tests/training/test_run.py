@@ -90,26 +90,34 @@ def test_a_run_leaves_weights_that_load(
         next(iter_run(BASE, rods, RECIPE, tmp_path))
 
 
-def test_a_closed_run_goes_on(rods: tuple[SampleGroup, ...], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def rod(rods: tuple[SampleGroup, ...]) -> tuple[SampleGroup, ...]:
+    """Return one of the drawn images: each is encoded whole when a run ends."""
+    return (replace(rods[0], samples=rods[0].samples[:1]),)
+
+
+def test_a_closed_run_goes_on(rod: tuple[SampleGroup, ...], tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    finish(iter_run(BASE, rods, RECIPE, whole, settings=SETTINGS))
-    run = iter_run(BASE, rods, RECIPE, parts, settings=replace(SETTINGS, save_every=99))
+    short, rare = replace(RECIPE, steps=2), replace(SETTINGS, save_every=99)
+    finish(iter_run(BASE, rod, short, whole, settings=SETTINGS))
+    run = iter_run(BASE, rod, short, parts, settings=rare)
     next(run)
     run.close()
-    finish(iter_run(BASE, rods, RECIPE, parts, settings=SETTINGS, resume=True))
+    finish(iter_run(BASE, rod, short, parts, settings=SETTINGS, resume=True))
     a, b = (load_file(p / "last.safetensors") for p in (whole, parts))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_the_result_keeps_a_share_of_the_base(
-    rods: tuple[SampleGroup, ...], tmp_path: Path
+    rod: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
     """In the middle between base and trained weights; a new head is as trained."""
     found = {}
     for keep in (0.0, 0.5, 1.0):
         out = tmp_path / str(keep)
-        finish(iter_run(BASE, rods, replace(RECIPE, keep=keep), out, settings=SETTINGS))
+        recipe = replace(RECIPE, steps=2, keep=keep)
+        finish(iter_run(BASE, rod, recipe, out, settings=SETTINGS))
         found[keep] = load_file(out / "last.safetensors")
     base = load_file(BASE)
     changed = 0

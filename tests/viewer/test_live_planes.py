@@ -26,8 +26,7 @@ def test_no_plane_outlives_the_budget(
     model: Model, tmp_path: Path, coin_stack: np.ndarray
 ) -> None:
     store = EmbeddingStore(tmp_path)
-    pixels = coin_stack[0].size * 3
-    engine = Engine(model, store, live_bytes=2 * pixels)
+    engine = Engine(model, store, live=2)
     lut = np.ones((256, 4), np.float32)
     image = ImageData((coin_stack,), False, (0, 255), 1, 1, "translucent", lut)
     source = PlaneSource("coins", coin_stack.shape, (image,), Normalisation.PERCENTILE)

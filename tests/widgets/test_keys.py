@@ -85,42 +85,45 @@ def test_keys_of_somebody_else_come_back(
     assert own["N"] is theirs
 
 
-@pytest.mark.parametrize("index", range(len(LAYERS)))
 def test_every_key_arrives_whatever_layer_is_active(
-    index: int, open_sam: OpenSam, coins: Pixels
+    open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
     sam.wait_idle()
-    layer = LAYERS[index]()
-    layer.name = "another"
-    sam.viewer.add_layer(layer)
-    sam.viewer.layers.selection.active = layer
     statuses: list[str] = []
     sam.controller.status_changed.connect(statuses.append)
-    sam.key("N")
-    assert "click an object first" in statuses[-1]
-    sam.key("Q")
-    assert not sam.annotator.positive
-    sam.key("W")
-    assert sam.annotator.level.name == "SUBPART"
-    sam.press("H")
-    assert sam.controller.pointer.is_hovering
-    sam.release("H")
-    wait_until(lambda: not sam.controller.pointer.is_hovering, "the key let go")
-    sam.key("J")
-    assert "no object under the cursor" in statuses[-1]
-    sam.key("G")
     everything = sam.controller.everything
-    assert everything.is_running
-    sam.controller.cancel()
-    wait_until(lambda: not everything.is_running, "the search to end")
-    sam.points.add([COINS[4]])
-    sam.key("U")
-    assert sam.annotator.is_empty
-    if "Escape" not in keymaps(layer)[1]:
-        sam.controller.set_status("")
-        sam.key("Escape")
-        assert "Discarded" in sam.controller.status
+    for make in LAYERS:
+        layer = make()
+        layer.name = "another"
+        sam.viewer.add_layer(layer)
+        sam.viewer.layers.selection.active = layer
+        sam.key("N")
+        assert "click an object first" in statuses[-1], make
+        sam.key("Q")
+        assert not sam.annotator.positive, make
+        sam.key("Q")
+        before = sam.annotator.level
+        sam.key("W")
+        assert sam.annotator.level is not before, make
+        sam.press("H")
+        assert sam.controller.pointer.is_hovering, make
+        sam.release("H")
+        wait_until(lambda: not sam.controller.pointer.is_hovering, "the key let go")
+        sam.key("J")
+        assert "no object under the cursor" in statuses[-1], make
+        sam.key("G")
+        assert everything.is_running, make
+        sam.controller.cancel()
+        wait_until(lambda: not everything.is_running, "the search to end")
+        sam.points.add([COINS[4]])
+        sam.key("U")
+        assert sam.annotator.is_empty, make
+        if "Escape" not in keymaps(layer)[1]:
+            sam.controller.set_status("")
+            sam.key("Escape")
+            assert "Discarded" in sam.controller.status, make
+        sam.viewer.layers.remove(layer)
 
 
 def test_the_help_popup_lists_every_key(open_sam: OpenSam, coins: Pixels) -> None:

@@ -35,8 +35,9 @@ class Engine:
         How many encoded planes to keep ready to answer.  What a model prepares
         per plane for its decoder is larger than the embedding.
     live_bytes : int
-        How many bytes of pixels these planes may have, which they keep to look
-        closer.  The newest is kept whatever its size.
+        How many bytes these planes may keep: pixels and enlarged windows to look
+        closer, and what is prepared for the decoder.  The one used last is kept
+        whatever its size.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Engine:
         self.store = store
         self._max_live = live
         self._max_bytes = live_bytes
-        self._live: OrderedDict[_LiveKey, tuple[EncodedPlane, int]] = OrderedDict()
+        self._live: OrderedDict[_LiveKey, EncodedPlane] = OrderedDict()
         self._live_lock = threading.Lock()
 
     def key(self, rgb: RGBArray) -> str:
@@ -87,7 +88,9 @@ class Engine:
             if found is None:
                 return None
             self._live.move_to_end((key, image_size))
-            return found[0]
+            # What a plane keeps grows with its use.
+            self._drop()
+            return found
 
     def encode(
         self,
@@ -137,13 +140,17 @@ class Engine:
             plane = yield from self.model.iter_encode_rgb(rgb, size)
             self.store.put(key, plane.embedding)
         with self._live_lock:
-            self._live[(key, size)] = plane, rgb.nbytes
-            while len(self._live) > 1 and (
-                len(self._live) > self._max_live
-                or sum(n for _, n in self._live.values()) > self._max_bytes
-            ):
-                self._live.popitem(last=False)
+            self._live[(key, size)] = plane
+            self._drop()
         return plane
+
+    def _drop(self) -> None:
+        """Drop the planes used longest ago beyond what may be kept."""
+        while len(self._live) > 1 and (
+            len(self._live) > self._max_live
+            or sum(plane.nbytes for plane in self._live.values()) > self._max_bytes
+        ):
+            self._live.popitem(last=False)
 
     def prepare(self, rgb: RGBArray, *, key: str | None = None) -> bool:
         """Encode a plane into the store ahead of its use.

@@ -75,6 +75,10 @@ class EncodedPlane(Protocol):
     def frame(self) -> Frame:
         """How the plane sits in the model's input."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps beside the embedding; asked from any thread."""
+
     def predict(
         self,
         points: npt.ArrayLike | None = None,

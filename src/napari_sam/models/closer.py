@@ -94,6 +94,12 @@ class CloserLook:
         self._image_size = frame.image_size
         self._lens = lens
         self._kept: OrderedDict[Window, ImageState] = OrderedDict()
+        self._nbytes = rgb.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels and of the windows that are kept."""
+        return self._nbytes
 
     def window(self, logits: Tensor, xy: Tensor, labels: Tensor) -> Window | None:
         """Return the window for an answer and the prompts to it, if it is small.
@@ -286,8 +292,9 @@ class CloserLook:
             pixels = self._rgb[window.region.slices]
             state = self._lens.prepare(pixels, window.frame)
             self._kept[window] = state
+            self._nbytes += state.nbytes
             while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+                self._nbytes -= self._kept.popitem(last=False)[1].nbytes
         self._kept.move_to_end(window)
         return state
 

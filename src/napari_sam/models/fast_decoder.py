@@ -68,6 +68,12 @@ class ImageState:
     values: Tensor
     queries: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        each = (self.features, self.cells, self.keys, self.values, self.queries)
+        return sum(tensor.nbytes for tensor in each)
+
 
 class FastDecoder:
     """Decode prompts over prepared images.  Not thread-safe.

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # Measured on two cores, milliseconds per prompt in batches of 1, 2, 4 and 8:
 # float32 15.5, 13.6, 13.9, 16.4; bfloat16 10.8, 8.0, 8.6, 7.5.
 BATCH = 4
+ROUND = 64
+"""Prompts that a model that looks twice is asked together, so that neighbours share its
+windows.  A prompt takes about 3 MB until its round is answered."""
 
 
 class SamPlane:
@@ -56,6 +59,7 @@ class SamPlane:
         self._device = device
         self._head = head
         self._blend = blend
+        self._closer = closer
         self._second = None if blend is None else SecondLook(decoder, blend, closer)
         self._state: ImageState | None = None
         self._objects: ObjectMaps | None = None
@@ -69,6 +73,12 @@ class SamPlane:
     def frame(self) -> Frame:
         """How the plane sits in the model's input."""
         return self._embedding.frame
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it keeps beside the embedding: pixels, and what is prepared."""
+        state = 0 if self._state is None else self._state.nbytes
+        return state + (0 if self._closer is None else self._closer.nbytes)
 
     def predict(
         self,
@@ -306,8 +316,9 @@ class SamPlane:
             yield PointMasks(logits, iou, point + start, token)
 
     def _iter_results(self, given: Tokens) -> Iterator[MaskResult]:
-        for start in range(0, given.count, BATCH):
-            yield from self._decode(given.part(start, start + BATCH), None)
+        count = BATCH if self._second is None else ROUND
+        for start in range(0, given.count, count):
+            yield from self._decode(given.part(start, start + count), None)
 
     def _predict(
         self,
@@ -344,28 +355,26 @@ class SamPlane:
             mask = None
             if dense is not None:
                 mask = torch.from_numpy(dense)[None, None].to(self._device)
-            logits, iou = self._decoder.decode(self._image(), xy, labels, mask)
-            logits, iou = logits.float(), iou.float()
+            batches = [slice(i, i + BATCH) for i in range(0, given.count, BATCH)]
+            looks = [
+                self._decoder.decode(self._image(), xy[some], labels[some], mask)
+                for some in batches
+            ]
+            logits, iou = (torch.cat(x).float() for x in zip(*looks, strict=True))
             is_click, refines = given.single_point and mask is None, mask is not None
             details: list[Detail | None] = [None] * given.count
             if self._second is not None:
-                for i in range(given.count):
-                    one = slice(i, i + 1)
-                    asked = Question(
-                        xy[one],
-                        labels[one],
-                        is_click,
-                        refines,
-                        logits[one],
-                        iou[one],
-                        before,
+                parts = (slice(i, i + 1) for i in range(given.count))
+                asked = [
+                    Question(
+                        xy[i], labels[i], is_click, refines, logits[i], iou[i], before
                     )
-                    found = self._second.answer(self._image(), asked)
-                    logits[i], iou[i], details[i] = (
-                        found.logits,
-                        found.iou,
-                        found.detail,
-                    )
+                    for i in parts
+                ]
+                found = self._second.answers(self._image(), asked)
+                logits = torch.stack([answer.logits for answer in found])
+                iou = torch.stack([answer.iou for answer in found])
+                details = [answer.detail for answer in found]
             answers = zip(
                 logits.cpu().numpy(),
                 iou.cpu().numpy(),

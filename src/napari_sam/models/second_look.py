@@ -17,14 +17,19 @@ import torch
 
 from napari_sam.core.results import Detail
 from napari_sam.models.blending import ignored_clicks
+from napari_sam.models.together import together
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
     from torch import Tensor
 
     from napari_sam.core.windows import Window
     from napari_sam.models.blending import Blend
     from napari_sam.models.closer import CloserLook
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
+
+    _Steps = Generator[Window, None, "Answer"]
 
 CLOSER = 0.6
 """How much the closer look counts; the rest is the answer in the whole image."""
@@ -107,30 +112,35 @@ class SecondLook:
         self._blend = blend
         self._closer = closer
 
-    def answer(self, image: ImageState, asked: Question) -> Answer:
-        """Return the answer to a question.
+    def answers(self, image: ImageState, asked: Sequence[Question]) -> list[Answer]:
+        """Return the answers to questions, each window of the image encoded once.
 
         Parameters
         ----------
         image : ImageState
             The prepared image.
-        asked : Question
-            Prompts and first look.
+        asked : sequence of Question
+            Prompts and first looks.
         """
+        return together([self._steps(image, question) for question in asked])
+
+    def _steps(self, image: ImageState, asked: Question) -> _Steps:
+        """Answer one question; yield each window before looking into it."""
         closer = self._closer
         if closer is not None and asked.before is not None:
-            again = self._refined(closer, asked, asked.before)
+            again = yield from self._refined(closer, asked, asked.before)
             if again is not None:
                 return again
-        best = self._in_whole(image, asked)
+        best = yield from self._in_whole(image, asked)
         if closer is not None and not asked.refines:
             for window in closer.windows_around(asked.xy[0], asked.labels[0]):
+                yield window
                 found = self._in_window(closer, window, asked)
                 if found is not None and found.iou[0] > best.iou[0]:
                     best = found
         return best
 
-    def _in_whole(self, image: ImageState, asked: Question) -> Answer:
+    def _in_whole(self, image: ImageState, asked: Question) -> _Steps:
         """Answer in the whole image.
 
         The predicted IoU is the first look's: a model takes the mask that it is
@@ -147,6 +157,7 @@ class SecondLook:
         if self._closer is not None:
             window = self._closer.window(first[0], xy[0], labels[0])
             if window is not None:
+                yield window
                 given = self._closer.seen_in(window, first[0])
                 logits, iou, moved = self._closer.decode(window, xy, labels, given)
                 closer, believed = self._blended(logits, iou, moved, labels)
@@ -167,12 +178,13 @@ class SecondLook:
 
     def _refined(
         self, closer: CloserLook, asked: Question, before: Detail
-    ) -> Answer | None:
+    ) -> Generator[Window, None, Answer | None]:
         """Refine an answer in the window that it is from, if all prompts are in it."""
         xy, labels = asked.xy, asked.labels
         window = closer.own(before.window)
         if not closer.holds(window, xy[0], labels[0]):
             return None
+        yield window
         given = torch.from_numpy(before.logits[0]).to(asked.logits)
         logits, iou, moved = closer.decode(window, xy, labels, given)
         answer, score = self._blended(logits, iou, moved, labels)
