@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,10 @@ from skimage import data
 import napari_sam as ns
 from napari_sam.cli import main
 from napari_sam.core.everything import EverythingSettings
-from napari_sam.errors import SettingsError
+from napari_sam.core.model_thresholds import ModelThresholds
+from napari_sam.errors import ModelError, SettingsError
+from napari_sam.models import DEFAULT_MODEL, find_model
+from napari_sam.models.checkpoint import load_network, save_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,25 +32,45 @@ def boxes(labels: np.ndarray) -> set[tuple[int, ...]]:
     return found
 
 
-@pytest.mark.parametrize("prompts", ["grid", "objects"])
-def test_one_answer_everywhere(tmp_path: Path, prompts: str) -> None:
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the default model with other thresholds in its file."""
+    network = load_network(find_model(DEFAULT_MODEL).path)
+    network.thresholds = replace(network.thresholds, grid_score=0.97, score=0.9)
+    path = tmp_path_factory.mktemp("strict") / "strict.safetensors"
+    save_network(network, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("prompts", "is_strict"), [("grid", False), ("objects", False), ("objects", True)]
+)
+def test_one_answer_everywhere(
+    tmp_path: Path, prompts: str, is_strict: bool, strict: Path
+) -> None:
+    """With the thresholds of the model that is asked."""
     image = np.ascontiguousarray(data.coins()[98:222, 15:185])
     few = EverythingSettings(prompts=prompts, points_per_side=6)
+    name = str(strict) if is_strict else DEFAULT_MODEL
     script = ns.segment_everything(
-        image, model=ns.load_model(device="cpu"), settings=few
+        image, model=ns.load_model(name, device="cpu"), settings=few
+    )
+    assert script.thresholds.min_score == (
+        0.9 if is_strict else {"grid": 0.88, "objects": 0.6}[prompts]
     )
     viewer = ViewerModel()
     viewer.add_image(image, name="coins")
-    with ns.annotate(viewer, device="cpu") as session:
+    with ns.annotate(viewer, model=name, device="cpu") as session:
         session.segment_everything(everything=few)
         (found,) = session.controller.everything.found.values()
         assert session.labels is not None
         written = np.asarray(session.labels.data)
     tifffile.imwrite(tmp_path / "coins.tif", image)
     arguments = ["--prompts", prompts, "--points-per-side", "6", "--device", "cpu"]
+    arguments += ["--model", name]
     out = tmp_path / "labels.tif"
     assert main(["everything", str(tmp_path / "coins.tif"), str(out), *arguments]) == 0
-    assert len(script) >= 4
+    assert len(script) >= 3
     assert found.thresholds == script.thresholds
     np.testing.assert_array_equal(found.box, script.box)
     expected = boxes(script.to_labels())
@@ -54,6 +78,33 @@ def test_one_answer_everywhere(tmp_path: Path, prompts: str) -> None:
     assert boxes(written) == expected
 
 
+def test_thresholds_are_carried_and_checked(strict: Path, tmp_path: Path) -> None:
+    """A network that is written again keeps its own; nonsense is one sentence."""
+    network = load_network(strict)
+    again = tmp_path / "again.safetensors"
+    save_network(network, again)
+    assert load_network(again).thresholds == network.thresholds
+    assert network.thresholds.score == 0.9
+    assert load_network(find_model("mobile-sam").path).thresholds == ModelThresholds()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no", "7", '{"score": 2}', '{"score": NaN}', '{"scores": 0.5}', "[" * 9999],
+)
+def test_thresholds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="mine has thresholds that cannot be used"):
+        ModelThresholds.from_text(text, "mine")
+
+
 def test_a_misspelt_setting_is_refused_with_the_closest() -> None:
     with pytest.raises(SettingsError, match="did you mean 'points_per_side'"):
         ns.segment_everything(np.zeros((9, 9)), points_per_sied=3)
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((9, 9)))
+    with ns.annotate(viewer, model="mobile-sam", device="cpu") as session:
+        before = session.controller.settings
+        for change in (session.change_settings, session.controller.change_settings):
+            with pytest.raises(SettingsError, match="did you mean 'hover'"):
+                change(hoover=True, live=True)
+        assert session.controller.settings == before

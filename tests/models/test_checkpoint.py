@@ -237,6 +237,7 @@ def test_a_network_comes_back_as_it_was_written(
         "base": "mobile-sam",
         "architecture": "vit_48x3",
         "encoder": encoder_fingerprint(network),
+        "thresholds": network.thresholds.to_text(),
     }
     assert encoder_fingerprint(again) == encoder_fingerprint(network)
     assert network_fingerprint(again) == network_fingerprint(network)

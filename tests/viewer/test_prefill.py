@@ -53,8 +53,10 @@ def test_only_what_is_certain_is_offered(open_desk, coins):
     mode = desk.controller.everything
     desk.controller.prefill()
     settings = desk.controller.settings
-    assert all(o.score > settings.confident_score for o in offers(desk))
-    assert all(o.stability >= settings.confident_stability for o in offers(desk))
+    assert settings.confident_score is None
+    sure = desk.controller.context.thresholds
+    assert all(o.score > sure.confident_score for o in offers(desk))
+    assert all(o.stability >= sure.confident_stability for o in offers(desk))
     count = mode.count
     assert count == len(offers(desk))
     # sliders above what is certain act on it; below, they do not

@@ -143,12 +143,14 @@ def make_questions(
     """
     maps = None if settings.prompts == "grid" else encoded.objects()
     if maps is not None:
+        own, centre = encoded.thresholds, settings.min_centre
+        foreground = settings.min_foreground
         return ObjectQuestions(
             maps,
             search,
-            min_centre=settings.min_centre,
-            min_foreground=settings.min_foreground,
-            covering=settings.thresholds(encoded.frame.image_size, on_objects=True),
+            min_centre=own.centre if centre is None else centre,
+            min_foreground=own.foreground if foreground is None else foreground,
+            covering=settings.thresholds(encoded.frame.image_size, own, True),
         )
     if settings.prompts == "objects":
         raise SettingsError(

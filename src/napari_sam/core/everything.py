@@ -22,6 +22,7 @@ from napari_sam.core.asking import make_questions
 from napari_sam.core.decoding import decode_candidates
 from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.grid import is_whole, plan_searches
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates
 from napari_sam.core.steps import finish
@@ -135,7 +136,7 @@ def _search(
     found: list[Candidates] = []
     done = 0
     is_finished = True
-    on_objects = False
+    on_objects, own = False, ModelThresholds()
     for number, search in enumerate(searches):
         # Windows to come count like the grids they may get.
         ahead = sum(s.side**2 for s in searches[number + 1 :])
@@ -149,7 +150,7 @@ def _search(
         else:
             encoded = encode(np.ascontiguousarray(rgb[search.window.slices]))
         questions = make_questions(encoded, search, settings)
-        on_objects = questions.on_objects
+        on_objects, own = questions.on_objects, encoded.thresholds
         while len(chunk := questions.take(_CHUNK)):
             new = decode_candidates(
                 encoded,
@@ -157,7 +158,7 @@ def _search(
                 origin=(search.window.row0, search.window.col0),
                 crop=number,
                 offset=settings.stability_score_offset,
-                floor=settings.floor(on_objects),
+                floor=settings.floor(own, on_objects),
                 on_objects=on_objects,
             )
             # Those cut by the window are no proposals but are no gap either.
@@ -171,10 +172,10 @@ def _search(
                 break
     proposals = Proposals.from_candidates(
         Candidates.concatenate(found),
-        settings.thresholds(shape, on_objects),
+        settings.thresholds(shape, own, on_objects),
         shape=shape,
         crops=[s.window for s in searches],
-        floor=settings.floor(on_objects),
+        floor=settings.floor(own, on_objects),
     )
     return proposals, is_finished
 

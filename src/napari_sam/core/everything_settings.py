@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from napari_sam.core.names import check_number
 from napari_sam.core.selection import Thresholds
 from napari_sam.errors import SettingsError
+
+if TYPE_CHECKING:
+    from napari_sam.core.model_thresholds import ModelThresholds
 
 Prompts = Literal["auto", "grid", "objects"]
 """Where the model is asked."""
@@ -19,27 +22,13 @@ SMALLEST_AREA = 20
 """Smaller proposals are hidden, in pixels: they are specks."""
 
 
-class _Defaults(NamedTuple):
-    """Thresholds where none are given, and the floor of both."""
-
-    score: float
-    stability: float
-    floor: float
-
-
-_DEFAULTS = {
-    False: _Defaults(score=0.88, stability=0.95, floor=0.6),
-    # Points on objects need no proof that there is something, only a mask.
-    True: _Defaults(score=0.6, stability=0.8, floor=0.3),
-}
-"""On a grid, and on objects."""
-
-
 @dataclass(frozen=True, slots=True)
 class EverythingSettings:
     """Settings of everything mode: of scripts, window and command line alike.
 
-    The reference implementation's defaults, except where it says otherwise.
+    The reference implementation's defaults, except where it says otherwise.  What
+    depends on a model's scores is by default what the model says
+    (:class:`~napari_sam.core.model_thresholds.ModelThresholds`).
 
     Parameters
     ----------
@@ -49,18 +38,15 @@ class EverythingSettings:
         model sees them.
     points_per_side : int
         The grid has this many points along each side.
-    min_centre : float
+    min_centre : float, optional
         Where the model sees objects: lowest probability of an object's centre.
-    min_foreground : float
+    min_foreground : float, optional
         Of masks found on objects: lowest probability of foreground, on average
         over the mask.  Masks below are not kept.
     pred_iou_thresh : float, optional
-        Masks whose predicted IoU is not above this are hidden.  By default 0.88
-        on a grid, where most points hit no object, as in the reference, and 0.6
-        on objects.
+        Masks whose predicted IoU is not above this are hidden.
     stability_score_thresh : float, optional
-        Masks less stable than this are hidden.  By default 0.95 on a grid, as
-        in the reference, and 0.8 on objects.
+        Masks less stable than this are hidden.
     stability_score_offset : float
         By how much the logit threshold is moved to measure stability.
     box_nms_thresh : float
@@ -85,14 +71,13 @@ class EverythingSettings:
         1 keeps it.
     pred_iou_floor, stability_score_floor : float, optional
         Masks below these are not kept at all; between floor and threshold they
-        are hidden and come back when the threshold is lowered.  By default 0.6
-        on a grid and 0.3 on objects.
+        are hidden and come back when the threshold is lowered.
     """
 
     prompts: Prompts = "auto"
     points_per_side: int = 32
-    min_centre: float = 0.2
-    min_foreground: float = 0.5
+    min_centre: float | None = None
+    min_foreground: float | None = None
     pred_iou_thresh: float | None = None
     stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
@@ -139,19 +124,25 @@ class EverythingSettings:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 1)
 
-    def floor(self, on_objects: bool = False) -> tuple[float, float]:
-        """Return predicted IoU and stability below which nothing is kept."""
-        defaults = _DEFAULTS[on_objects]
+    def floor(self, own: ModelThresholds, on_objects: bool) -> tuple[float, float]:
+        """Return predicted IoU and stability below which nothing is kept.
+
+        Parameters
+        ----------
+        own : ModelThresholds
+            Of the model that is asked.
+        on_objects : bool
+            Whether it is asked where it sees objects.
+        """
+        floor = own.floor if on_objects else own.grid_floor
+        score, stability = self._limits(own, on_objects)
         return (
-            min(_or(self.pred_iou_floor, defaults.floor), self._score(on_objects)),
-            min(
-                _or(self.stability_score_floor, defaults.floor),
-                self._stability(on_objects),
-            ),
+            min(_or(self.pred_iou_floor, floor), score),
+            min(_or(self.stability_score_floor, floor), stability),
         )
 
     def thresholds(
-        self, shape: tuple[int, int], on_objects: bool = False
+        self, shape: tuple[int, int], own: ModelThresholds, on_objects: bool
     ) -> Thresholds:
         """Return what the proposals of a plane of this shape start with.
 
@@ -159,12 +150,15 @@ class EverythingSettings:
         ----------
         shape : tuple of int
             Height and width.
+        own : ModelThresholds
+            Of the model that is asked.
         on_objects : bool
-            Whether the model is asked where it sees objects.
+            Whether it is asked where it sees objects.
         """
+        score, stability = self._limits(own, on_objects)
         return Thresholds(
-            min_score=self._score(on_objects),
-            min_stability=self._stability(on_objects),
+            min_score=score,
+            min_stability=stability,
             min_area=self.min_area,
             max_area=self.max_area_share * shape[0] * shape[1],
             max_overlap=self.box_nms_thresh,
@@ -172,11 +166,15 @@ class EverythingSettings:
             min_region_area=self.min_mask_region_area,
         )
 
-    def _score(self, on_objects: bool) -> float:
-        return _or(self.pred_iou_thresh, _DEFAULTS[on_objects].score)
-
-    def _stability(self, on_objects: bool) -> float:
-        return _or(self.stability_score_thresh, _DEFAULTS[on_objects].stability)
+    def _limits(self, own: ModelThresholds, on_objects: bool) -> tuple[float, float]:
+        """Return the thresholds of predicted IoU and stability."""
+        return (
+            _or(self.pred_iou_thresh, own.score if on_objects else own.grid_score),
+            _or(
+                self.stability_score_thresh,
+                own.stability if on_objects else own.grid_stability,
+            ),
+        )
 
     @property
     def total_points(self) -> int:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
 
@@ -76,6 +77,10 @@ class EncodedPlane(Protocol):
         """How the plane sits in the model's input."""
 
     @property
+    def thresholds(self) -> ModelThresholds:
+        """Those of its model."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it keeps beside the embedding; asked from any thread."""
 
@@ -131,6 +136,10 @@ class Model(Protocol):
     @property
     def encoder_fingerprint(self) -> str:
         """Hash of architecture and image encoder; part of every embedding's key."""
+
+    @property
+    def thresholds(self) -> ModelThresholds:
+        """When to believe its scores."""
 
     @property
     def device(self) -> str:

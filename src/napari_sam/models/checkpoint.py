@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from napari_sam.core.atomic import replacing
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models.blending import Blend
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_decoder import DIM, MaskDecoder
+from napari_sam.models.metadata import THRESHOLDS, read_metadata
 from napari_sam.models.prompt_encoder import PromptEncoder
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.tiny_vit import TinyViT
@@ -55,6 +57,11 @@ class SamNetwork(nn.Module):
     blend : Blend, optional
         Makes one answer of the decoder's four, and says that the model is to be
         asked a second time with it.  SAM has none; it can be set later.
+
+    Attributes
+    ----------
+    thresholds : ModelThresholds
+        When to believe its scores; kept in the weights file.
     """
 
     prompt_head: PromptHead | None
@@ -76,6 +83,7 @@ class SamNetwork(nn.Module):
         self.mask_decoder = MaskDecoder()
         self.prompt_head = prompt_head
         self.blend = blend
+        self.thresholds = ModelThresholds()
 
 
 class _Unfilled(TorchFunctionMode):
@@ -130,6 +138,9 @@ def load_network(path: Path) -> SamNetwork:
         own = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
         network.load_state_dict(own, assign=True)
         _fill_buffers(network)
+    said = read_metadata(path).get(THRESHOLDS)
+    if said is not None:
+        network.thresholds = ModelThresholds.from_text(said, path.name)
     network = network.eval().requires_grad_(False)
     _check_numbers(network, path)
     return network
@@ -189,7 +200,7 @@ def save_network(
         A ``.safetensors`` file, new or to be replaced.
     metadata : mapping of str to str, optional
         What the file says about itself; see :mod:`napari_sam.models.metadata`.
-        ``architecture`` and ``encoder`` are added.
+        ``architecture``, ``encoder`` and ``thresholds`` are added.
     dtype : torch.dtype, optional
         Of the stored numbers.  ``None`` stores each entry as float16 if that
         changes none of its values, else as float32: an encoder that was not
@@ -216,6 +227,7 @@ def save_network(
         "format": "pt",
         "architecture": network.architecture,
         "encoder": _hash(network.architecture, state, _ENCODER),
+        THRESHOLDS: network.thresholds.to_text(),
     }
     with replacing(path) as aside:
         try:

@@ -11,6 +11,8 @@ A safetensors file carries a table of short texts.  Ours are:
 ``trained_on``  what it learnt from
 ``encoder``     fingerprint of its image encoder, see
                 :func:`napari_sam.models.checkpoint.encoder_fingerprint`
+``thresholds``  when to believe its scores, JSON of
+                :class:`~napari_sam.core.model_thresholds.ModelThresholds`
 =============== ==============================================================
 
 Others may be there and are kept.  None is needed to load the file.
@@ -25,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 if TYPE_CHECKING:
     from pathlib import Path
 
+THRESHOLDS = "thresholds"
 _LONGEST = 200
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from napari_sam.core.model import ObjectMaps, PointMasks
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.results import Earlier, MaskResult, inside_frame
 from napari_sam.errors import PromptError
 from napari_sam.models.guard import translated_errors
@@ -53,6 +54,7 @@ class SamPlane:
         head: PromptHead | None = None,
         blend: Blend | None = None,
         closer: CloserLook | None = None,
+        thresholds: ModelThresholds | None = None,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
@@ -60,6 +62,7 @@ class SamPlane:
         self._head = head
         self._blend = blend
         self._closer = closer
+        self._thresholds = thresholds or ModelThresholds()
         self._second = None if blend is None else SecondLook(decoder, blend, closer)
         self._state: ImageState | None = None
         self._objects: ObjectMaps | None = None
@@ -73,6 +76,11 @@ class SamPlane:
     def frame(self) -> Frame:
         """How the plane sits in the model's input."""
         return self._embedding.frame
+
+    @property
+    def thresholds(self) -> ModelThresholds:
+        """Those of its model."""
+        return self._thresholds
 
     @property
     def nbytes(self) -> int:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.types import RGBArray
 
 
@@ -155,6 +156,11 @@ class SamModel:
         Models with the same one can restore each other's embeddings.
         """
         return self._encoder_fingerprint
+
+    @property
+    def thresholds(self) -> ModelThresholds:
+        """When to believe its scores, as its weights file says."""
+        return self._network.thresholds
 
     @property
     def has_prompt_head(self) -> bool:
@@ -310,6 +316,7 @@ class SamModel:
             self._network.prompt_head,
             self._network.blend,
             closer,
+            self.thresholds,
         )
 
     def _step(self, compute: Callable[[], Tensor]) -> Tensor:

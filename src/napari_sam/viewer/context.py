@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_warning
 
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.errors import SamError
 from napari_sam.viewer.settings import AnnotationSettings
 
@@ -63,6 +64,12 @@ class Context:
     def records(self) -> ObjectRecords | None:
         """Which prompts made the objects in the labels."""
         return self.target.records if self.target is not None else None
+
+    @property
+    def thresholds(self) -> ModelThresholds:
+        """Those of the model, or of SAM while there is none."""
+        planes = self.planes
+        return ModelThresholds() if planes is None else planes.engine.model.thresholds
 
     def report(self, error: Exception) -> str:
         """Show an error to the user and return it as one sentence.

@@ -15,6 +15,7 @@ from napari_sam.viewer.offers import make_offers
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable
 
+    from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.core.proposals import Proposals
     from napari_sam.core.selection import Thresholds
     from napari_sam.types import BoolArray, Plane
@@ -53,7 +54,8 @@ class ProposedPlanes:
         self.found: dict[Plane, Proposals] = {}
         # What each was found with: the thresholds that nobody has moved.
         self._own: dict[Plane, Thresholds] = {}
-        self._confident: set[Plane] = set()
+        # Pre-filled planes, and what the model says when it may be believed unseen.
+        self._confident: dict[Plane, ModelThresholds] = {}
         self._offered: set[Plane] = set()
         self._decided: dict[OfferKey, Decision] = {}
         self._offers: dict[Plane, tuple[Offer, ...]] = {}
@@ -114,7 +116,10 @@ class ProposedPlanes:
                 self._offered.add(plane)
                 self._offers.pop(plane, None)
             if confident is not None:
-                (self._confident.add if confident else self._confident.discard)(plane)
+                if confident:
+                    self._confident[plane] = self._context.thresholds
+                else:
+                    self._confident.pop(plane, None)
                 self.refilter([plane])
 
     def withhold(self, planes: Iterable[Plane]) -> None:
@@ -149,9 +154,10 @@ class ProposedPlanes:
         score = _chosen(settings.min_score, own.min_score)
         stability = _chosen(settings.min_stability, own.min_stability)
         share = settings.max_share
-        if plane in self._confident:
-            score = max(score, settings.confident_score)
-            stability = max(stability, settings.confident_stability)
+        if (model := self._confident.get(plane)) is not None:
+            sure = _chosen(settings.confident_score, model.confident_score)
+            stable = _chosen(settings.confident_stability, model.confident_stability)
+            score, stability = max(score, sure), max(stability, stable)
         return proposals.filter(
             min_score=score,
             min_stability=stability,

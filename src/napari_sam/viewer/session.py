@@ -7,7 +7,6 @@ result: what a user does with mouse and keys, a script does with methods.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -16,7 +15,6 @@ import numpy as np
 from napari.layers import Image, Labels
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.core.names import check_names
 from napari_sam.errors import (
     Cancelled,
     FileFormatError,
@@ -39,7 +37,6 @@ from napari_sam.viewer.project_session import (
 from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.review import REVIEW_SLOT
 from napari_sam.viewer.search import EVERYTHING_SLOT
-from napari_sam.viewer.settings import AnnotationSettings
 from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_plane
 from napari_sam.viewer.worker import SyncRunner
 
@@ -442,7 +439,6 @@ class Session:
         SettingsError
             If there is no such setting, or it cannot have this value.
         """
-        check_names(settings, [f.name for f in fields(AnnotationSettings)])
         with self._raising():
             self.controller.change_settings(**settings)
             self.wait()

@@ -70,10 +70,9 @@ class AnnotationSettings:
     max_share : float, optional
         Proposals that cover more of the plane than this are hidden: they are
         mostly the background.  By default that of ``everything``.
-    confident_score, confident_stability : float
+    confident_score, confident_stability : float, optional
         Below these a proposal does not pre-fill a slice, wherever the live
-        filters are.  For models that see objects, whose predicted IoU is that
-        of the mask on average; SAM's own would be 0.88 and 0.95.
+        filters are.  By default those of the model.
     """
 
     policy: OverlapPolicy = OverlapPolicy.KEEP
@@ -88,8 +87,8 @@ class AnnotationSettings:
     min_score: float | None = None
     min_stability: float | None = None
     max_share: float | None = None
-    confident_score: float = 0.80
-    confident_stability: float = 0.90
+    confident_score: float | None = None
+    confident_stability: float | None = None
 
     def __post_init__(self) -> None:
         check_type("policy", self.policy, OverlapPolicy, "an OverlapPolicy")
@@ -117,4 +116,11 @@ class AnnotationSettings:
     @property
     def filters(self) -> tuple[float | None, ...]:
         """The live filters, to see whether one has changed."""
-        return self.min_area, self.min_score, self.min_stability, self.max_share
+        return (
+            self.min_area,
+            self.min_score,
+            self.min_stability,
+            self.max_share,
+            self.confident_score,
+            self.confident_stability,
+        )

@@ -1,0 +1,81 @@
+"""Thresholds on a model's own scores, which say when to believe it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from napari_sam.core.names import check_number
+from napari_sam.errors import ModelError, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelThresholds:
+    """Thresholds that suit one model's scores; they come with its weights.
+
+    The defaults of a grid are those of the reference implementation of SAM.
+
+    Parameters
+    ----------
+    grid_score, grid_stability : float
+        Predicted IoU that a mask must exceed, and stability it must have, to be
+        proposed, where the model is asked on a grid: most points hit no object.
+    grid_floor : float
+        Of both, below which nothing is kept.
+    score, stability, floor : float
+        The same where the model is asked on objects that it sees: they need no
+        proof that there is something, only a mask.
+    centre : float
+        Lowest probability of an object's centre at which it is asked.
+    foreground : float
+        Lowest probability of foreground, on average over a mask found there.
+    confident_score, confident_stability : float
+        Below these nothing is written before a person has looked.
+    """
+
+    grid_score: float = 0.88
+    grid_stability: float = 0.95
+    grid_floor: float = 0.6
+    score: float = 0.6
+    stability: float = 0.8
+    floor: float = 0.3
+    centre: float = 0.2
+    foreground: float = 0.5
+    confident_score: float = 0.88
+    confident_stability: float = 0.95
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_number(field.name, getattr(self, field.name), 0, 1)
+
+    def to_text(self) -> str:
+        """Return them as they are kept in a weights file, JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str, name: str) -> ModelThresholds:
+        """Return what a weights file says.
+
+        Parameters
+        ----------
+        text : str
+            JSON; what it does not name has its default.
+        name : str
+            Of the file, for the error.
+
+        Raises
+        ------
+        ModelError
+            If a threshold is unknown or no number from 0 to 1.
+        """
+        try:
+            given = json.loads(text)
+            if not isinstance(given, dict):
+                raise TypeError(f"{text!r} is no table")
+            return cls(**given)
+        except (ValueError, TypeError, RecursionError, SettingsError) as error:
+            reason = " ".join(str(error).split()).rstrip(".")[:200]
+            raise ModelError(
+                f"{name} has thresholds that cannot be used ({reason}); get the file "
+                f"again."
+            ) from error
