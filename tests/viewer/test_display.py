@@ -7,8 +7,11 @@ import pytest
 from desk import COINS
 from napari.layers import Image
 
+from napari_sam.core.everything import EverythingSettings
 from napari_sam.errors import LabelsError
 from napari_sam.viewer.layers import ROLE, is_ours
+
+FEW = EverythingSettings(points_per_side=5, prompts="grid")
 
 
 def names(desk) -> list[str]:
@@ -148,7 +151,7 @@ def test_what_the_model_sees_is_a_layer_for_a_moment(open_desk, coin_stack):
 
 
 def test_in_a_review_the_rest_is_dimmed(open_desk, coins):
-    desk = open_desk(coins, min_score=0.3)
+    desk = open_desk(coins, min_score=0.3, everything=FEW)
     desk.controller.new_labels()
     opacity = desk.labels.opacity
     desk.controller.segment_plane()

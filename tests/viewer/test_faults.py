@@ -113,7 +113,9 @@ def test_box_outside_the_image(open_desk, coins, notes, corners):
     # Accepting asks again, and is told again.
     assert len(set(notes())) == 1
     assert is_one_sentence(notes()[0])
+    asked = len(notes())
     desk.controller.segment_box()
+    assert len(notes()) == asked + 1
     assert not desk.controller.everything.is_running
     assert desk.controller.everything.count == 0
     desk.controller.discard()

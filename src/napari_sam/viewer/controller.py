@@ -8,7 +8,7 @@ are for the GUI thread.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.names import check_names
 from napari_sam.errors import LabelsError, PromptError
 from napari_sam.types import MaskLevel, Region
 from napari_sam.viewer.activity import Activity
@@ -288,8 +289,15 @@ class Controller:
         return self.context.settings
 
     def change_settings(self, **changes: Any) -> None:
-        """Change settings and redo what depends on them."""
+        """Change settings and redo what depends on them.
+
+        Raises
+        ------
+        SettingsError
+            If there is no such setting, or a value cannot be one; nothing has changed.
+        """
         before = self.context.settings
+        check_names(changes, [field.name for field in fields(before)])
         after = replace(before, **changes)
         if after == before:
             return
@@ -581,7 +589,7 @@ class Controller:
         if not boxes:
             self.set_status("Draw a box with the Box tool first.")
             return
-        r0, c0, r1, c1 = (max(0, round(x)) for x in boxes[-1])
+        r0, c0, r1, c1 = (round(x) for x in boxes[-1])
         region = Region(r0, c0, r1 + 1, c1 + 1)
         self.annotator.discard()
         self._run(partial(self.everything.run, region=region))
