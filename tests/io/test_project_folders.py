@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,6 @@ from napari_sam.types import Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SHAPE = (3, 600, 700)
 IDENTITY = ImageIdentity(name="image", shape=SHAPE, dtype="<u2", digest="0" * 32)
@@ -163,6 +163,57 @@ def test_a_save_cut_at_any_step_leaves_everything(work: Work, path: Path) -> Non
             work.write(2)  # goes on while it saves
             work.assert_kept(path)
     work.assert_kept(path)
+
+
+_KILLED_SAVES = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_project_folders import IDENTITY, INFO, Work, create_project
+
+def kill_at(point, folder):
+    count = 0
+    def look(event, arguments):
+        nonlocal count
+        if event not in ("open", "os.rename", "os.remove", "os.mkdir"):
+            return
+        if str(folder) in str(arguments[0]):
+            count += 1
+            if count == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(look)
+
+for point in range(1, 1000, 2):
+    folder = Path(sys.argv[2]) / f"{point}.napari-sam"
+    child = os.fork()
+    if not child:
+        work = Work(create_project(folder, IDENTITY, INFO))
+        work.write(3)
+        work.folder.save(work.snapshot)
+        work.write(3)
+        kill_at(point, folder)
+        work.folder.save(work.snapshot)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
+def test_a_process_killed_during_a_save_loses_nothing(
+    work: Work, tmp_path: Path
+) -> None:
+    """Kill a saving process before every second thing that it does to files."""
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    arguments = [sys.executable, "-c", _KILLED_SAVES, str(Path(__file__).parent)]
+    subprocess.run([*arguments, str(folder)], check=True)
+    work.write(6)
+    killed = sorted(folder.iterdir())
+    assert len(killed) > 10
+    for path in killed:
+        work.assert_kept(path)
 
 
 def test_a_save_that_is_dropped_is_made_good_by_the_next(
