@@ -7,13 +7,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from driver import Driver
+from npe2 import PluginManager
 from skimage import data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import napari.viewer
     from driver import Pixels
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plugins_are_looked_for_once() -> Iterator[None]:
+    """Have each further window skip the search, in which nothing new is found.
+
+    It reads what every installed distribution says about itself: half a second.
+    """
+    search, searched = PluginManager.discover, set[int]()
+
+    def once(self: PluginManager, *args: Any, **kwargs: Any) -> int:
+        if id(self) in searched:
+            return 0
+        searched.add(id(self))
+        return search(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManager, "discover", once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import COINS, wait_until
+from driver import COINS, spin, wait_until
+from qtpy.QtCore import QEvent, QObject
 from watchdog import Watchdog
 
 from napari_sam.core.everything import EverythingSettings
@@ -52,6 +53,41 @@ def test_encoding_leaves_the_window_alive(open_sam: OpenSam) -> None:
         sam.wait_ready()
         stop = time.perf_counter()
     assert watchdog.between(start, stop) > ENOUGH
+
+
+class Paintings(QObject):
+    """Counts how often a window is drawn."""
+
+    def __init__(self, window: QObject) -> None:
+        super().__init__(window)
+        self.count = 0
+        window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        self.count += event is not None and event.type() == QEvent.Type.UpdateRequest
+        return False
+
+
+def test_waiting_does_not_draw_the_window_all_the_time(open_sam: OpenSam) -> None:
+    """With software OpenGL each picture of a moving bar draws all of the window.
+
+    At 40 a second that took more of the processor than the encoder.
+    """
+    sam = open_sam(np.zeros((8, 8), np.uint8))
+    sam.wait_idle()
+    noise = np.random.default_rng(6).integers(0, 255, (300, 300), np.uint8)
+    sam.viewer.add_image(noise, name="noise")
+    sam.widget.layers.image.value = sam.viewer.layers["noise"]
+    paintings = Paintings(sam.widget.window())
+    start = time.perf_counter()
+    shown: list[tuple[int, int]] = []
+    while not sam.controller.prefetcher.is_shown_ready:
+        spin(5)
+        shown.append((sam.widget.progress.value, sam.widget.progress.max))
+    seconds = time.perf_counter() - start
+    assert paintings.count < 20 + 8 * seconds
+    assert sorted(shown) == shown  # it moves because the encoder does
+    assert all(most > 0 for _, most in shown)
 
 
 def test_everything_leaves_the_window_alive_and_answers_clicks(

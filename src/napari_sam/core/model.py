@@ -142,6 +142,10 @@ class Model(Protocol):
         """When to believe its scores."""
 
     @property
+    def encoding_steps(self) -> int:
+        """How many steps `iter_encode_rgb` takes."""
+
+    @property
     def device(self) -> str:
         """Device it runs on: ``cpu``, ``cuda:0`` or ``mps``."""
 

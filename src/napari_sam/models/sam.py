@@ -163,6 +163,11 @@ class SamModel:
         return self._network.thresholds
 
     @property
+    def encoding_steps(self) -> int:
+        """How many steps `iter_encode_rgb` takes."""
+        return len(self._encoder.steps())
+
+    @property
     def has_prompt_head(self) -> bool:
         """Whether it finds objects without a prompt."""
         return self._network.prompt_head is not None

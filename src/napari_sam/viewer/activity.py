@@ -44,17 +44,22 @@ class Activity:
     def progress(self) -> Progress | None:
         """What is going on, if it may take more than half a second."""
         if self._loader.is_loading:
-            return Progress(0, 0, "loading the model")
+            return Progress(0, 1, "loading the model")
         if self._annotator.progress is not None:
             return self._annotator.progress
         if self._everything.progress is not None:
             return self._everything.progress
         if self._context.plane is not None and self._context.planes is not None:
             if self._context.runner.is_busy(SHOWN_SLOT):
-                return Progress(0, 0, "encoding this plane")
+                return self._context.planes.progress(self._context.plane)
             if self._is_encoding_stack:
                 return self._prefetcher.progress
         return None
+
+    @property
+    def long(self) -> Progress | None:
+        """What is going on, if it may take so long that the user turns away."""
+        return self.progress if self.can_cancel else None
 
     @property
     def can_cancel(self) -> bool:

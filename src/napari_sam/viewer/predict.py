@@ -13,7 +13,7 @@ import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean, crop_iou
 from napari_sam.core.refine import refine
-from napari_sam.types import NESTED_LEVELS, MaskLevel
+from napari_sam.types import NESTED_LEVELS, MaskLevel, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -145,6 +145,7 @@ class PlaneEncoder:
         # Where the engine keeps each; it has the planes, within its budget.
         self._keys: dict[Plane, tuple[str, tuple[int, int]]] = {}
         self._under_way: dict[Plane, Generator[None, None, None]] = {}
+        self._done: dict[Plane, int] = {}  # steps of those under way
 
     def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
@@ -152,6 +153,13 @@ class PlaneEncoder:
         if encoded is None:
             encoded, _ = yield from self.iter_visit(plane)
         return encoded
+
+    def progress(self, plane: Plane) -> Progress:
+        """Return how far the encoding of a plane is.  Thread-safe."""
+        total = self.engine.model.encoding_steps
+        return Progress(
+            min(self._done.get(plane, 0), total), total, "encoding this plane"
+        )
 
     def _live(self, plane: Plane) -> EncodedPlane | None:
         place = self._keys.get(plane)
@@ -184,7 +192,9 @@ class PlaneEncoder:
             if steps is None:
                 # What was begun for planes left behind costs memory.
                 while len(self._under_way) >= _UNDER_WAY:
-                    self._under_way.pop(next(iter(self._under_way))).close()
+                    oldest = next(iter(self._under_way))
+                    self._under_way.pop(oldest).close()
+                    self._done.pop(oldest, None)
                 steps = self._under_way[plane] = self._iter_encode(plane)
             try:
                 # Not ``yield from``: a job that is cancelled must not close it.
@@ -201,11 +211,15 @@ class PlaneEncoder:
     def _forget(self, plane: Plane, steps: Generator[None, None, None]) -> None:
         if self._under_way.get(plane) is steps:
             del self._under_way[plane]
+            self._done.pop(plane, None)
 
     def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
         rgb, size = self.source.read(plane)
         key = self.engine.key(rgb)
-        yield from self.engine.iter_encode(rgb, size, key=key)
+        steps = self.engine.iter_encode(rgb, size, key=key)
+        for done, _ in enumerate(steps, start=1):
+            self._done[plane] = done
+            yield
         self._keys[plane] = key, size
 
     def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from napari_sam.types import Progress
 
 _INTERVAL_MS = 500
+_PATIENCE = 4  # intervals
 
 
 class ActivityBar(QObject):
-    """One bar in napari's activity dock for work that takes more than a moment.
+    """One bar in napari's activity dock for work that takes more than two seconds.
+
+    With the bar napari starts a spinner.  Where OpenGL is done in software each of its
+    pictures draws the whole window, which costs as much as the work.
 
     napari runs the event loop whenever a bar appears or changes, so this happens on
     a timer of its own and never inside somebody's change.
@@ -35,6 +39,7 @@ class ActivityBar(QObject):
         self._read = read
         self._bar: progress | None = None
         self._is_busy = False
+        self._looks = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_INTERVAL_MS)
         self._timer.timeout.connect(self._show)
@@ -50,9 +55,10 @@ class ActivityBar(QObject):
         self._is_busy = True
         try:
             state = self._read()
+            self._looks += 1
             if state is None:
                 self.close()
-            else:
+            elif self._looks >= _PATIENCE:
                 self._draw(state)
         finally:
             self._is_busy = False
@@ -77,6 +83,7 @@ class ActivityBar(QObject):
     def close(self) -> None:
         """Take the bar away."""
         self._timer.stop()
+        self._looks = 0
         bar, self._bar = self._bar, None
         if bar is not None:
             bar.close()

@@ -105,7 +105,9 @@ class SamWidget(QWidget):
             policy = widget.sizePolicy()
             policy.setRetainSizeWhenHidden(True)
             widget.setSizePolicy(policy)
-        self.activity = ActivityBar(lambda: controller.activity.progress, self)
+        self._ticker = QTimer(self)
+        self._ticker.setInterval(500)
+        self.activity = ActivityBar(lambda: controller.activity.long, self)
         self.help = PushButton(text="Keys …")
 
         body = QWidget()
@@ -155,6 +157,7 @@ class SamWidget(QWidget):
         controller.status_changed.connect(self._show_status)
         self.strip.clicked.connect(self._go_to)
         self.cancel.changed.connect(self._cancel)
+        self._ticker.timeout.connect(self._show_progress)
         self.help.changed.connect(self._show_help)
         controller.learning.models_changed.connect(self._list_models)
         events = viewer.layers.events
@@ -211,17 +214,25 @@ class SamWidget(QWidget):
         self._show_progress()
 
     def _show_progress(self) -> None:
+        if self.controller.is_closed:
+            self._ticker.stop()
+            return
         activity = self.controller.activity.progress
         self.progress.visible = activity is not None
         self.cancel.visible = (
             activity is not None and self.controller.activity.can_cancel
         )
-        if activity is not None:
-            # A maximum of 0 shows a bar that only moves.
-            self.progress.max = activity.total
+        if activity is None:
+            self._ticker.stop()
+        else:
+            # Never 0: a bar that moves by itself draws the window all the time.
+            self.progress.max = max(activity.total, 1)
             self.progress.value = activity.done
             self.progress.tooltip = activity.text
-            self.activity.follow()
+            if not self._ticker.isActive():
+                self._ticker.start()
+            if self.controller.activity.long is not None:
+                self.activity.follow()
 
     def _list_models(self) -> None:
         self.layers.list_models(list_models())
