@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_sam.core.model import Model
+    from napari_sam.models.sam import SamModel
 
 NO_DISPLAY = (
     sys.platform == "linux"
@@ -98,8 +98,27 @@ def shared_data(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
-    """Return the bundled model on the CPU, loaded once for the whole session."""
+def model() -> SamModel:
+    """Return the default model asked like SAM, with an input of 512 pixels, on the CPU.
+
+    It sees the small images of these tests as well as at 1024 pixels, in a third of the
+    time, and has the three masks and the grid that any SAM has.
+    """
+    from napari_sam.models import DEFAULT_MODEL, find_model
+    from napari_sam.models.checkpoint import SamNetwork, load_network
+    from napari_sam.models.sam import SamModel
+    from napari_sam.models.tiny_vit import TinyViT
+
+    whole = load_network(find_model(DEFAULT_MODEL).path)
+    whole.prompt_head = whole.blend = None
+    network = SamNetwork(TinyViT(), whole.architecture, 512)
+    network.load_state_dict(whole.state_dict())
+    return SamModel.from_network(network, name="small", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def mobile_sam() -> SamModel:
+    """Return the bundled MobileSAM on the CPU."""
     from napari_sam.models import load_model
 
     return load_model("mobile-sam", device="cpu")

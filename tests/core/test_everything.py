@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_sam.core.everything import Encode
     from napari_sam.core.model import EncodedPlane, Model
     from napari_sam.core.proposals import Proposals
+    from napari_sam.models.sam import SamModel
     from napari_sam.types import Frame, RGBArray
 
 COARSE = EverythingSettings(
@@ -44,6 +45,12 @@ FEW = EverythingSettings(points_per_side=3)
 
 def no_encoding(rgb: RGBArray) -> EncodedPlane:
     raise AssertionError("nothing should be encoded")
+
+
+@pytest.fixture(scope="module")
+def model(mobile_sam: SamModel) -> SamModel:
+    """Return the model that the published algorithm was written for."""
+    return mobile_sam
 
 
 @pytest.fixture(scope="module")

@@ -204,14 +204,14 @@ for point in range(1, 1000, 5):
 def test_a_process_killed_during_a_save_loses_nothing(
     work: Work, tmp_path: Path
 ) -> None:
-    """Kill a saving process before every second thing that it does to files."""
+    """Kill a saving process before every fifth thing that it does to files."""
     folder = tmp_path / "killed"
     folder.mkdir()
     arguments = [sys.executable, "-c", _KILLED_SAVES, str(Path(__file__).parent)]
     subprocess.run([*arguments, str(folder)], check=True)
     work.write(6)
     killed = sorted(folder.iterdir())
-    assert len(killed) > 10
+    assert len(killed) >= 9
     for path in killed:
         work.assert_kept(path)
 

@@ -18,7 +18,14 @@ from napari_sam.training.synthetic import generate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari_sam.models.sam import SamModel
     from napari_sam.training.recipe import Recipe
+
+
+@pytest.fixture(scope="session")
+def model(mobile_sam: SamModel) -> SamModel:
+    """Return the bundled MobileSAM: what is adapted here is made of it."""
+    return mobile_sam
 
 
 @pytest.fixture(scope="session")

@@ -653,7 +653,7 @@ def test_book_is_plain_data_and_comes_back_with_the_layer(open_desk, coins):
     labels = desk.labels
     stored = json.loads(json.dumps(labels.metadata[METADATA_KEY]))
     assert set(stored["objects"]) == {"1", "2"}
-    assert stored["objects"]["1"]["model"] == "mobile-sam"
+    assert stored["objects"]["1"]["model"] == "small"
     desk.controller.close()
 
     # As after saving and opening it again.

@@ -363,7 +363,7 @@ def test_missing_model_file(open_desk, coins, notes, tmp_path):
     assert is_one_sentence(note)
     assert "absent.pth" in note
     assert not desk.controller.is_loading
-    assert desk.controller.model_name == "mobile-sam"
+    assert desk.controller.model_name == "small"
     desk.click(100, 139)
     desk.accept()
 

@@ -13,8 +13,10 @@ from napari.layers import Image, Labels
 
 import napari_sam as ns
 from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.engine import Engine
 from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
+from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from desk import Desk
+
+    from napari_sam.models.sam import SamModel
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -349,9 +353,9 @@ def test_our_writer_and_reader_keep_scale_units_and_objects(
 
 
 def test_a_script_makes_the_same_labels(
-    write: Callable[..., Desk], tmp_path: Path
+    write: Callable[..., Desk], tmp_path: Path, mobile_sam: SamModel
 ) -> None:
-    desk = write(2)
+    desk = write(2, engine=Engine(mobile_sam, EmbeddingStore(tmp_path / "store")))
     desk.box(5, 120, 50, 160)
     desk.accept()
     desk.controller.projects.save_as(tmp_path / "coins")

@@ -36,7 +36,7 @@ def test_one_click_takes_no_correction_and_knows_its_plane(open_desk, coin_stack
     assert one.confirmed
     assert one.source is Source.PROMPTS
     assert one.planes == (Plane((1, 2), (2, None, None)),)
-    assert one.model == "mobile-sam"
+    assert one.model == "small"
     assert 0 < one.score <= 1
     assert len(one.items.points) == 1
 
