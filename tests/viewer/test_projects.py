@@ -19,6 +19,7 @@ from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
+from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,6 +107,74 @@ def test_a_project_brings_all_back(
     assert "the last change not saved before" in again.controller.status
     again.annotator.select_object(1)
     assert len(again.points.data) == 1
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_is_under_way_is_there_tomorrow(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    is_killed: bool,
+) -> None:
+    """Prompts, the chosen size, and what was turned down; closed or killed."""
+    desk = write(1)
+    few = EverythingSettings(points_per_side=5, prompts="grid")
+    desk.controller.change_settings(
+        everything=few, confident_score=0.5, confident_stability=0.5
+    )
+    desk.controller.prefill()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    everything = desk.controller.everything
+    plane = desk.controller.context.plane
+    assert plane is not None
+    before = everything.proposed.offers(plane)
+    desk.controller.desk.reject(before[0].key)
+    left = {offer.key for offer in everything.proposed.offers(plane)}
+    assert left
+    assert before[0].key not in left
+    desk.click(*COINS[3])
+    desk.annotator.prompting.set_level(MaskLevel.PART)
+    desk.click(COINS[3][0] + 3, COINS[3][1])
+    shown = desk.masks
+    if is_killed:
+        kill(desk)
+    else:
+        desk.controller.close()
+
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    again.controller.projects.open(tmp_path / "coins.napari-sam")
+    assert len(again.points.data) == 2
+    assert again.annotator.level is MaskLevel.PART
+    np.testing.assert_array_equal(again.masks, shown)
+    now = again.controller.everything.proposed.offers(plane)
+    assert {offer.key for offer in now} == left
+    assert again.annotator.accept()
+    kill(again)
+
+    third = open_desk(np.zeros((9, 9), np.uint8))
+    third.controller.projects.open(tmp_path / "coins.napari-sam")
+    assert third.annotator.is_empty
+    assert third.labels.data.max() == 2
+
+
+def test_prompts_that_were_written_since_are_not_under_way(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """The kill came between the transaction and the next note of what is under way."""
+    desk = write(1)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.click(*COINS[3])
+    note = tmp_path / "coins.napari-sam" / "under_way.json"
+    text = note.read_text()
+    desk.accept()
+    kill(desk)
+    for damaged in (text, "[" * 9999, text[:-9]):
+        note.write_text(damaged)
+        again = open_desk(np.zeros((9, 9), np.uint8))
+        again.controller.projects.open(tmp_path / "coins.napari-sam")
+        assert again.annotator.is_empty
+        assert again.labels.data.max() == 2
+        kill(again)
 
 
 def test_what_was_written_before_a_crash_is_offered(

@@ -17,7 +17,7 @@ import os
 import shutil
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ from napari_sam.core.annotation.project import (
     parse_project,
 )
 from napari_sam.core.annotation.records import ObjectRecord, ObjectRecords
+from napari_sam.core.annotation.under_way import UnderWay
 from napari_sam.core.atomic import replacing
 from napari_sam.core.proposals import Proposals
 from napari_sam.errors import FileFormatError
@@ -65,6 +66,7 @@ _JOURNAL = "journal"
 _PROPOSALS = "proposals"
 _LOCK = "lock"
 _CLOSED = "closed"
+_UNDER_WAY = "under_way.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +93,8 @@ class ProjectState:
         The next free number.
     proposals : tuple of PlaneProposals
         Under review.
+    under_way : UnderWay
+        What was not in the labels yet.
     restored : int
         How many transactions came from the journal.
     problems : tuple of str
@@ -101,6 +105,7 @@ class ProjectState:
     records: ObjectRecords
     next_label: int = 1
     proposals: tuple[PlaneProposals, ...] = ()
+    under_way: UnderWay = field(default_factory=UnderWay)
     restored: int = 0
     problems: tuple[str, ...] = ()
 
@@ -163,6 +168,7 @@ class ProjectFolder:
             path / _LABELS, file.labels.shape, np.dtype(file.labels.dtype)
         )
         self.journal: Journal | None = None
+        self._last = file.sequence
 
     @property
     def is_read_only(self) -> bool:
@@ -240,8 +246,26 @@ class ProjectFolder:
                 " that they came from."
             )
         return ProjectState(
-            labels, records, next_label, proposals, restored, tuple(problems + bad)
+            labels,
+            records,
+            next_label,
+            proposals,
+            self._read_under_way(last),
+            restored,
+            tuple(problems + bad),
         )
+
+    def _read_under_way(self, last: int) -> UnderWay:
+        """Return what was under way after the last transaction."""
+        try:
+            found = UnderWay.from_text((self.path / _UNDER_WAY).read_bytes())
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            # Only a help: the labels and what made them are all there without it.
+            return UnderWay()
+        ndim = len(self.file.labels.shape)
+        if found.sequence < last or any(o.items.ndim != ndim for o in found.objects):
+            return replace(found, objects=())
+        return found
 
     def _read_proposals(self) -> tuple[tuple[PlaneProposals, ...], list[str]]:
         found, problems = [], []
@@ -264,9 +288,33 @@ class ProjectFolder:
         try:
             with suppress(FileNotFoundError):
                 (self.path / _CLOSED).unlink()
-            self.journal = Journal(
-                self.path / _JOURNAL, getattr(self, "_last", self.file.sequence)
-            )
+            self.journal = Journal(self.path / _JOURNAL, self._last)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last transaction that it has."""
+        return self._last if self.journal is None else self.journal.sequence
+
+    def keep_under_way(self, text: str) -> None:
+        """Write what is under way, in any thread.
+
+        Parameters
+        ----------
+        text : str
+            From :meth:`~napari_sam.core.annotation.under_way.UnderWay.to_text`.
+
+        Raises
+        ------
+        FileFormatError
+            If the folder cannot be written.
+        """
+        if self.is_read_only:
+            return
+        try:
+            with replacing(self.path / _UNDER_WAY) as aside:
+                aside.write_text(text, encoding="utf-8")
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

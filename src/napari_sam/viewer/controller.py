@@ -16,6 +16,7 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from napari_sam.core.annotation.records import METADATA_KEY
+from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.core.names import check_names
 from napari_sam.errors import LabelsError, PromptError
 from napari_sam.types import MaskLevel, Region
@@ -27,7 +28,7 @@ from napari_sam.viewer.context import Context
 from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.image_binding import ImageBinding
-from napari_sam.viewer.kept import KeptObject, keep, take
+from napari_sam.viewer.kept import keep, take
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.layers import ROLE, is_ours
 from napari_sam.viewer.learning import Learning
@@ -44,7 +45,7 @@ from napari_sam.viewer.status import StatusLine, StatusState, read_state
 from napari_sam.viewer.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
@@ -219,14 +220,20 @@ class Controller:
 
     def put_aside(self) -> None:
         """Keep what is under way for `resume`, since this is about to be closed."""
-        image, draft = self.context.image, self.annotator.draft
-        if image is None or self._closed:
-            return
-        waiting = self.annotator.prompting.waiting
-        objects = [KeptObject(d.items, d.label, is_accepted=True) for d in waiting]
+        if self.context.image is not None and not self._closed:
+            keep(self.context.image, self.under_way)
+
+    @property
+    def under_way(self) -> tuple[KeptObject, ...]:
+        """The objects that are not in the labels yet, the oldest first."""
+        draft = self.annotator.draft
+        objects = [
+            KeptObject(d.items, d.label, d.level, is_accepted=True)
+            for d in self.annotator.prompting.waiting
+        ]
         if not draft.items.is_empty and not draft.is_proposal and draft.live is None:
-            objects.append(KeptObject(draft.items, draft.label))
-        keep(image, objects)
+            objects.append(KeptObject(draft.items, draft.label, draft.level))
+        return tuple(objects)
 
     def resume(self) -> None:
         """Go on with the labels that were written before, and what was put aside."""
@@ -235,11 +242,16 @@ class Controller:
             return
         if self.labels.layer is None:
             self._adopt_labels()
+        self.take_up(take(image))
+
+    def take_up(self, objects: Sequence[KeptObject]) -> None:
+        """Go on with objects that were under way before."""
         records = self.context.records
-        for kept in take(image):
+        for kept in objects:
             label = kept.label
             if label is not None and records is not None and records.get(label):
                 self.annotator.select_object(label)
+            self.annotator.draft.level = kept.level
             self.annotator.set_items(kept.items)
             if kept.is_accepted:
                 self.annotator.accept()

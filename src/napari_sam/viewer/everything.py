@@ -381,6 +381,14 @@ class EverythingMode:
         self.draw()
         self.changed.emit()
 
+    def reject_again(self, keys: Sequence[OfferKey]) -> None:
+        """Turn proposals down that were turned down before."""
+        known = [key for key in keys if key[0] in self.found]
+        if known:
+            self.proposed.decide(known, Decision.REJECTED)
+            self.draw()
+            self.changed.emit()
+
     def labels_changed(self) -> None:
         """Show what is left in free ground."""
         if self.found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,27 +9,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from napari_sam.core.annotation.prompts import PromptItems
-
-
-@dataclass(frozen=True, slots=True)
-class KeptObject:
-    """An object that was not written yet.
-
-    Parameters
-    ----------
-    items : PromptItems
-        Its prompts.
-    label : int, optional
-        Its number, if it corrects an object that is in the labels.
-    is_accepted : bool
-        Whether the user had accepted it; its answers were still missing.
-    """
-
-    items: PromptItems
-    label: int | None = None
-    is_accepted: bool = False
-
+    from napari_sam.core.annotation.under_way import KeptObject
 
 _KEY = "napari_sam_under_way"
 

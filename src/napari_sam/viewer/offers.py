@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.annotation.under_way import ProposalKey
 from napari_sam.types import MaskCrop, Plane, Region
 
 if TYPE_CHECKING:
@@ -28,8 +29,7 @@ Outlines of neighbours overlap by a few pixels; more means the same object, or
 one that contains the other.
 """
 
-OfferKey = tuple[Plane, tuple[int, int, int, int], tuple[float, float], int]
-"""Plane, box, point and area: the same whatever the thresholds."""
+OfferKey = ProposalKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ from napari_sam.core.annotation.project import (
 from napari_sam.core.annotation.records import METADATA_KEY
 from napari_sam.core.annotation.script import make_script
 from napari_sam.core.annotation.transaction import RecordChange
+from napari_sam.core.annotation.under_way import UnderWay
 from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import FileFormatError, ImageError, SamError
 from napari_sam.io.image_file import PIXEL
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.records import ObjectRecord
     from napari_sam.core.annotation.transaction import Transaction
+    from napari_sam.core.annotation.under_way import ProposalKey
     from napari_sam.io.project import ProjectState
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
 IDENTIFY_SLOT = "identify"
 SAVE_PROJECT_SLOT = "save project"
+UNDER_WAY_SLOT = "keep what is under way"
 RECORDS_SLOT = "find records"
 
 
@@ -99,12 +102,15 @@ class ProjectSession:
         self._is_opening = False
         # Proposals of an opened project, until there is a model to go on with.
         self._proposals: tuple[PlaneProposals, ...] = ()
+        self._rejected: tuple[ProposalKey, ...] = ()
+        self._kept: tuple[ProjectFolder | None, str] = (None, "")
         self._connections = ConnectionSet()
         connect = self._connections.connect
         connect(controller.images.placed, self._on_image)
         connect(controller.images.renewed, self._show_proposals)
         connect(controller.labels.changed, self._on_labels)
         connect(controller.labels.applied, self._on_applied)
+        connect(controller.changed, self._keep_under_way)
 
     # -- what is open -------------------------------------------------------
 
@@ -241,6 +247,29 @@ class ProjectSession:
             self.status.emit(self._context.report(error))
         except Exception as error:  # noqa: BLE001 - an accept must not fail for this
             self._context.log_error(error)
+
+    def _keep_under_way(self) -> None:
+        """Have what is not in the labels yet written beside them, if it is new."""
+        folder, text = self.folder, self._under_way()
+        if folder is None or (folder, text) == self._kept or self._is_opening:
+            return
+        self._kept = folder, text
+        self._context.runner.submit(
+            Job(
+                lambda: folder.keep_under_way(text),
+                priority=Priority.HOVER,
+                slot=UNDER_WAY_SLOT,
+                on_error=self._context.log_error,
+            )
+        )
+
+    def _under_way(self) -> str:
+        controller, folder = self._controller, self.folder
+        return UnderWay(
+            0 if folder is None else folder.sequence,
+            controller.under_way,
+            controller.everything.proposed.rejected,
+        ).to_text()
 
     def _begin(self) -> None:
         """Keep unsaved work for recovery, from the first transaction on."""
@@ -459,8 +488,9 @@ class ProjectSession:
         controller.change_settings(
             **settings_from_json(folder.file.settings, self._context.settings)
         )
-        self._proposals = state.proposals
+        self._proposals, self._rejected = state.proposals, state.under_way.rejected
         self._show_proposals()
+        controller.take_up(state.under_way.objects)
         if folder.file.saved:
             remember_project(folder.path)
         self._list_recoverable()
@@ -479,6 +509,8 @@ class ProjectSession:
             self._controller.everything.restore(
                 one.plane, one.proposals, confident=one.confident, offered=one.offered
             )
+        rejected, self._rejected = self._rejected, ()
+        self._controller.everything.reject_again(rejected)
 
     def _image_of(
         self, folder: ProjectFolder, image: str | Path | Image | None
@@ -533,11 +565,14 @@ class ProjectSession:
 
     def _release(self) -> None:
         self._settle_leaving_on_close()
+        text = self._under_way()
         folder, self.folder = self.folder, None
         self._layer = self._data = None
         self._is_unkept = False
         if folder is None:
             return
+        with suppress(SamError):
+            folder.keep_under_way(text)
         is_recovery = not folder.file.saved
         folder.close()
         if is_recovery:

@@ -265,6 +265,11 @@ class ProposedPlanes:
             self._decided.pop(key, None)
             self._offers.pop(key[0], None)
 
+    @property
+    def rejected(self) -> tuple[OfferKey, ...]:
+        """What the user has turned down."""
+        return tuple(k for k, d in self._decided.items() if d is Decision.REJECTED)
+
     def count(self, decision: Decision) -> int:
         """Return how many offers were decided so."""
         return sum(d is decision for d in self._decided.values())

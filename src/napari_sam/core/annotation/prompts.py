@@ -64,6 +64,13 @@ class PromptItems:
         """Whether both layers are empty."""
         return not self.points and not self.shapes
 
+    @property
+    def ndim(self) -> int | None:
+        """Number of axes of its positions, None without any."""
+        sizes = [len(p.position) for p in self.points]
+        sizes += [s.vertices.shape[-1] for s in self.shapes]
+        return max(sizes, default=None)
+
     def planes(self) -> tuple[Plane, ...]:
         """Every plane that holds a prompt, in order of first appearance."""
         found: dict[Plane, None] = {}

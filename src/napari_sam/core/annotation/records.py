@@ -69,8 +69,7 @@ class PlaneMask:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
-            "axes": list(self.plane.displayed),
-            "index": list(self.plane.index),
+            **plane_to_json(self.plane),
             "digest": self.digest,
             "confirmed": self.confirmed,
             "score": _rounded(self.score),
@@ -80,7 +79,7 @@ class PlaneMask:
     def from_json(value: dict[str, Any]) -> PlaneMask:
         """Rebuild it; raises KeyError, TypeError or ValueError if damaged."""
         return PlaneMask(
-            _plane(value),
+            plane_from_json(value),
             str(value.get("digest", "")),
             bool(value.get("confirmed", True)),
             _number(value.get("score")),
@@ -149,10 +148,8 @@ class ObjectRecord:
     @property
     def ndim(self) -> int | None:
         """Number of axes of its prompts' positions and planes, None without any."""
-        sizes = [len(p.position) for p in self.items.points]
-        sizes += [s.vertices.shape[-1] for s in self.items.shapes]
-        sizes += [p.ndim for p in self.planes]
-        return max(sizes, default=None)
+        sizes = [self.items.ndim, *(p.ndim for p in self.planes)]
+        return max((n for n in sizes if n is not None), default=None)
 
     def by(self, model: str, fingerprint: str) -> ObjectRecord:
         """Return the record of an object that another model answered for."""
@@ -207,19 +204,7 @@ class ObjectRecord:
             "corrections": self.corrections,
             "corrected": self.corrected,
             "masks": [m.to_json() for m in self.masks],
-            "points": [
-                {"at": list(p.position), "positive": p.positive, "axes": list(p.axes)}
-                for p in self.items.points
-            ],
-            "shapes": [
-                {
-                    "kind": s.kind,
-                    "vertices": s.vertices.tolist(),
-                    "positive": s.positive,
-                    "axes": list(s.axes),
-                }
-                for s in self.items.shapes
-            ],
+            **items_to_json(self.items),
         }
 
     @staticmethod
@@ -230,28 +215,14 @@ class ObjectRecord:
         are those of their prompts.  Those of version 2 were confirmed on all planes
         or none, and knew a digest of the first.
         """
-        points = tuple(
-            PointItem(
-                tuple(float(x) for x in p["at"]), bool(p["positive"]), _axes(p["axes"])
-            )
-            for p in value["points"]
-        )
-        shapes = tuple(
-            ShapeItem(
-                np.asarray(s["vertices"], dtype=float),
-                str(s["kind"]),
-                bool(s["positive"]),
-                _axes(s["axes"]),
-            )
-            for s in value["shapes"]
-        )
-        items = PromptItems(points, shapes)
+        items = items_from_json(value)
         source = Source(value["source"])
         score = _number(value.get("score"))
         if "masks" in value:
             masks = tuple(PlaneMask.from_json(m) for m in value["masks"])
         else:
-            planes = tuple(_plane(p) for p in value.get("planes", ())) or items.planes()
+            planes = tuple(plane_from_json(p) for p in value.get("planes", ()))
+            planes = planes or items.planes()
             confirmed = bool(value.get("confirmed", source is not Source.EVERYTHING))
             digest = str(value.get("digest", ""))
             masks = tuple(
@@ -295,9 +266,54 @@ def _axes(value: Any) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _plane(value: Any) -> Plane:
+def plane_to_json(plane: Plane) -> dict[str, Any]:
+    """Return a plane as plain values."""
+    return {"axes": list(plane.displayed), "index": list(plane.index)}
+
+
+def plane_from_json(value: Any) -> Plane:
+    """Rebuild a plane; raises KeyError, TypeError or ValueError if damaged."""
     index = tuple(None if i is None else int(i) for i in value["index"])
     return Plane(_axes(value["axes"]), index)
+
+
+def items_to_json(items: PromptItems) -> dict[str, Any]:
+    """Return prompts as plain values."""
+    return {
+        "points": [
+            {"at": list(p.position), "positive": p.positive, "axes": list(p.axes)}
+            for p in items.points
+        ],
+        "shapes": [
+            {
+                "kind": s.kind,
+                "vertices": s.vertices.tolist(),
+                "positive": s.positive,
+                "axes": list(s.axes),
+            }
+            for s in items.shapes
+        ],
+    }
+
+
+def items_from_json(value: Any) -> PromptItems:
+    """Rebuild prompts; raises KeyError, TypeError or ValueError if damaged."""
+    points = tuple(
+        PointItem(
+            tuple(float(x) for x in p["at"]), bool(p["positive"]), _axes(p["axes"])
+        )
+        for p in value["points"]
+    )
+    shapes = tuple(
+        ShapeItem(
+            np.asarray(s["vertices"], dtype=float),
+            str(s["kind"]),
+            bool(s["positive"]),
+            _axes(s["axes"]),
+        )
+        for s in value["shapes"]
+    )
+    return PromptItems(points, shapes)
 
 
 class ObjectRecords:
