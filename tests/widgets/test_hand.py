@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from driver import COINS, NO_MODIFIER, Driver, spin, wait_until
+from driver import COINS, CONTROL, NO_MODIFIER, Driver, spin, wait_until
+from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication, QMessageBox, QScrollArea
+from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QScrollArea
 
 from napari_sam.viewer.settings import Tool
 
@@ -269,3 +270,37 @@ def test_what_is_under_way_is_there_after_reopening(
     wait_until(lambda: again.annotator.label == 2, "the labels to be counted")
     again.key("N")
     wait_until(lambda: again.labelled == [1, 2], "the accept")
+
+
+@pytest.mark.parametrize("way", ["menu", "key"])
+def test_the_menu_and_its_keys_ask_too_and_a_script_is_not_asked(
+    way: str, open_sam: OpenSam, coins: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sam = open_sam(coins)
+    get_settings().application.confirm_close_window = False
+    asked: list[str] = []
+
+    def question(_: object, title: str, *rest: object) -> QMessageBox.StandardButton:
+        asked.append(title)
+        return QMessageBox.StandardButton.Cancel
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    window = sam.widget.window()
+    assert isinstance(window, QMainWindow)
+    sam.click(COINS[1])
+    sam.wait_preview()
+    if way == "key":
+        QTest.keyClick(window, Qt.Key.Key_W, CONTROL)
+    else:
+        (action,) = (
+            action
+            for action in sam.viewer.window.file_menu.actions()
+            if action.text().replace("&", "") == "Close Window"
+        )
+        action.trigger()
+    spin(50)
+    assert len(asked) == 1
+    assert window.isVisible()
+    sam.wait_preview()  # the prompts are still there
+    sam.viewer.close()
+    assert len(asked) == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from weakref import ref
 
-from qtpy.QtCore import QEvent, QObject
-from qtpy.QtWidgets import QMessageBox, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
@@ -15,7 +15,9 @@ _Button = QMessageBox.StandardButton
 
 
 class CloseGuard(QObject):
-    """Asks the user who closes the window; a script that closes it is not asked.
+    """Asks the user who closes the window by its button, a menu or a key.
+
+    A script that closes it is not asked.
 
     Parameters
     ----------
@@ -32,17 +34,31 @@ class CloseGuard(QObject):
         window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Look at the window manager's wish to close."""
+        """Look at the wish to close."""
         # In this order: the window outlives this object's attributes.
         if (
             event is None
             or event.type() != QEvent.Type.Close
-            or not event.spontaneous()
+            or not (event.spontaneous() or self._is_shown())
             or self.may_close()
         ):
             return False
         event.ignore()
         return True
+
+    def _is_shown(self) -> bool:
+        """Whether the window is closed first.
+
+        The menu and its keys close the window, ``viewer.close()`` what is in it before.
+        """
+        window = self.parent()
+        shown = window.centralWidget() if isinstance(window, QMainWindow) else None
+        return shown is not None and any(
+            child.isVisible()
+            for child in shown.findChildren(
+                QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly
+            )
+        )
 
     def may_close(self) -> bool:
         """Ask if something would be lost; whether the window may be closed."""
