@@ -96,7 +96,7 @@ def test_everything_leaves_the_window_alive_and_answers_clicks(
     sam = open_sam(coins)
     everything = sam.controller.everything
     # A grid takes long enough to click meanwhile.
-    grid = EverythingSettings(prompts="grid", points_per_side=8)
+    grid = EverythingSettings(prompts="grid", points_per_side=6)
     sam.controller.change_settings(everything=grid)
     with Watchdog() as watchdog:
         sam.key("G")
@@ -132,7 +132,7 @@ def test_predictions_are_made_off_the_gui_thread(
     assert seen["work"] != threading.get_ident()
     with Watchdog() as watchdog:
         start = time.perf_counter()
-        for _ in range(8):
+        for _ in range(3):
             for coin in COINS:
                 sam.points.add([coin])
                 wait_until(lambda: not runner.is_pending("predict"))
