@@ -27,6 +27,7 @@ from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
 from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything import EverythingMode
+from napari_sam.viewer.file_notes import FileNotes
 from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.kept import keep, take
 from napari_sam.viewer.keys import KeyBinder
@@ -126,6 +127,7 @@ class Controller:
         )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
         self.projects = ProjectSession(self)
+        self._file_notes = FileNotes(self.context)
         self.toolbox = Toolbox(
             self.context, self.annotator.mirror.layers, self.pointer, self.choose_tool
         )
@@ -380,6 +382,7 @@ class Controller:
         for overlay in (self.annotator.preview, self.everything.overlay):
             overlay.displaced()
         self.labels.drop_if_unfit()
+        self._file_notes.look(image)
 
     def _on_dropped(self) -> None:
         self.prefetcher.reset()
