@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from driver import COINS, Driver, spin, wait_until
+from napari.layers import Image, Labels
+from napari.layers.utils import stack_utils
+from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QCoreApplication, Qt
 from qtpy.QtTest import QTest
 
@@ -268,3 +271,44 @@ def test_leaving_while_the_model_works_ends_cleanly(close: str) -> None:
         check=False,
     )
     assert (outcome.returncode, outcome.stderr) == (0, "")
+
+
+def replace_layers(sam: Driver, old: list[Image], new: list[Image]) -> None:
+    """Do what napari's Split and Merge do with the layer list."""
+    layers = sam.viewer.layers
+    for layer in old:
+        layers.remove(layer)
+    layers.extend(new)
+    layers.selection = set(new)
+    spin(100)
+
+
+def test_splitting_and_merging_goes_on_with_the_same_labels(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    """The image changes with a word, the labels go on."""
+    sam = open_sam(np.stack([coins, coins, coins], axis=-1), rgb=True)
+    sam.annotate(COINS[4])
+    labels = sam.labels
+    assert sam.labelled == [1]
+
+    def goes_on(coin: tuple[int, int], expected: list[int]) -> None:
+        wait_until(lambda: sam.controller.context.image is not None, "an image")
+        image = sam.controller.context.image
+        assert image in sam.viewer.layers
+        said = [r.message for r in notification_manager.records]
+        assert f"'{image.name}' is the image that is segmented now." in said
+        sam.wait_ready()
+        assert sam.controller.labels.layer is labels
+        assert len([x for x in sam.viewer.layers if isinstance(x, Labels)]) <= 2
+        assert is_ours(sam.viewer.layers[-1])
+        sam.annotate(coin)
+        assert sam.labelled == expected
+
+    image = sam.controller.context.image
+    channels = stack_utils.split_rgb(image)
+    replace_layers(sam, [image], channels)
+    goes_on(COINS[1], [1, 2])
+    merged = stack_utils.merge_rgb(channels)
+    replace_layers(sam, channels, [merged])
+    goes_on(COINS[0], [1, 2, 3])

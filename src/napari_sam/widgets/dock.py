@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ProgressBar, PushButton
 from napari.layers import Image
 from napari.settings import get_plugin_settings
-from napari.utils.notifications import show_warning
+from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 from superqt import QCollapsible
@@ -73,6 +73,7 @@ class SamWidget(QWidget):
         self.destroyed.connect(self.controller.close)
         self._guard: CloseGuard | None = None
         self._showed_all = self.controller.navigator.shows_all
+        self._had_image = False
         self._build(preferences)
         self._connect(viewer)
         self.controller.load_model(preferences["name"], preferences["device"])
@@ -177,6 +178,9 @@ class SamWidget(QWidget):
         images = [x for x in viewer.layers if isinstance(x, Image) and not is_ours(x)]
         chosen = active if active in images else (images[-1] if images else None)
         if chosen is not None:
+            if self._had_image:
+                show_info(f"'{chosen.name}' is the image that is segmented now.")
+            self._had_image = True
             self.controller.choose_image(chosen)
             self.controller.resume()
             self.controller.choose_tool(Tool.POINT)
