@@ -10,14 +10,17 @@ from driver import COINS, LEFT, spin, wait_until
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QProgressBar
 
 from napari_sam.core.masks import OverlapPolicy
-from napari_sam.types import MaskLevel
+from napari_sam.types import MaskLevel, Progress
 from napari_sam.viewer.settings import Normalisation, Tool
+from napari_sam.widgets.activity_bar import ActivityBar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import napari.viewer
     from driver import Driver, Pixels
 
     OpenSam = Callable[..., Driver]
@@ -234,3 +237,47 @@ def test_cancelling_everything_keeps_finished_planes(
     sam.push(sam.widget.everything.drop)
     assert everything.count == 0
     assert everything.overlay.layer is None
+
+
+def test_long_work_is_shown_in_naparis_activity_dock(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins, wait=False)
+    state: list[Progress | None] = [Progress(3, 10, "encoding planes")]
+
+    def bars() -> list[QProgressBar]:
+        found = sam.widget.window().findChildren(QProgressBar)
+        return [b for b in found if type(b.parent()).__name__ == "QtLabeledProgressBar"]
+
+    bar = ActivityBar(lambda: state[0], sam.widget)
+    bar.follow()
+    wait_until(bars, "the bar")
+    (shown,) = bars()
+    assert (shown.value(), shown.maximum()) == (3, 10)
+    state[0] = Progress(9, 10, "encoding planes")
+    wait_until(lambda: shown.value() == 9, "its progress")
+    state[0] = None
+    wait_until(lambda: not bars(), "its end")
+
+
+@pytest.mark.parametrize("is_zoomed", [False, True])
+def test_opening_the_dock_crops_no_view_and_moves_none(
+    is_zoomed: bool, make_viewer: Callable[[], napari.viewer.Viewer], coins: Pixels
+) -> None:
+    viewer = make_viewer()
+    viewer.add_image(coins, name="coins")
+    spin(100)
+    if is_zoomed:
+        viewer.scene.camera.zoom *= 4
+        viewer.scene.camera.center = (40, 50)
+    before = viewer.scene.camera.zoom
+    _, widget = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+    navigator = widget.controller.navigator
+    if is_zoomed:
+        spin(300)
+        assert not navigator.shows_all
+        assert viewer.scene.camera.zoom == before
+    else:
+        wait_until(lambda: navigator.shows_all, "the whole view")
+        spin(300)
+        assert navigator.shows_all
