@@ -243,3 +243,10 @@ def test_the_most_certain_come_first() -> None:
     np.testing.assert_allclose(object_points(maps), order, atol=0.1)
     np.testing.assert_allclose(object_points(maps, limit=2), order[:2], atol=0.1)
     np.testing.assert_allclose(object_points(maps, min_centre=0.7), order[:1], atol=0.1)
+
+
+def test_no_lowest_height_takes_every_summit() -> None:
+    centre = np.zeros((9, 9))
+    centre[2, 2], centre[6, 6] = 0.9, 1e-3
+    peaks, _ = find_peaks(centre, min_height=0)
+    assert {(2, 2), (6, 6)} <= {tuple(p.round().astype(int).tolist()) for p in peaks}

@@ -111,7 +111,9 @@ def find_peaks(
     log = np.log(np.maximum(np.asarray(centre, np.float64), _FLOOR))
     # Of equal neighbours the last is the summit.
     log += 1e-9 * np.arange(log.size).reshape(log.shape) / max(1, log.size)
-    at = np.argwhere(_stands_out(log, max_saddle) & (log >= np.log(min_height)))
+    at = np.argwhere(
+        _stands_out(log, max_saddle) & (log >= np.log(max(min_height, _FLOOR)))
+    )
     heights = log[at[:, 0], at[:, 1]]
     order = np.argsort(-heights, kind="stable")
     at, heights = at[order], heights[order]
