@@ -137,7 +137,6 @@ def load_network(path: Path) -> SamNetwork:
         # Copies, since a tensor of a safetensors file is a map of that file.
         own = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
         network.load_state_dict(own, assign=True)
-        _fill_buffers(network)
     said = read_metadata(path).get(THRESHOLDS)
     if said is not None:
         network.thresholds = ModelThresholds.from_text(said, path.name)
@@ -313,14 +312,6 @@ def _unknown_encoder(path: Path, why: str) -> ModelError:
         f"{path.name} has an image encoder of an unknown kind ({why}); choose the "
         f"weights of SAM, MobileSAM, MedSAM or micro-sam."
     )
-
-
-def _fill_buffers(network: SamNetwork) -> None:
-    """Recompute the index tables that no checkpoint stores."""
-    for module in network.modules():
-        reset = getattr(module, "reset_buffers", None)
-        if reset is not None:
-            reset()
 
 
 def encoder_fingerprint(network: SamNetwork) -> str:

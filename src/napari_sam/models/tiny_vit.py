@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,18 +131,7 @@ class WindowAttention(nn.Module):
         self.qkv = Dense(dim, dim * 3)
         self.proj = Dense(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
-        self.window = window
-        self.register_buffer("bias_index", torch.empty(0), persistent=False)
-        # torch computes on its meta device in Python, and imports sympy for that.
-        if not self.attention_biases.is_meta:
-            self.reset_buffers()
-
-    def reset_buffers(self) -> None:
-        """Fill the table of offsets, which no checkpoint stores."""
-        step = torch.arange(self.window)
-        row, col = (x.flatten() for x in torch.meshgrid(step, step, indexing="ij"))
-        row, col = (row[:, None] - row).abs(), (col[:, None] - col).abs()
-        self.bias_index = row * self.window + col
+        self.register_buffer("bias_index", _offsets(window), persistent=False)
 
     def bias(self) -> Tensor:
         """Return the bias of every pair of positions, (heads, window², window²)."""
@@ -199,6 +189,17 @@ class TinyViTBlock(nn.Module):
         # A (B, H, W, C) tensor seen as (B, C, H, W) is channels-last already.
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return x + cast(Tensor, self.mlp(x))
+
+
+def _offsets(window: int) -> Tensor:
+    """Return the row of the bias table for every pair of positions of a window.
+
+    Computed by NumPy, since a network is built on torch's meta device, where torch's
+    own operators give no numbers.
+    """
+    row, col = np.indices((window, window)).reshape(2, -1)
+    row, col = np.abs(row[:, None] - row), np.abs(col[:, None] - col)
+    return torch.from_numpy(row * window + col)
 
 
 def _channels_last(x: Tensor) -> Tensor:

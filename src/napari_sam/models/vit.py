@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,15 +72,10 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, dim // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, dim // heads))
-        self.size = size
-        self.register_buffer("offsets", torch.empty(0), persistent=False)
-        if not self.rel_pos_h.is_meta:  # as in tiny_vit.py
-            self.reset_buffers()
-
-    def reset_buffers(self) -> None:
-        """Fill the table of offsets, which no checkpoint stores."""
-        step = torch.arange(self.size)
-        self.offsets = step[:, None] - step + self.size - 1
+        # By NumPy: torch's own operators give no numbers on its meta device.
+        step = np.arange(size)
+        offsets = torch.from_numpy(step[:, None] - step + size - 1)
+        self.register_buffer("offsets", offsets, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, size, size, dim) to the same."""
