@@ -143,13 +143,13 @@ def make_questions(
     """
     maps = None if settings.prompts == "grid" else encoded.objects()
     if maps is not None:
-        own, centre = encoded.thresholds, settings.min_centre
-        foreground = settings.min_foreground
+        own = encoded.thresholds
+        centre, foreground = settings.object_limits(own)
         return ObjectQuestions(
             maps,
             search,
-            min_centre=own.centre if centre is None else centre,
-            min_foreground=own.foreground if foreground is None else foreground,
+            min_centre=centre,
+            min_foreground=foreground,
             covering=settings.thresholds(encoded.frame.image_size, own, True),
         )
     if settings.prompts == "objects":

@@ -134,11 +134,15 @@ class EverythingSettings:
         on_objects : bool
             Whether it is asked where it sees objects.
         """
-        floor = own.floor if on_objects else own.grid_floor
-        score, stability = self._limits(own, on_objects)
+        score, stability, floor = own.limits(on_objects)
         return (
-            min(_or(self.pred_iou_floor, floor), score),
-            min(_or(self.stability_score_floor, floor), stability),
+            min(
+                chosen(self.pred_iou_floor, floor), chosen(self.pred_iou_thresh, score)
+            ),
+            min(
+                chosen(self.stability_score_floor, floor),
+                chosen(self.stability_score_thresh, stability),
+            ),
         )
 
     def thresholds(
@@ -155,10 +159,10 @@ class EverythingSettings:
         on_objects : bool
             Whether it is asked where it sees objects.
         """
-        score, stability = self._limits(own, on_objects)
+        score, stability, _ = own.limits(on_objects)
         return Thresholds(
-            min_score=score,
-            min_stability=stability,
+            min_score=chosen(self.pred_iou_thresh, score),
+            min_stability=chosen(self.stability_score_thresh, stability),
             min_area=self.min_area,
             max_area=self.max_area_share * shape[0] * shape[1],
             max_overlap=self.box_nms_thresh,
@@ -166,14 +170,17 @@ class EverythingSettings:
             min_region_area=self.min_mask_region_area,
         )
 
-    def _limits(self, own: ModelThresholds, on_objects: bool) -> tuple[float, float]:
-        """Return the thresholds of predicted IoU and stability."""
+    def object_limits(self, own: ModelThresholds) -> tuple[float, float]:
+        """Return how probable an object's centre and foreground have to be.
+
+        Parameters
+        ----------
+        own : ModelThresholds
+            Of the model that is asked.
+        """
         return (
-            _or(self.pred_iou_thresh, own.score if on_objects else own.grid_score),
-            _or(
-                self.stability_score_thresh,
-                own.stability if on_objects else own.grid_stability,
-            ),
+            chosen(self.min_centre, own.centre),
+            chosen(self.min_foreground, own.foreground),
         )
 
     @property
@@ -190,5 +197,6 @@ class EverythingSettings:
         return max(1, self.points_per_side // factor)
 
 
-def _or(value: float | None, default: float) -> float:
+def chosen(value: float | None, default: float) -> float:
+    """Return what somebody chose, or else the default."""
     return default if value is None else value

@@ -48,6 +48,18 @@ class ModelThresholds:
         for field in fields(self):
             check_number(field.name, getattr(self, field.name), 0, 1)
 
+    def limits(self, on_objects: bool) -> tuple[float, float, float]:
+        """Return predicted IoU, stability, and the floor of both.
+
+        Parameters
+        ----------
+        on_objects : bool
+            Where the model is asked on objects that it sees, else on a grid.
+        """
+        if on_objects:
+            return self.score, self.stability, self.floor
+        return self.grid_score, self.grid_stability, self.grid_floor
+
     def to_text(self) -> str:
         """Return them as they are kept in a weights file, JSON."""
         return json.dumps(asdict(self))

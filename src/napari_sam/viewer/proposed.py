@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.everything_settings import SMALLEST_AREA
+from napari_sam.core.everything_settings import SMALLEST_AREA, chosen
 from napari_sam.types import Region
 from napari_sam.viewer.offers import make_offers
 
@@ -151,12 +151,12 @@ class ProposedPlanes:
         settings = self._context.settings
         own = self._own.get(plane, proposals.thresholds)
         height, width = proposals.shape
-        score = _chosen(settings.min_score, own.min_score)
-        stability = _chosen(settings.min_stability, own.min_stability)
+        score = chosen(settings.min_score, own.min_score)
+        stability = chosen(settings.min_stability, own.min_stability)
         share = settings.max_share
         if (model := self._confident.get(plane)) is not None:
-            sure = _chosen(settings.confident_score, model.confident_score)
-            stable = _chosen(settings.confident_stability, model.confident_stability)
+            sure = chosen(settings.confident_score, model.confident_score)
+            stable = chosen(settings.confident_stability, model.confident_stability)
             score, stability = max(score, sure), max(stability, stable)
         return proposals.filter(
             min_score=score,
@@ -169,7 +169,7 @@ class ProposedPlanes:
         """Return the smallest area of a proposal, in pixels."""
         own = self._own.get(plane)
         known = SMALLEST_AREA if own is None else own.min_area
-        return math.ceil(_chosen(self._context.settings.min_area, known))
+        return math.ceil(chosen(self._context.settings.min_area, known))
 
     # -- offers -------------------------------------------------------------
 
@@ -273,7 +273,3 @@ class ProposedPlanes:
     def count(self, decision: Decision) -> int:
         """Return how many offers were decided so."""
         return sum(d is decision for d in self._decided.values())
-
-
-def _chosen(value: float | None, default: float) -> float:
-    return default if value is None else value
