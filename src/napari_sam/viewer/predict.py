@@ -125,6 +125,14 @@ class Prediction:
         return bool(self.results)
 
 
+@dataclass(slots=True, eq=False)
+class _Encoding:
+    """A plane that is being encoded, and how many steps of it are done."""
+
+    steps: Generator[None, None, None]
+    done: int = 0
+
+
 class PlaneEncoder:
     """Encoded planes of one image by one model.
 
@@ -144,8 +152,7 @@ class PlaneEncoder:
         self.source = source
         # Where the engine keeps each; it has the planes, within its budget.
         self._keys: dict[Plane, tuple[str, tuple[int, int]]] = {}
-        self._under_way: dict[Plane, Generator[None, None, None]] = {}
-        self._done: dict[Plane, int] = {}  # steps of those under way
+        self._under_way: dict[Plane, _Encoding] = {}
 
     def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
@@ -156,10 +163,9 @@ class PlaneEncoder:
 
     def progress(self, plane: Plane) -> Progress:
         """Return how far the encoding of a plane is.  Thread-safe."""
-        total = self.engine.model.encoding_steps
-        return Progress(
-            min(self._done.get(plane, 0), total), total, "encoding this plane"
-        )
+        encoding = self._under_way.get(plane)
+        done = 0 if encoding is None else encoding.done
+        return Progress(done, self.engine.model.encoding_steps, "encoding this plane")
 
     def _live(self, plane: Plane) -> EncodedPlane | None:
         place = self._keys.get(plane)
@@ -188,38 +194,35 @@ class PlaneEncoder:
         otherwise start from nothing.
         """
         while True:
-            steps = self._under_way.get(plane)
-            if steps is None:
+            encoding = self._under_way.get(plane)
+            if encoding is None:
                 # What was begun for planes left behind costs memory.
                 while len(self._under_way) >= _UNDER_WAY:
                     oldest = next(iter(self._under_way))
-                    self._under_way.pop(oldest).close()
-                    self._done.pop(oldest, None)
-                steps = self._under_way[plane] = self._iter_encode(plane)
+                    self._under_way.pop(oldest).steps.close()
+                encoding = _Encoding(self._iter_encode(plane))
+                self._under_way[plane] = encoding
             try:
                 # Not ``yield from``: a job that is cancelled must not close it.
-                for _ in steps:
+                for _ in encoding.steps:
+                    encoding.done += 1
                     yield
             except Exception:
-                self._forget(plane, steps)
+                self._forget(plane, encoding)
                 raise
-            self._forget(plane, steps)
+            self._forget(plane, encoding)
             encoded = self._live(plane)
             if encoded is not None:
                 return encoded
 
-    def _forget(self, plane: Plane, steps: Generator[None, None, None]) -> None:
-        if self._under_way.get(plane) is steps:
+    def _forget(self, plane: Plane, encoding: _Encoding) -> None:
+        if self._under_way.get(plane) is encoding:
             del self._under_way[plane]
-            self._done.pop(plane, None)
 
     def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
         rgb, size = self.source.read(plane)
         key = self.engine.key(rgb)
-        steps = self.engine.iter_encode(rgb, size, key=key)
-        for done, _ in enumerate(steps, start=1):
-            self._done[plane] = done
-            yield
+        yield from self.engine.iter_encode(rgb, size, key=key)
         self._keys[plane] = key, size
 
     def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:
