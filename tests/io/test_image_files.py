@@ -19,8 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from napari_sam import io
 from napari_sam.errors import FileFormatError, ImageError
-from napari_sam.io import ImageFile, read_image
+from napari_sam.io import ImageFile
+from napari_sam.io.images import read_notes
 from napari_sam.io.tiff import TiffStack
 from napari_sam.io.units import full_name
 
@@ -35,6 +37,14 @@ def pixels(axes: str, dtype: str = "uint8") -> np.ndarray[Any, Any]:
     shape = tuple({**LENGTHS, "S": 3}[a] for a in axes)
     values = np.arange(np.prod(shape)) % 251
     return values.reshape(shape).astype(dtype)
+
+
+def read_image(path: Any, **options: Any) -> ImageFile:
+    """Read an image; what can be told without its pixels is the same."""
+    image = io.read_image(path, **options)
+    if not options and (told := read_notes(path)) is not None:
+        assert told == (image.shape, image.rgb, image.notes)
+    return image
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -183,7 +193,7 @@ def test_stack_is_parsed_once_and_closed_with_it(
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(tifffile.TiffFile, "__init__", counting)
-    stack = read_image(path).data
+    stack = io.read_image(path).data
     for plane in range(4):
         np.testing.assert_array_equal(stack[plane], pixels("ZYX")[plane])
     (file,) = opened

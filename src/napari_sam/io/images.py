@@ -44,8 +44,7 @@ def read_image(path: str | os.PathLike[str], *, colors: bool = True) -> ImageFil
         If it was read but holds no image.
     """
     file = _named(path)
-    start = _start(file)
-    if start in _TIFF_STARTS or file.suffix.lower() in _TIFF_SUFFIXES:
+    if _is_tiff(file):
         from napari_sam.io.tiff import read_tiff
 
         image = read_tiff(file, colors=colors)
@@ -57,6 +56,40 @@ def read_image(path: str | os.PathLike[str], *, colors: bool = True) -> ImageFil
             " choose another file."
         )
     return image
+
+
+def read_notes(
+    path: str | os.PathLike[str],
+) -> tuple[tuple[int, ...], bool, tuple[str, ...]] | None:
+    """Return shape, color and notes of what `read_image` reads, without its pixels.
+
+    Parameters
+    ----------
+    path : path
+        An image file.
+
+    Returns
+    -------
+    tuple of shape, rgb and notes, or None
+        As in :class:`~napari_sam.io.image_file.ImageFile`; None for a file of a format
+        other than TIFF, which holds one image and nothing to note.
+
+    Raises
+    ------
+    FileFormatError, ImageError
+        As `read_image`.
+    """
+    file = _named(path)
+    if not _is_tiff(file):
+        return None
+    from napari_sam.io.tiff import read_tiff_notes
+
+    return read_tiff_notes(file)
+
+
+def _is_tiff(file: Path) -> bool:
+    start = _start(file)
+    return start in _TIFF_STARTS or file.suffix.lower() in _TIFF_SUFFIXES
 
 
 def _named(path: object) -> Path:

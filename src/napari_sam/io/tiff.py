@@ -41,22 +41,19 @@ def read_tiff(file: Path, *, colors: bool = True) -> ImageFile:
     with readable(file), ExitStack() as closing:
         tif = tifffile.TiffFile(file)
         closing.callback(tif.close)
-        if not tif.series or not tif.series[0].shape:
-            raise ImageError(f"{file} holds no image; choose another file.")
-        series = tif.series[0]
-        pages = list(series.pages)
-        _check_complete(series, pages, file)
+        series, pages = _first_series(tif, file)
         axes = series.axes.upper()
         convert = None
         if colors:
             convert, axes = _conversion(tif, series, axes)
         sizes = physical_sizes(tif)
-        others = tuple(_described(s) for s in tif.series[1:])
+        others = _other_series(tif)
         data: Any = _open(tif, series, pages, file, convert)
         if isinstance(data, TiffStack):
             closing.pop_all()  # it closes the file
-    data, axes = _arranged(data, axes, file)
-    lead = [(a, n) for a, n in zip(axes, data.shape, strict=True) if a not in "YXS"]
+    order, axes = _order(axes, data.shape, file)
+    if order != tuple(range(len(order))):
+        data = np.asarray(data).transpose(order)
     return ImageFile(
         data,
         axes,
@@ -64,17 +61,66 @@ def read_tiff(file: Path, *, colors: bool = True) -> ImageFile:
         tuple(sizes.get(a, (1.0, PIXEL))[1] for a in axes if a != "S"),
         file.name.removesuffix(file.suffix).removesuffix(".ome"),
         axes.endswith("S"),
-        notes=(*_notes_on_series(others), *_notes_on_axes(lead)),
+        notes=_notes(others, axes, data.shape),
     )
 
 
-def _described(series: Any) -> str:
-    name = f"{series.name}, " if series.name else ""
-    return f"{name}{' x '.join(map(str, series.shape))}"
+def read_tiff_notes(file: Path) -> tuple[tuple[int, ...], bool, tuple[str, ...]]:
+    """Return shape, color and notes of what :func:`read_tiff` reads; no pixels.
+
+    Returns
+    -------
+    shape : tuple of int
+        Without the color channels.
+    rgb : bool
+        Whether it has any.
+    notes : tuple of str
+        As in :class:`~napari_sam.io.image_file.ImageFile`.
+    """
+    with readable(file), tifffile.TiffFile(file) as tif:
+        series, _ = _first_series(tif, file)
+        stored = series.axes.upper()
+        _, axes = _conversion(tif, series, stored)
+        shape = tuple(int(n) for n in series.shape)
+        if axes != stored:
+            # Made of a palette or of inks: three color channels, and last.
+            shape = tuple(n for a, n in zip(stored, shape, strict=True) if a != "S") + (
+                3,
+            ) * axes.endswith("S")
+        others = _other_series(tif)
+    order, axes = _order(axes, shape, file)
+    shape = tuple(shape[i] for i in order)
+    rgb = axes.endswith("S")
+    return shape[: len(shape) - rgb], rgb, _notes(others, axes, shape)
+
+
+def _first_series(tif: Any, file: Path) -> tuple[Any, list[Any]]:
+    """Return the first image series and its pages, all of them in the file."""
+    if not tif.series or not tif.series[0].shape:
+        raise ImageError(f"{file} holds no image; choose another file.")
+    series = tif.series[0]
+    pages = list(series.pages)
+    _check_complete(series, pages, file)
+    return series, pages
+
+
+def _other_series(tif: Any) -> tuple[str, ...]:
+    """Describe what else is in the file: series, and pages of another size or type."""
+    return tuple(
+        (f"{series.name}, " if series.name else "") + " x ".join(map(str, series.shape))
+        for series in tif.series[1:]
+    )
+
+
+def _notes(
+    others: tuple[str, ...], axes: str, shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    lead = [(a, n) for a, n in zip(axes, shape, strict=True) if a not in "YXS"]
+    return (*_notes_on_series(others), *_notes_on_axes(lead))
 
 
 def _notes_on_series(others: tuple[str, ...]) -> tuple[str, ...]:
-    """Say what else is in the file: series, and pages of another size or type."""
+    """Say what else is in the file."""
     if not others:
         return ()
     listed = "; ".join(others[:3]) + ("; ..." if len(others) > 3 else "")
@@ -154,25 +200,23 @@ def _conversion(tif: Any, series: Any, axes: str) -> tuple[Convert | None, str]:
     return None, axes
 
 
-def _arranged(data: Any, axes: str, file: Path) -> tuple[Any, str]:
-    """Return data and axes with rows, columns and then colour last."""
+def _order(
+    axes: str, shape: tuple[int, ...], file: Path
+) -> tuple[tuple[int, ...], str]:
+    """Return where each axis comes from, and the axes: rows, columns, color last."""
     if "Y" not in axes or "X" not in axes:
         raise ImageError(
             f"{file} holds an array with the axes {axes}, which is not an image;"
             " choose another file."
         )
-    if "S" not in axes and axes[-1] == "C" and data.shape[-1] in (3, 4):
+    if "S" not in axes and axes[-1] == "C" and shape[-1] in (3, 4):
         axes = axes[:-1] + "S"
-    colour = "S" if "S" in axes and data.shape[axes.index("S")] in (3, 4) else ""
+    colour = "S" if "S" in axes and shape[axes.index("S")] in (3, 4) else ""
     # Two samples, or more than four, are channels rather than colours.
     axes = axes if colour else axes.replace("S", "C" if "C" not in axes else "Q")
-    lead = "".join(a for a in axes if a not in "YX" + colour)
-    wanted = lead + "YX" + colour
-    if wanted == axes:
-        return data, axes
     order = [i for i, a in enumerate(axes) if a not in "YX" + colour]
     order += [axes.index(a) for a in "YX" + colour]
-    return np.asarray(data).transpose(order), wanted
+    return tuple(order), "".join(axes[i] for i in order)
 
 
 def _check_complete(series: Any, pages: list[Any], file: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari.utils.notifications import show_info
 
 from napari_sam.errors import SamError
-from napari_sam.io import read_image
+from napari_sam.io.images import read_notes
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.worker import Job, Priority
 
@@ -40,13 +40,13 @@ class FileNotes:
         self._seen.add(path)
         shape, rgb = tuple(layer_shape(layer)), bool(layer.rgb)
 
-        def read() -> tuple[str, ...]:
+        def find() -> tuple[str, ...]:
             try:
-                file = read_image(path)
+                found = read_notes(path)
             except SamError:
                 return ()  # napari has read it, by whatever plugin
             # Read another way, with its channels apart for instance, it is not so.
-            return file.notes if (file.shape, file.rgb) == (shape, rgb) else ()
+            return found[2] if found is not None and found[:2] == (shape, rgb) else ()
 
         def say(notes: tuple[str, ...]) -> None:
             for note in notes:
@@ -54,7 +54,7 @@ class FileNotes:
 
         self._context.runner.submit(
             Job(
-                read,
+                find,
                 priority=Priority.HOVER,
                 slot=FILE_SLOT,
                 on_result=say,
