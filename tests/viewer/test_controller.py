@@ -420,6 +420,7 @@ def test_hover_shows_mask_and_score_and_gives_the_preview_back(open_desk, coins)
 
 def test_switching_the_image_keeps_the_labels(open_desk, coins, coin_stack):
     desk = open_desk(coins)
+    first = desk.image
     desk.click(*COINS[0])
     desk.accept()
     labels, before = desk.labels, desk.labels.data.copy()
@@ -443,6 +444,11 @@ def test_switching_the_image_keeps_the_labels(open_desk, coins, coin_stack):
     desk.accept()
     assert desk.labels is not labels
     np.testing.assert_array_equal(labels.data, after)
+    # Back on the first image its labels are there again, and its prompts.
+    desk.controller.choose_image(first)
+    assert desk.labels is labels
+    assert desk.masks[0][COINS[1]]
+    assert desk.accept() == 3
 
 
 def test_switching_the_model_keeps_prompts_and_labels(open_desk, coins, engine):

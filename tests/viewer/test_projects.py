@@ -157,6 +157,97 @@ def test_what_is_under_way_is_there_tomorrow(
     assert third.labels.data.max() == 2
 
 
+@pytest.mark.parametrize("is_same_image", [False, True])
+def test_another_project_takes_nothing_of_what_is_under_way(
+    write: Callable[..., Desk], tmp_path: Path, is_same_image: bool
+) -> None:
+    """Opened over prompts, it neither gets them nor takes them from the first."""
+    desk = write(1)
+    if not is_same_image:
+        image = desk.viewer.add_image(np.flipud(desk.image.data), name="other")
+        desk.controller.choose_image(image)
+        desk.click(*COINS[4])
+        desk.accept()
+    session = desk.controller.projects
+    session.save_as(tmp_path / "second")
+    first = desk.viewer.layers["coins"]
+    desk.controller.choose_image(first)
+    desk.controller.new_labels()
+    desk.click(*COINS[0])
+    desk.accept()
+    session.save_as(tmp_path / "first")
+    desk.click(*COINS[3])
+    desk.annotator.select_object(1)  # the new object waits
+    desk.click(COINS[0][0] + 3, COINS[0][1])
+
+    desk.controller.change_settings(
+        everything=EverythingSettings(points_per_side=4, prompts="grid")
+    )
+    desk.controller.segment_plane()
+    assert desk.controller.everything.found
+    session.save()
+    session.open(tmp_path / "second.napari-sam")
+    assert desk.annotator.is_empty
+    assert not desk.controller.everything.found
+    assert desk.annotator.under_way == ()
+    session.open(tmp_path / "first.napari-sam")
+    assert desk.controller.everything.found
+    new, correction = desk.annotator.under_way
+    assert (new.label, len(new.items.points)) == (None, 1)
+    assert (correction.label, len(correction.items.points)) == (1, 2)
+    assert desk.accept() == 1
+    assert desk.accept() == 2
+
+
+def test_prompts_of_no_project_outlive_the_opening_of_one(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(1)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.click(*COINS[1])
+    image = desk.image.data
+    desk.controller.close()
+
+    again = open_desk(image)
+    again.click(*COINS[3])
+    again.controller.projects.open(tmp_path / "coins.napari-sam", again.image)
+    # What the project had under way first, then what was in the window.
+    assert len(again.annotator.under_way) == 2
+    assert again.accept() == 2
+    assert again.labels.data[COINS[1]] == 2
+    assert again.accept() == 3
+    assert again.labels.data[COINS[3]] == 3
+
+
+def test_a_save_before_the_model_is_there_keeps_the_proposals(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """They are shown when there is a model; until then they are the project's."""
+    desk = write(1)
+    few = EverythingSettings(points_per_side=5, prompts="grid")
+    desk.controller.change_settings(
+        everything=few, confident_score=0.5, confident_stability=0.5
+    )
+    desk.controller.prefill()
+    session, proposed = desk.controller.projects, desk.controller.everything.proposed
+    plane = desk.controller.context.plane
+    assert plane is not None
+    session.save_as(tmp_path / "coins")
+    desk.controller.desk.reject(proposed.offers(plane)[0].key)
+    left = {offer.key for offer in proposed.offers(plane)}
+    engine, loader = desk.controller.loader.engine, desk.controller.loader
+    loader.engine = None
+    session.open(tmp_path / "coins.napari-sam")
+    desk.controller.images.renew()
+    session.open(tmp_path / "coins.napari-sam")
+    assert not proposed.found
+    session.save()
+    assert engine is not None
+    desk.controller.use_engine(engine)
+    session.open(tmp_path / "coins.napari-sam")
+    assert {offer.key for offer in proposed.offers(plane)} == left
+
+
 def test_prompts_that_were_written_since_are_not_under_way(
     write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ from napari_sam.core.annotation.project import (
     parse_project,
 )
 from napari_sam.core.annotation.records import ObjectRecord, ObjectRecords
-from napari_sam.core.annotation.under_way import UnderWay
+from napari_sam.core.annotation.under_way import KeptObject, ProposalKey, UnderWay
 from napari_sam.core.atomic import replacing
 from napari_sam.core.proposals import Proposals
 from napari_sam.errors import FileFormatError
@@ -71,12 +71,16 @@ _UNDER_WAY = "under_way.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlaneProposals:
-    """Proposals of a plane under review; see `SavedProposals`."""
+    """Proposals of a plane under review; see `SavedProposals`.
+
+    What was turned down is kept as it happens, with what is under way.
+    """
 
     plane: Plane
     proposals: Proposals
     offered: bool = False
     confident: bool = False
+    rejected: tuple[ProposalKey, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -93,8 +97,8 @@ class ProjectState:
         The next free number.
     proposals : tuple of PlaneProposals
         Under review.
-    under_way : UnderWay
-        What was not in the labels yet.
+    under_way : tuple of KeptObject
+        Objects that were not in the labels yet.
     restored : int
         How many transactions came from the journal.
     problems : tuple of str
@@ -105,7 +109,7 @@ class ProjectState:
     records: ObjectRecords
     next_label: int = 1
     proposals: tuple[PlaneProposals, ...] = ()
-    under_way: UnderWay = field(default_factory=UnderWay)
+    under_way: tuple[KeptObject, ...] = ()
     restored: int = 0
     problems: tuple[str, ...] = ()
 
@@ -238,7 +242,8 @@ class ProjectFolder:
             " not be read; look the labels through."
             for path in dict.fromkeys(report.damaged)
         ]
-        proposals, bad = self._read_proposals()
+        under_way = self._read_under_way(last)
+        proposals, bad = self._read_proposals(under_way.rejected)
         if not self.file.has_base:
             problems.append(
                 f"{self.path} holds only what was written in its session, since that"
@@ -250,7 +255,7 @@ class ProjectFolder:
             records,
             next_label,
             proposals,
-            self._read_under_way(last),
+            under_way.objects,
             restored,
             tuple(problems + bad),
         )
@@ -267,7 +272,9 @@ class ProjectFolder:
             return replace(found, objects=())
         return found
 
-    def _read_proposals(self) -> tuple[tuple[PlaneProposals, ...], list[str]]:
+    def _read_proposals(
+        self, rejected: tuple[ProposalKey, ...]
+    ) -> tuple[tuple[PlaneProposals, ...], list[str]]:
         found, problems = [], []
         for saved in self.file.proposals:
             try:
@@ -276,8 +283,9 @@ class ProjectFolder:
             except (FileFormatError, ValueError) as error:
                 problems.append(str(error))
                 continue
+            own = tuple(key for key in rejected if key[0] == plane)
             found.append(
-                PlaneProposals(plane, proposals, saved.offered, saved.confident)
+                PlaneProposals(plane, proposals, saved.offered, saved.confident, own)
             )
         return tuple(found), problems
 
@@ -297,13 +305,8 @@ class ProjectFolder:
         """Number of the last transaction that it has."""
         return self._last if self.journal is None else self.journal.sequence
 
-    def keep_under_way(self, text: str) -> None:
-        """Write what is under way, in any thread.
-
-        Parameters
-        ----------
-        text : str
-            From :meth:`~napari_sam.core.annotation.under_way.UnderWay.to_text`.
+    def keep_under_way(self, now: UnderWay) -> None:
+        """Write what is under way, in any thread; nothing if this is read-only.
 
         Raises
         ------
@@ -314,7 +317,7 @@ class ProjectFolder:
             return
         try:
             with replacing(self.path / _UNDER_WAY) as aside:
-                aside.write_text(text, encoding="utf-8")
+                aside.write_text(now.to_text(), encoding="utf-8")
         except OSError as error:
             raise _unwritable(self.path, error) from error
 

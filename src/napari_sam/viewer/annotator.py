@@ -14,6 +14,7 @@ import numpy as np
 from psygnal import Signal
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, same_items
+from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Progress
 from napari_sam.viewer.draft import Accepted, Adopted, ObjectDraft
@@ -23,7 +24,7 @@ from napari_sam.viewer.prompting import Prompting
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import Plane
@@ -369,18 +370,55 @@ class Annotator:
         self.start_next()
         self.status.emit("Discarded.  Click the next object.")
 
-    def leave_image(self) -> None:
-        """Drop the objects under way because their image goes away.
+    @property
+    def under_way(self) -> tuple[KeptObject, ...]:
+        """The objects with prompts that are not in the labels yet, the oldest first."""
+        waiting = self.prompting.waiting
+        others = [
+            draft
+            for draft in (*self._aside, self.draft)
+            if draft not in waiting
+            and not (draft.items.is_empty or draft.is_proposal)
+            and draft.live is None
+        ]
+        return tuple(
+            KeptObject(d.items, d.label, d.level, is_accepted=d in waiting)
+            for d in (*waiting, *others)
+        )
+
+    def take_up(self, objects: Iterable[KeptObject]) -> None:
+        """Go on with objects that were under way before, the last one first."""
+        for kept in objects:
+            records, label = self._context.records, kept.label
+            if label is not None and records is not None and records.get(label):
+                self.select_object(label)
+            elif not self.draft.is_empty:
+                self._begin_instead(ObjectDraft())
+            self.draft.level = kept.level
+            self.set_items(kept.items)
+            if kept.is_accepted:
+                self.accept()
+
+    def leave_image(self) -> tuple[KeptObject, ...]:
+        """Let go of the objects under way because their image or labels go away.
 
         Of what was accepted, that which is answered is written.
+
+        Returns
+        -------
+        tuple of KeptObject
+            What is not written, for `take_up`.
         """
-        waiting = list(self.prompting.waiting)
-        self.prompting.waiting.clear()
-        for draft in waiting:
-            if draft.to_write:
-                self._write(draft)
+        waiting = self.prompting.waiting
+        answered = [draft for draft in waiting if draft.to_write]
+        waiting[:] = [draft for draft in waiting if not draft.to_write]
+        for draft in answered:
+            self._write(draft)
+        left = self.under_way
+        waiting.clear()
         self._aside.clear()
         self.start_next()
+        return left
 
     def start_next(self) -> None:
         """Begin a new object, or go on with one that was put aside."""

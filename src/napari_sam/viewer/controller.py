@@ -16,7 +16,6 @@ from napari.layers import Labels
 from psygnal import Signal
 
 from napari_sam.core.annotation.records import METADATA_KEY
-from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.core.names import check_names
 from napari_sam.errors import LabelsError, PromptError
 from napari_sam.types import MaskLevel, Region
@@ -46,7 +45,7 @@ from napari_sam.viewer.status import StatusLine, StatusState, read_state
 from napari_sam.viewer.toolbox import Toolbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
@@ -146,7 +145,7 @@ class Controller:
         parts.connect(viewer.layers.events.removed, self._on_layer_removed)
         parts.connect(self.loader.loaded, self._on_loaded)
         parts.connect(self.loader.failed, self._on_load_failed)
-        parts.connect(self.images.leaving, self.annotator.leave_image)
+        parts.connect(self.images.leaving, self._on_leaving)
         parts.connect(self.images.placed, self._on_placed)
         parts.connect(self.images.dropped, self._on_dropped)
         parts.connect(self.images.renewed, self._on_renewed)
@@ -215,27 +214,12 @@ class Controller:
     @property
     def is_under_way(self) -> bool:
         """Whether prompts of the user are not in the labels yet."""
-        draft = self.annotator.draft
-        return self.annotator.is_waiting or not (
-            draft.items.is_empty or draft.is_proposal or draft.live is not None
-        )
+        return bool(self.annotator.under_way)
 
     def put_aside(self) -> None:
         """Keep what is under way for `resume`, since this is about to be closed."""
         if self.context.image is not None and not self._closed:
-            keep(self.context.image, self.under_way)
-
-    @property
-    def under_way(self) -> tuple[KeptObject, ...]:
-        """The objects that are not in the labels yet, the oldest first."""
-        draft = self.annotator.draft
-        objects = [
-            KeptObject(d.items, d.label, d.level, is_accepted=True)
-            for d in self.annotator.prompting.waiting
-        ]
-        if not draft.items.is_empty and not draft.is_proposal and draft.live is None:
-            objects.append(KeptObject(draft.items, draft.label, draft.level))
-        return tuple(objects)
+            keep(self.context.image, self.annotator.under_way)
 
     def resume(self) -> None:
         """Go on with the labels that were written before, and what was put aside."""
@@ -244,19 +228,7 @@ class Controller:
             return
         if self.labels.layer is None:
             self._adopt_labels()
-        self.take_up(take(image))
-
-    def take_up(self, objects: Sequence[KeptObject]) -> None:
-        """Go on with objects that were under way before."""
-        records = self.context.records
-        for kept in objects:
-            label = kept.label
-            if label is not None and records is not None and records.get(label):
-                self.annotator.select_object(label)
-            self.annotator.draft.level = kept.level
-            self.annotator.set_items(kept.items)
-            if kept.is_accepted:
-                self.annotator.accept()
+        self.annotator.take_up(take(image))
 
     def _adopt_labels(self) -> None:
         """Choose the topmost labels that fit and know what they were made of."""
@@ -372,8 +344,20 @@ class Controller:
     # -- image --------------------------------------------------------------
 
     def choose_image(self, layer: Image | None) -> None:
-        """Segment this image from now on; labels stay as they are."""
+        """Segment this image from now on; labels stay if they fit.
+
+        Prompts that are not in the labels yet stay with their image: they are there
+        again when it is.
+        """
+        before = self.context.image
         self.images.choose(layer)
+        if self.context.image is not before:
+            self.resume()
+
+    def _on_leaving(self) -> None:
+        left = self.annotator.leave_image()
+        if self.context.image is not None:
+            keep(self.context.image, left)
 
     def _on_placed(self, image: Image) -> None:
         """Give our layers the image's dimensions and place; check the labels."""

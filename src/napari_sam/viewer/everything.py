@@ -360,7 +360,13 @@ class EverythingMode:
         self.labels_changed()
 
     def restore(
-        self, plane: Plane, proposals: Proposals, *, confident: bool, offered: bool
+        self,
+        plane: Plane,
+        proposals: Proposals,
+        *,
+        confident: bool,
+        offered: bool,
+        rejected: Sequence[OfferKey] = (),
     ) -> None:
         """Show proposals that a project has kept.
 
@@ -374,20 +380,15 @@ class EverythingMode:
             Offer only what the model is sure of.
         offered : bool
             Let them be decided one by one.
+        rejected : sequence of OfferKey, optional
+            Which of them were turned down.
         """
         self.proposed.put(plane, proposals, confident=confident)
+        self.proposed.decide(rejected, Decision.REJECTED)
         if offered:
             self.proposed.offer([plane])
         self.draw()
         self.changed.emit()
-
-    def reject_again(self, keys: Sequence[OfferKey]) -> None:
-        """Turn proposals down that were turned down before."""
-        known = [key for key in keys if key[0] in self.found]
-        if known:
-            self.proposed.decide(known, Decision.REJECTED)
-            self.draw()
-            self.changed.emit()
 
     def labels_changed(self) -> None:
         """Show what is left in free ground."""

@@ -1,4 +1,4 @@
-"""Prompts under way when a dock is closed, until it is opened again."""
+"""Prompts under way on an image that is left, until it is annotated again."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ from napari_sam.io.recovery import (
 )
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.kept import keep
 from napari_sam.viewer.layers import selection_kept, transform_of
 from napari_sam.viewer.project_records import find_records
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.records import ObjectRecord
     from napari_sam.core.annotation.transaction import Transaction
-    from napari_sam.core.annotation.under_way import ProposalKey
+    from napari_sam.core.annotation.under_way import KeptObject
     from napari_sam.io.project import ProjectState
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
@@ -102,8 +103,7 @@ class ProjectSession:
         self._is_opening = False
         # Proposals of an opened project, until there is a model to go on with.
         self._proposals: tuple[PlaneProposals, ...] = ()
-        self._rejected: tuple[ProposalKey, ...] = ()
-        self._kept: tuple[ProjectFolder | None, str] = (None, "")
+        self._kept: tuple[ProjectFolder, UnderWay] | None = None
         self._connections = ConnectionSet()
         connect = self._connections.connect
         connect(controller.images.placed, self._on_image)
@@ -250,26 +250,28 @@ class ProjectSession:
 
     def _keep_under_way(self) -> None:
         """Have what is not in the labels yet written beside them, if it is new."""
-        folder, text = self.folder, self._under_way()
-        if folder is None or (folder, text) == self._kept or self._is_opening:
+        folder = self.folder
+        if folder is None or folder.is_read_only or self._is_opening:
             return
-        self._kept = folder, text
+        now = self._under_way(folder, self._controller.annotator.under_way)
+        if self._kept == (folder, now):
+            return
+        self._kept = folder, now
         self._context.runner.submit(
             Job(
-                lambda: folder.keep_under_way(text),
+                lambda: folder.keep_under_way(now),
                 priority=Priority.HOVER,
                 slot=UNDER_WAY_SLOT,
                 on_error=self._context.log_error,
             )
         )
 
-    def _under_way(self) -> str:
-        controller, folder = self._controller, self.folder
-        return UnderWay(
-            0 if folder is None else folder.sequence,
-            controller.under_way,
-            controller.everything.proposed.rejected,
-        ).to_text()
+    def _under_way(
+        self, folder: ProjectFolder, objects: tuple[KeptObject, ...]
+    ) -> UnderWay:
+        waiting = [key for one in self._proposals for key in one.rejected]
+        rejected = self._controller.everything.proposed.rejected
+        return UnderWay(folder.sequence, objects, (*waiting, *rejected))
 
     def _begin(self) -> None:
         """Keep unsaved work for recovery, from the first transaction on."""
@@ -406,14 +408,17 @@ class ProjectSession:
             target.layer.data,
             target.records,
             target.next_label,
-            tuple(
-                PlaneProposals(
-                    plane,
-                    proposals,
-                    proposed.is_offered(plane),
-                    proposed.is_confident(plane),
-                )
-                for plane, proposals in proposed.found.items()
+            (
+                *self._proposals,
+                *(
+                    PlaneProposals(
+                        plane,
+                        proposals,
+                        proposed.is_offered(plane),
+                        proposed.is_confident(plane),
+                    )
+                    for plane, proposals in proposed.found.items()
+                ),
             ),
             settings_to_json(self._context.settings),
             ModelInfo(name=model.name, fingerprint=model.fingerprint)
@@ -462,35 +467,12 @@ class ProjectSession:
         self.changed.emit()
 
     def _show(self, folder: ProjectFolder, state: ProjectState, image: Image) -> None:
-        controller, viewer = self._controller, self._context.viewer
-        if image not in viewer.layers:
-            viewer.add_layer(image)
-        controller.choose_image(image)
-        self._release()
-        labels = Labels(
-            state.labels,
-            name=folder.file.labels.name,
-            metadata={METADATA_KEY: state.records.to_json()},
-            **transform_of(image),
-        )
         self._is_opening = True
         try:
-            with selection_kept(viewer):
-                viewer.add_layer(labels)
-            controller.choose_labels(labels)
+            self._leave()
+            self._put(folder, state, image)
         finally:
             self._is_opening = False
-        self.folder = folder
-        self._layer, self._data = labels, labels.data
-        target = self._context.target
-        if target is not None and target.next_label < state.next_label:
-            target.count(LargestLabel(state.next_label - 1))
-        controller.change_settings(
-            **settings_from_json(folder.file.settings, self._context.settings)
-        )
-        self._proposals, self._rejected = state.proposals, state.under_way.rejected
-        self._show_proposals()
-        controller.take_up(state.under_way.objects)
         if folder.file.saved:
             remember_project(folder.path)
         self._list_recoverable()
@@ -501,16 +483,58 @@ class ProjectSession:
             self._start_save(folder)
         self.changed.emit()
 
+    def _leave(self) -> None:
+        """Let go of what is open.
+
+        What is under way stays with it, or with the image if it is not kept on disk.
+        """
+        image = self._context.image
+        objects = self._controller.annotator.leave_image()
+        if image is not None and (self.folder is None or self.folder.is_read_only):
+            keep(image, objects)
+        self._release(objects)
+        self._controller.everything.discard()
+
+    def _put(self, folder: ProjectFolder, state: ProjectState, image: Image) -> None:
+        """Put a project into the viewer."""
+        controller, viewer = self._controller, self._context.viewer
+        if image not in viewer.layers:
+            viewer.add_layer(image)
+        controller.images.choose(image)
+        labels = Labels(
+            state.labels,
+            name=folder.file.labels.name,
+            metadata={METADATA_KEY: state.records.to_json()},
+            **transform_of(image),
+        )
+        with selection_kept(viewer):
+            viewer.add_layer(labels)
+        controller.choose_labels(labels)
+        self.folder = folder
+        self._layer, self._data = labels, labels.data
+        target = self._context.target
+        if target is not None and target.next_label < state.next_label:
+            target.count(LargestLabel(state.next_label - 1))
+        controller.change_settings(
+            **settings_from_json(folder.file.settings, self._context.settings)
+        )
+        self._proposals = state.proposals
+        self._show_proposals()
+        controller.resume()
+        controller.annotator.take_up(state.under_way)
+
     def _show_proposals(self) -> None:
         if self._context.planes is None:
             return
         waiting, self._proposals = self._proposals, ()
         for one in waiting:
             self._controller.everything.restore(
-                one.plane, one.proposals, confident=one.confident, offered=one.offered
+                one.plane,
+                one.proposals,
+                confident=one.confident,
+                offered=one.offered,
+                rejected=one.rejected,
             )
-        rejected, self._rejected = self._rejected, ()
-        self._controller.everything.reject_again(rejected)
 
     def _image_of(
         self, folder: ProjectFolder, image: str | Path | Image | None
@@ -563,16 +587,19 @@ class ProjectSession:
         self._connections.clear()
         self._release()
 
-    def _release(self) -> None:
+    def _release(self, objects: tuple[KeptObject, ...] | None = None) -> None:
+        """Let go of the labels, with what is under way on them if it stays there."""
         self._settle_leaving_on_close()
-        text = self._under_way()
         folder, self.folder = self.folder, None
         self._layer = self._data = None
         self._is_unkept = False
         if folder is None:
             return
+        if objects is None:
+            objects = self._controller.annotator.under_way
         with suppress(SamError):
-            folder.keep_under_way(text)
+            folder.keep_under_way(self._under_way(folder, objects))
+        self._proposals = ()
         is_recovery = not folder.file.saved
         folder.close()
         if is_recovery:

@@ -74,7 +74,8 @@ class CloseGuard(QObject):
             _Button.Save,
         )
         if answer == _Button.Save:
-            controller.annotator.accept()
+            for _ in controller.annotator.under_way:
+                controller.annotator.accept()
             # Without its answer it is written in a moment, and the next wish is met.
             return not controller.is_under_way
         return bool(answer == _Button.Discard)
