@@ -71,6 +71,75 @@ def test_buttons_do_what_keys_do(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.annotator.is_empty
 
 
+@pytest.mark.parametrize("name", ["mobile-sam", "mobile-sam-microscopy"])
+def test_what_has_no_effect_with_a_model_rests(
+    open_sam: OpenSam, coins: Pixels, name: str
+) -> None:
+    """And says why; what does not rest changes what is proposed or shown."""
+    sam = open_sam(coins, wait=False)
+    controller, panel = sam.controller, sam.widget.everything
+    controller.load_model(name)
+    sam.wait_ready()
+
+    def found() -> list[object]:
+        shown = controller.everything.shown
+        assert shown is not None
+        return [(p.box, p.area, p.score) for p in shown]
+
+    def search() -> list[object]:
+        controller.segment_plane()
+        wait_until(lambda: not controller.everything.is_running, "the search")
+        return found()
+
+    sees = name == "mobile-sam-microscopy"
+    panel.side.value = 10
+    # Lower than usual, so that there is something to raise it over.
+    panel.score.value = panel.stability.value = 0.5
+    first = search()
+    assert first
+    for control, value in (
+        (panel.score, 0.97),
+        (panel.stability, 0.985),
+        (panel.area, 1500),
+        (panel.share, 1),
+    ):
+        assert control.enabled
+        before, control.value = control.value, value
+        assert found() != first, control.label
+        control.value = before
+    assert panel.side.enabled is not sees
+    if sees:
+        assert "This model" in panel.side.tooltip
+    else:
+        panel.side.value = 3
+        assert search() != first
+    assert panel.crops.enabled  # what they find: tests/core/test_everything.py
+
+    controller.everything.discard()
+    sam.click(COINS[4])
+    sam.wait_preview()
+    masks = set()
+    for level in (MaskLevel.SUBPART, MaskLevel.PART, MaskLevel.WHOLE):
+        sam.widget.objects.level.value = level
+        sam.wait_idle()
+        layer = sam.annotator.preview.layer
+        assert layer is not None
+        masks.add(np.asarray(layer.data).tobytes())
+    assert len(masks) > 1
+
+
+def test_crops_of_a_pyramid_rest(open_sam: OpenSam) -> None:
+    """Only where a coarser level is read, which has no more to show."""
+    fine = np.zeros((3000, 3000), np.uint8)
+    sam = open_sam(fine, wait=False)
+    assert sam.widget.everything.crops.enabled
+    viewer = sam.viewer
+    pyramid = viewer.add_image([fine, fine[::2, ::2]], multiscale=True, name="pyramid")
+    sam.controller.choose_image(pyramid)
+    wait_until(lambda: not sam.widget.everything.crops.enabled, "crops to rest")
+    assert "pyramid" in sam.widget.everything.crops.tooltip
+
+
 def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:
     sam = open_sam(coins)
     options, controller = sam.widget.options, sam.controller

@@ -115,6 +115,11 @@ class PlaneSource:
             )
         return compose(channels), size
 
+    def is_reduced(self, plane: Plane) -> bool:
+        """Whether a plane is read from a coarser level than the finest."""
+        shapes = _shapes(self.layers[0], plane)
+        return choose_level(shapes, plane.displayed) > 0
+
     def _resampled(
         self,
         image: ImageData,
@@ -163,14 +168,18 @@ class PlaneSource:
     def _pixels(self, image: ImageData, plane: Plane) -> npt.NDArray[Any]:
         if len(image.levels) == 1:
             return read_plane(image.levels[0], plane, rgb=image.rgb)
-        ndim = plane.ndim
-        shapes = [tuple(int(n) for n in a.shape[:ndim]) for a in image.levels]
+        shapes = _shapes(image, plane)
         level = choose_level(shapes, plane.displayed)
         return read_plane(
             image.levels[level],
             level_plane(plane, shapes[0], shapes[level]),
             rgb=image.rgb,
         )
+
+
+def _shapes(image: ImageData, plane: Plane) -> list[tuple[int, ...]]:
+    """Return the shape of every level of a pyramid, without colors."""
+    return [tuple(int(n) for n in a.shape[: plane.ndim]) for a in image.levels]
 
 
 def _channel(

@@ -31,6 +31,7 @@ from napari_sam.widgets.panels import (
     Panel,
     StackPanel,
     row,
+    show_progress,
 )
 from napari_sam.widgets.project_panel import ProjectPanel
 from napari_sam.widgets.review_panel import ReviewPanel
@@ -221,22 +222,16 @@ class SamWidget(QWidget):
         if self.controller.is_closed:
             self._ticker.stop()
             return
-        activity = self.controller.activity.progress
-        self.progress.visible = activity is not None
-        self.cancel.visible = (
-            activity is not None and self.controller.activity.can_cancel
-        )
-        if activity is None:
+        progress = self.controller.activity.progress
+        can_cancel = progress is not None and self.controller.activity.can_cancel
+        show_progress(self.progress, progress)
+        self.cancel.visible = can_cancel
+        if progress is None:
             self._ticker.stop()
-        else:
-            # Never 0: a bar that moves by itself draws the window all the time.
-            self.progress.max = max(activity.total, 1)
-            self.progress.value = activity.done
-            self.progress.tooltip = activity.text
-            if not self._ticker.isActive():
-                self._ticker.start()
-            if self.controller.activity.long is not None:
-                self.activity.follow()
+        elif not self._ticker.isActive():
+            self._ticker.start()
+        if can_cancel:
+            self.activity.follow()
 
     def _list_models(self) -> None:
         self.layers.list_models(list_models())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FloatSlider, PushButton, Slider, SpinBox
 
+from napari_sam.core.everything_settings import chosen
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ class EverythingPanel(Panel):
     """Run everything mode, move its thresholds, write its proposals."""
 
     def __init__(self, controller: Controller) -> None:
-        settings = controller.settings
+        settings, usual = controller.settings, ModelThresholds()
         self.plane = PushButton(text="This plane  (G)")
         self.box = PushButton(text="In the box")
         self.stack = PushButton(text="All planes")
@@ -33,39 +35,29 @@ class EverythingPanel(Panel):
             value=settings.everything.crop_n_layers,
             min=0,
             max=2,
-            tooltip="1 also looks at 4 enlarged crops, for small objects.",
         )
         self.score = FloatSlider(
             label="Lowest score",
-            value=0.6 if settings.min_score is None else settings.min_score,
+            value=chosen(settings.min_score, usual.score),
             min=0.5,
             max=1.0,
         )
         self.stability = FloatSlider(
             label="Lowest stability",
-            value=0.8 if settings.min_stability is None else settings.min_stability,
+            value=chosen(settings.min_stability, usual.stability),
             min=0.5,
             max=1.0,
         )
         self.area = SpinBox(
             label="Smallest area (px)",
-            value=round(
-                settings.everything.min_area
-                if settings.min_area is None
-                else settings.min_area
-            ),
+            value=round(chosen(settings.min_area, settings.everything.min_area)),
             min=0,
             max=10_000_000,
         )
         self.share = Slider(
             label="Largest area (%)",
             value=round(
-                100
-                * (
-                    settings.everything.max_area_share
-                    if settings.max_share is None
-                    else settings.max_share
-                )
+                100 * chosen(settings.max_share, settings.everything.max_area_share)
             ),
             min=1,
             max=100,
@@ -130,6 +122,11 @@ class EverythingPanel(Panel):
             "Proposes what the model is sure of and nobody has labelled.",
         )
         rest(self.side, self._why_no_grid(), "Time grows with its square.")
+        rest(
+            self.crops,
+            self._why_no_crops(),
+            "1 also looks at 4 enlarged crops, for small objects.",
+        )
         count = everything.count
         self.write.text = f"Write {count} into labels" if count else "Write into labels"
         none = "" if count else "There are no proposals."
@@ -152,16 +149,25 @@ class EverythingPanel(Panel):
             return ""
         return "This model sees where objects are and asks there, not on a grid."
 
+    def _why_no_crops(self) -> str:
+        """Return why crops cannot be looked at, empty if they can or some are asked."""
+        context = self.controller.context
+        if context.planes is None or context.plane is None or self.crops.value:
+            return ""
+        if context.planes.source.is_reduced(context.plane):
+            return "Of this pyramid a coarser level is read, which has no more detail."
+        return ""
+
     def _show_thresholds(self) -> None:
         """Show what the model's proposals are held to till the user moves it."""
         everything, settings = self.controller.everything, self.controller.settings
         shown, plane = everything.shown, self.controller.context.plane
         if shown is None or plane is None or everything.proposed.is_confident(plane):
             return
-        for slider, chosen, own in (
+        for slider, moved, own in (
             (self.score, settings.min_score, shown.thresholds.min_score),
             (self.stability, settings.min_stability, shown.thresholds.min_stability),
         ):
-            if chosen is None:
+            if moved is None:
                 with slider.changed.blocked():
                     slider.value = min(max(own, slider.min), slider.max)

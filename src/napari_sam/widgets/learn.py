@@ -8,7 +8,7 @@ from magicgui.widgets import CheckBox, Label, LineEdit, ProgressBar, PushButton
 from qtpy.QtWidgets import QSizePolicy
 
 from napari_sam.viewer.learning import Stage
-from napari_sam.widgets.panels import Panel, blocked, row
+from napari_sam.widgets.panels import Panel, blocked, row, show_progress
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
@@ -79,12 +79,8 @@ class LearnPanel(Panel):
         for widget in (self.name, self.neck):
             widget.enabled = not learning.is_running
         self._suggest(learning.suggested_name)
-        self.progress.visible = progress is not None
+        show_progress(self.progress, progress)
         self.cancel.visible = stage in (Stage.GATHERING, Stage.LEARNING)
-        if progress is not None:
-            # A maximum of 0 shows a bar that only moves.
-            self.progress.max = progress.total
-            self.progress.value = progress.done
         self.keep.visible = stage is Stage.UNDECIDED
         self.drop.visible = stage in (Stage.UNDECIDED, Stage.KEPT)
         self.info.value = self._text()

@@ -31,10 +31,11 @@ from napari_sam.viewer.settings import Normalisation, Tool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from magicgui.widgets import Widget
+    from magicgui.widgets import ProgressBar, Widget
     from napari.layers import Layer
 
     from napari_sam.models import ModelSpec
+    from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
 _LEVELS = {
@@ -77,6 +78,16 @@ def rest(widget: Any, reason: str, purpose: str = "") -> None:
     """Let a control rest and say why, or work and say what it is for."""
     widget.enabled = not reason
     widget.tooltip = reason or purpose
+
+
+def show_progress(bar: ProgressBar, progress: Progress | None) -> None:
+    """Show how far work is; nothing if there is none."""
+    bar.visible = progress is not None
+    if progress is not None:
+        # Never 0: a bar that moves by itself draws the window all the time.
+        bar.max = max(progress.total, 1)
+        bar.value = progress.done
+        bar.tooltip = progress.text
 
 
 @contextmanager
