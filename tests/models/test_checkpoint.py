@@ -22,11 +22,13 @@ from napari_sam.models.checkpoint import (
     load_network,
     network_fingerprint,
     save_network,
+    tiny_vit_name,
 )
 from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
 from napari_sam.models.metadata import read_metadata
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.sam import SamModel
+from napari_sam.models.tiny_vit import TinyViT
 from napari_sam.models.vit import SamViT, ViTShape
 
 BUNDLED = find_model("mobile-sam").path
@@ -242,6 +244,27 @@ def test_a_network_comes_back_as_it_was_written(
     assert encoder_fingerprint(again) == encoder_fingerprint(network)
     assert network_fingerprint(again) == network_fingerprint(network)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.safetensors"]
+
+
+def test_a_file_tells_the_side_of_an_input(tmp_path: Path) -> None:
+    """Only where the encoder does not show it; embeddings of others do not fit."""
+    whole = load_network(BUNDLED)
+    network = SamNetwork(TinyViT(), tiny_vit_name(448), 448)
+    network.load_state_dict(whole.state_dict())
+    path = tmp_path / "small.safetensors"
+    save_network(network, path)
+    again = load_network(path)
+    assert (again.architecture, again.side) == ("vit_t_448", 448)
+    assert whole.side == 1024
+    assert encoder_fingerprint(again) != encoder_fingerprint(whole)
+    plane = SamModel.from_file(path).encode(np.zeros((50, 60), np.uint8))
+    assert plane.embedding.features.shape == (256, 28, 28)
+    for side in (0, 100, 250, 999_984):
+        save_file(
+            load_file(path), path, {"format": "pt", "architecture": f"vit_t_{side}"}
+        )
+        with pytest.raises(ModelError, match=f"input is {side} pixels a side"):
+            load_network(path)
 
 
 def test_float16_is_written_unless_told(tmp_path: Path, network: SamNetwork) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models.blending import Blend
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_decoder import DIM, MaskDecoder
-from napari_sam.models.metadata import THRESHOLDS, read_metadata
+from napari_sam.models.metadata import ARCHITECTURE, THRESHOLDS, read_metadata
 from napari_sam.models.prompt_encoder import PromptEncoder
 from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.tiny_vit import TinyViT
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 _ENCODER = "image_encoder."
 _HEAD = "prompt_head."
 _BLEND = "blend."
+SIDE = 1024
+"""Of SAM's input in pixels."""
+_SIDES = 256, 4096
 _VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 
 
@@ -49,7 +53,8 @@ class SamNetwork(nn.Module):
     image_encoder : TinyViT or SamViT
         The encoder.
     architecture : str
-        ``vit_t``, ``vit_b``, ``vit_l``, ``vit_h``, or a description.
+        ``vit_t``, ``vit_b``, ``vit_l``, ``vit_h``, or a description;
+        ``vit_t_512`` is MobileSAM's with an input of 512 pixels.
     side : int
         Side of the square input in pixels.
     prompt_head : PromptHead, optional
@@ -127,8 +132,9 @@ def load_network(path: Path) -> SamNetwork:
     with translated_errors("load the model", "cpu"):
         state = normalised(read_tensors(path), path)
         # Nothing is allocated before every shape is known to be one in the file.
+        about = read_metadata(path)
         with torch.device("meta"), _Unfilled():
-            network = _network_for(state, path)
+            network = _network_for(state, path, about.get(ARCHITECTURE, ""))
             if any(key.startswith(_HEAD) for key in state):
                 network.prompt_head = PromptHead()
             if any(key.startswith(_BLEND) for key in state):
@@ -137,7 +143,7 @@ def load_network(path: Path) -> SamNetwork:
         # Copies, since a tensor of a safetensors file is a map of that file.
         own = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
         network.load_state_dict(own, assign=True)
-    said = read_metadata(path).get(THRESHOLDS)
+    said = about.get(THRESHOLDS)
     if said is not None:
         network.thresholds = ModelThresholds.from_text(said, path.name)
     network = network.eval().requires_grad_(False)
@@ -224,7 +230,7 @@ def save_network(
     }
     about = dict(metadata or {}) | {
         "format": "pt",
-        "architecture": network.architecture,
+        ARCHITECTURE: network.architecture,
         "encoder": _hash(network.architecture, state, _ENCODER),
         THRESHOLDS: network.thresholds.to_text(),
     }
@@ -255,10 +261,40 @@ def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return small.clone(memory_format=torch.contiguous_format)
 
 
-def _network_for(state: StateDict, path: Path) -> SamNetwork:
-    """Return an empty network of the architecture that a state dictionary shows."""
+def tiny_vit_name(side: int) -> str:
+    """Return what a network with MobileSAM's encoder and this input is called.
+
+    Parameters
+    ----------
+    side : int
+        Of its input in pixels: a convolutional encoder does not show it otherwise.
+    """
+    return "vit_t" if side == SIDE else f"vit_t_{side}"
+
+
+def _tiny_vit_side(name: str, path: Path) -> int:
+    """Return the side of the input that a name tells; SAM's if it tells none."""
+    told = re.fullmatch(r"vit_t_(\d{1,6})", name)
+    if told is None:
+        return SIDE
+    side = int(told[1])
+    if side % TinyViT.patch or not _SIDES[0] <= side <= _SIDES[1]:
+        raise ModelError(
+            f"{path.name} says that its input is {side} pixels a side, which is no "
+            f"multiple of {TinyViT.patch} from {_SIDES[0]} to {_SIDES[1]}; get the "
+            f"file again."
+        )
+    return side
+
+
+def _network_for(state: StateDict, path: Path, name: str) -> SamNetwork:
+    """Return an empty network of the architecture that a state dictionary shows.
+
+    ``name`` is what the file says of its architecture.
+    """
     if "image_encoder.patch_embed.seq.0.c.weight" in state:
-        return SamNetwork(TinyViT(), "vit_t", 1024)
+        side = _tiny_vit_side(name, path)
+        return SamNetwork(TinyViT(), tiny_vit_name(side), side)
     if "image_encoder.pos_embed" not in state:
         raise ModelError(
             f"{path.name} has an image encoder of an unknown kind; choose the weights "

@@ -2,20 +2,22 @@
 
 A safetensors file carries a table of short texts.  Ours are:
 
-=============== ==============================================================
-``name``        what the model is called in menus and scripts
-``description`` one line for a menu
-``licence``     licence of the weights
-``use_for``     which images to choose it for
-``base``        name of the model it was made from
-``trained_on``  what it learnt from
-``encoder``     fingerprint of its image encoder, see
-                :func:`napari_sam.models.checkpoint.encoder_fingerprint`
-``thresholds``  when to believe its scores, JSON of
-                :class:`~napari_sam.core.model_thresholds.ModelThresholds`
-=============== ==============================================================
+================ =============================================================
+``name``         what the model is called in menus and scripts
+``description``  one line for a menu
+``licence``      licence of the weights
+``use_for``      which images to choose it for
+``base``         name of the model it was made from
+``trained_on``   what it learnt from
+``architecture`` what the network is; ``vit_t_512`` is ``vit_t`` with an input of
+                 512 pixels a side
+``encoder``      fingerprint of its image encoder, see
+                 :func:`napari_sam.models.checkpoint.encoder_fingerprint`
+``thresholds``   when to believe its scores, JSON of
+                 :class:`~napari_sam.core.model_thresholds.ModelThresholds`
+================ =============================================================
 
-Others may be there and are kept.  None is needed to load the file.
+Others may be there and are kept.  A file without any is loaded as SAM's own are.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from safetensors import SafetensorError, safe_open
 if TYPE_CHECKING:
     from pathlib import Path
 
+ARCHITECTURE = "architecture"
 THRESHOLDS = "thresholds"
 _LONGEST = 200
 

@@ -16,7 +16,7 @@ from napari_sam.models.preprocess import MEAN, STD
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 from napari_sam.training.augment import augment
-from napari_sam.training.crops import FRAME_SIDE, Crop, Cropper
+from napari_sam.training.crops import Crop, Cropper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +130,7 @@ def make_batch(cropper: Cropper, recipe: Recipe, step: int, place: int) -> Batch
         ]
     )
     xy, kinds = _first_prompts(rng, masks, recipe.boxes)
-    room = (FRAME_SIDE - side) // 16
+    room = (cropper.frame - side) // 16
     col, row = (16 * int(n) for n in rng.integers(0, room + 1, 2))
     images = np.stack([_normalised(rng, crop) for crop in crops])
     maps = np.stack([object_maps(crop.labels) for crop in crops])

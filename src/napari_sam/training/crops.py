@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from napari_sam.training.samples import Sample
     from napari_sam.types import FloatArray
 
-FRAME_SIDE = 1024
 MIN_PIXELS = 20
 """Smaller objects are not clicked on, in pixels of the source."""
 
@@ -102,10 +101,15 @@ class Cropper:
         At least one usable sample among them.
     recipe : Recipe
         Sizes and scales.
+    frame : int
+        Side of the model's input in pixels; the crops are parts of it.
     """
 
-    def __init__(self, sources: tuple[SampleGroup, ...], recipe: Recipe) -> None:
+    def __init__(
+        self, sources: tuple[SampleGroup, ...], recipe: Recipe, frame: int = 1024
+    ) -> None:
         self._recipe = recipe
+        self.frame = frame
         self._tables: list[list[tuple[Sample, _Objects]]] = []
         self._chances: list[npt.NDArray[np.float64]] = []
         self._remembered: list[bool] = []
@@ -140,7 +144,7 @@ class Cropper:
         low = self._recipe.min_size
         high = self._recipe.max_size * max(1.0, side / self._recipe.side)
         if rng.random() < self._recipe.natural:
-            scale = FRAME_SIDE / max(sample.labels.shape) * rng.lognormal(0.0, 0.25)
+            scale = self.frame / max(sample.labels.shape) * rng.lognormal(0.0, 0.25)
             # Sizes beyond the range are real at this scale, but within reason.
             scale = float(np.clip(scale, low / 1.6 / size, high * 1.6 / size))
         else:

@@ -185,7 +185,8 @@ def iter_run(
     Raises
     ------
     SettingsError
-        If the encoder to remember is of another architecture.
+        If the encoder to remember is of another architecture, or crops are larger
+        than the model's input.
     FileFormatError
         If there is a run in the folder and ``resume`` is not set, if its state
         does not fit, or if a file cannot be written.
@@ -204,6 +205,12 @@ def iter_run(
         ) from error
     device = _own_device(settings.device)
     network = load_network(base)
+    largest = max(recipe.side, recipe.fine_side if recipe.fine_steps else 0)
+    if largest > network.side:
+        raise SettingsError(
+            f"The crops have {largest} pixels a side, more than the {network.side} that "
+            f"{base.name} sees; choose a smaller side."
+        )
     memory = None
     if recipe.remember or recipe.recall:
         other = network if remember is None else load_network(remember)

@@ -86,7 +86,7 @@ def iter_training(
     ranks = dist.get_world_size() if dist.is_initialized() else 1
     rank = dist.get_rank() if dist.is_initialized() else 0
     batches = iter_batches(
-        Cropper(sources, state.recipe),
+        Cropper(sources, state.recipe, state.network.side),
         state.recipe,
         state.step,
         rank=rank,
