@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.registry import ModelSpec
     from napari_sam.models.sam import SamModel
 
 NO_DISPLAY = (
@@ -98,30 +101,80 @@ def shared_data(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model() -> SamModel:
+def model(_bundled: tuple[ModelSpec, ...]) -> SamModel:
     """Return the default model asked like SAM, with an input of 512 pixels, on the CPU.
 
     It sees the small images of these tests as well as at 1024 pixels, in a third of the
     time, and has the three masks and the grid that any SAM has.
     """
-    from napari_sam.models import DEFAULT_MODEL, find_model
-    from napari_sam.models.checkpoint import SamNetwork, load_network
+    from napari_sam.models import DEFAULT_MODEL
     from napari_sam.models.sam import SamModel
-    from napari_sam.models.tiny_vit import TinyViT
 
-    whole = load_network(find_model(DEFAULT_MODEL).path)
-    whole.prompt_head = whole.blend = None
-    network = SamNetwork(TinyViT(), whole.architecture, 512)
-    network.load_state_dict(whole.state_dict())
+    network = _small_network(
+        next(spec.path for spec in _bundled if spec.name == DEFAULT_MODEL)
+    )
+    network.prompt_head = network.blend = None
     return SamModel.from_network(network, name="small", device="cpu")
 
 
 @pytest.fixture(scope="session")
-def mobile_sam() -> SamModel:
-    """Return the bundled MobileSAM on the CPU."""
-    from napari_sam.models import load_model
+def _small(
+    _bundled: tuple[ModelSpec, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ModelSpec, ...]:
+    """Write the bundled models with an input of 512 pixels."""
+    from napari_sam.models.checkpoint import save_network
+    from napari_sam.models.metadata import read_metadata
 
-    return load_model("mobile-sam", device="cpu")
+    folder, found = tmp_path_factory.mktemp("weights"), []
+    for spec in _bundled:
+        path = folder / spec.path.name
+        save_network(_small_network(spec.path), path, read_metadata(spec.path))
+        found.append(replace(spec, path=path))
+    return tuple(found)
+
+
+@pytest.fixture(scope="module")
+def small_models(_small: tuple[ModelSpec, ...]) -> Iterator[None]:
+    """Have the names of the bundled models mean them with an input of 512 pixels.
+
+    For tests that encode much and are not about how well.
+    """
+    from napari_sam.models import registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_BUNDLED", _small)
+        yield
+
+
+def _small_network(path: Path) -> SamNetwork:
+    """Return a bundled network that sees an image in 512 pixels."""
+    from napari_sam.models.checkpoint import SamNetwork, load_network, tiny_vit_name
+    from napari_sam.models.tiny_vit import TinyViT
+
+    whole = load_network(path)
+    network = SamNetwork(
+        TinyViT(), tiny_vit_name(512), 512, whole.prompt_head, whole.blend
+    )
+    network.load_state_dict(whole.state_dict())
+    network.thresholds = whole.thresholds
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def _bundled() -> tuple[ModelSpec, ...]:
+    """Return the bundled models, whatever a file of tests takes for them."""
+    from napari_sam.models import registry
+
+    return registry._BUNDLED
+
+
+@pytest.fixture(scope="session")
+def mobile_sam(_bundled: tuple[ModelSpec, ...]) -> SamModel:
+    """Return the bundled MobileSAM on the CPU."""
+    from napari_sam.models.sam import SamModel
+
+    path = next(spec.path for spec in _bundled if spec.name == "mobile-sam")
+    return SamModel.from_file(path, name="mobile-sam", device="cpu")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -20,6 +20,8 @@ from napari_sam.samples import SAMPLES
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("small_models")
+
 FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8")
 
 
@@ -127,7 +129,7 @@ def test_predict_with_points_and_boxes(
     assert set(np.unique(np.asarray(read_image(out).data))) == {0, 1, 2}
     assert capsys.readouterr().err == ""
     # A box of background: the model answers with nothing, and that is said.
-    assert run(*again, *boxes, "--box=60,456,61,457") == 0
+    assert run(*again, *boxes, "--box=300,470,301,471") == 0
     said = capsys.readouterr().err
     assert "object 3: nothing found" in said
     assert "2 objects in" in said

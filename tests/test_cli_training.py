@@ -19,6 +19,8 @@ from napari_sam.training import Report
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("small_models")
+
 
 def run(*arguments: object) -> int:
     return cli.main([str(a) for a in arguments])

@@ -22,6 +22,8 @@ from napari_sam.models.checkpoint import load_network, save_network
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("small_models")
+
 
 def boxes(labels: np.ndarray) -> set[tuple[int, ...]]:
     """Return the extent of every object."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from napari_sam.models.plane import SamPlane
     from napari_sam.types import RGBArray
 
+pytestmark = pytest.mark.usefixtures("small_models")
+
 STEM = "b24ea5c2"  # 50 fluorescent nuclei, (520, 696)
 
 
@@ -95,7 +97,7 @@ def test_maps_are_probabilities_and_computed_once(desk: Desk) -> None:
     assert maps is desk.plane.objects()
     assert maps.frame == desk.plane.frame
     for values in (maps.foreground, maps.centre):
-        assert values.shape == (256, 256)
+        assert values.shape == (128, 128)
         assert values.dtype == np.float32
         assert values.min() >= 0
         assert values.max() <= 1

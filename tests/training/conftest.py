@@ -10,7 +10,7 @@ import torch
 from napari_sam.models.blending import Blend
 from napari_sam.models.checkpoint import SamNetwork, load_network
 from napari_sam.models.prompt_head import PromptHead
-from napari_sam.models.registry import list_models
+from napari_sam.models.registry import list_models, load_model
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.state import TrainingState
 from napari_sam.training.synthetic import generate
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
     from napari_sam.training.recipe import Recipe
 
 
-@pytest.fixture(scope="session")
-def model(mobile_sam: SamModel) -> SamModel:
-    """Return the bundled MobileSAM: what is adapted here is made of it."""
-    return mobile_sam
+@pytest.fixture(scope="module", autouse=True)
+def _networks(small_models: None) -> None:
+    """Train networks with a small input."""
+
+
+@pytest.fixture(scope="module")
+def model(_networks: None) -> SamModel:
+    """Return MobileSAM with a small input: what is adapted here is made of it."""
+    return load_model("mobile-sam", device="cpu")
 
 
 @pytest.fixture(scope="session")

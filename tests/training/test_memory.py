@@ -73,7 +73,7 @@ def test_the_embedding_comes_closer_where_it_is_remembered(
 ) -> None:
     groups = tuple(replace(g, is_remembered=is_remembered) for g in rods)
     state = TrainingState(network, SMALL, torch.device("cpu"))
-    batches = [make_batch(Cropper(groups, SMALL), SMALL, n, 0) for n in range(4)]
+    batches = [make_batch(Cropper(groups, SMALL, 512), SMALL, n, 0) for n in range(4)]
     assert all(b.remembered.all() == is_remembered for b in batches)
 
     def distance() -> float:

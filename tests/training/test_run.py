@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_sam.training.crops import SampleGroup
     from napari_sam.training.state import TrainingState
 
-BASE = find_model("mobile-sam").path
 RECIPE = Recipe(steps=4, side=112, images=1, prompts=2, warmup=1)
 SETTINGS = RunSettings(
     save_every=2,
@@ -48,6 +47,12 @@ SETTINGS = RunSettings(
     metadata={"name": "mine"},
     dtype="float32",
 )
+
+
+@pytest.fixture(scope="module")
+def base(_networks: None) -> Path:
+    """Return the weights that a run begins with."""
+    return find_model("mobile-sam").path
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +81,10 @@ def rod(rods: tuple[SampleGroup, ...]) -> tuple[SampleGroup, ...]:
 
 
 def test_a_run_leaves_weights_that_load(
-    rod: tuple[SampleGroup, ...], validation: SampleSet, tmp_path: Path
+    base: Path, rod: tuple[SampleGroup, ...], validation: SampleSet, tmp_path: Path
 ) -> None:
     run = iter_run(
-        BASE, rod, RECIPE, tmp_path, validation=validation, settings=SETTINGS
+        base, rod, RECIPE, tmp_path, validation=validation, settings=SETTINGS
     )
     result = finish(run)
     assert result.weights == tmp_path / "best.safetensors"
@@ -93,35 +98,37 @@ def test_a_run_leaves_weights_that_load(
     assert set(scores) == {2, 4}
     assert scores[result.step] == max(scores.values())
     with pytest.raises(FileFormatError, match="There is a run in"):
-        next(iter_run(BASE, rod, RECIPE, tmp_path))
+        next(iter_run(base, rod, RECIPE, tmp_path))
 
 
-def test_a_closed_run_goes_on(rod: tuple[SampleGroup, ...], tmp_path: Path) -> None:
+def test_a_closed_run_goes_on(
+    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     short, rare = replace(RECIPE, steps=2), replace(SETTINGS, save_every=99)
-    finish(iter_run(BASE, rod, short, whole, settings=SETTINGS))
-    run = iter_run(BASE, rod, short, parts, settings=rare)
+    finish(iter_run(base, rod, short, whole, settings=SETTINGS))
+    run = iter_run(base, rod, short, parts, settings=rare)
     next(run)
     run.close()
-    finish(iter_run(BASE, rod, short, parts, settings=SETTINGS, resume=True))
+    finish(iter_run(base, rod, short, parts, settings=SETTINGS, resume=True))
     a, b = (load_file(p / "last.safetensors") for p in (whole, parts))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_the_result_keeps_a_share_of_the_base(
-    rod: tuple[SampleGroup, ...], tmp_path: Path
+    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
     """In the middle between base and trained weights; a new head is as trained."""
     found = {}
     for keep in (0.0, 0.5, 1.0):
         out = tmp_path / str(keep)
         recipe = replace(RECIPE, steps=2, keep=keep)
-        finish(iter_run(BASE, rod, recipe, out, settings=SETTINGS))
+        finish(iter_run(base, rod, recipe, out, settings=SETTINGS))
         found[keep] = load_file(out / "last.safetensors")
-    base = load_file(BASE)
+    old = load_file(base)
     changed = 0
-    for name, value in base.items():
+    for name, value in old.items():
         if "output_hypernetworks" in name or "mask_downscaling" in name:
             continue  # scaled
         trained = found[0.0][name].float()
@@ -138,10 +145,10 @@ def test_the_result_keeps_a_share_of_the_base(
 
 
 def test_the_result_has_logits_of_the_usual_scale(
-    rod: tuple[SampleGroup, ...], tmp_path: Path
+    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, steps=2, score_shift=-0.25)
-    result = finish(iter_run(BASE, rod, recipe, tmp_path, settings=SETTINGS))
+    result = finish(iter_run(base, rod, recipe, tmp_path, settings=SETTINGS))
     texts = read_metadata(result.weights)
     assert 0.1 < float(texts["logit_scale"]) < 10
     assert texts["score_shift"] == "-0.25"
@@ -156,16 +163,24 @@ def test_the_result_has_logits_of_the_usual_scale(
 
 
 def test_an_encoder_of_another_architecture_is_not_remembered(
-    rods: tuple[SampleGroup, ...], tmp_path: Path
+    base: Path, rods: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
     shape = ViTShape(48, depth=3, heads=3, grid=8, window=6, global_blocks=(2,), mlp=96)
     other = tmp_path / "vit.safetensors"
     save_network(SamNetwork(SamViT(shape), "vit_48x3", shape.grid * 16), other, {})
     run = iter_run(
-        BASE, rods, replace(RECIPE, recall=0.5), tmp_path / "run", remember=other
+        base, rods, replace(RECIPE, recall=0.5), tmp_path / "run", remember=other
     )
     with pytest.raises(SettingsError, match="is vit_48x3, that of the base vit_t"):
         finish(run)
+
+
+def test_crops_that_the_model_does_not_see_whole_are_refused(
+    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
+) -> None:
+    for recipe in (replace(RECIPE, side=528), replace(RECIPE, fine_steps=1)):
+        with pytest.raises(SettingsError, match="more than the 512"):
+            next(iter_run(base, rod, recipe, tmp_path / f"{recipe.side}"))
 
 
 def test_shares_name_sources(validation: SampleSet) -> None:

@@ -28,7 +28,7 @@ SMALL = Recipe(steps=4, side=112, images=1, prompts=3, warmup=1)
 def test_the_loss_falls(start: Start, rods: tuple[SampleGroup, ...]) -> None:
     recipe = replace(SMALL, steps=20, warmup=4, cooldown=0.0, boxes=1.0, images=2)
     state = start(recipe)
-    batches = [make_batch(Cropper(rods, recipe), recipe, n, 0) for n in range(5)]
+    batches = [make_batch(Cropper(rods, recipe, 512), recipe, n, 0) for n in range(5)]
 
     def measured() -> np.ndarray:
         """Return the losses on the same crops and prompts, without learning."""
@@ -168,11 +168,11 @@ def test_a_crop_is_decoded_as_its_place_in_the_frame(
 ) -> None:
     """The same prompt on the same embedding, whole and as its own crop."""
     state = start(SMALL)
-    batch = make_batch(Cropper(rods, SMALL), SMALL, 0, 0)
+    batch = make_batch(Cropper(rods, SMALL, 512), SMALL, 0, 0)
     with torch.no_grad():
         embedding = state.network.image_encoder(batch.images)
         at_start = decode(state.network, embedding, (0, 0), batch.xy, batch.kinds)
-        moved = decode(state.network, embedding, (512, 256), batch.xy, batch.kinds)
+        moved = decode(state.network, embedding, (256, 128), batch.xy, batch.kinds)
         again = decode(state.network, embedding, (0, 0), batch.xy, batch.kinds)
     assert torch.equal(at_start[0], again[0])
     # Positions enter the arithmetic, but the answer is about the same.

@@ -32,17 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_sam.models.sam import SamModel
-
 QUICK = AdaptSettings(steps=1, objects=2, side=16)
 NOTHING = AdaptSettings(steps=1, objects=2, side=16, learning_rate=1e-12)
 """Learns so slowly that the result is the base."""
 
 
 @pytest.fixture(scope="module")
-def engine(mobile_sam: SamModel, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(small_models: None, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """Return a model that is in a file: what is learnt is made of it."""
-    return Engine(mobile_sam, EmbeddingStore(tmp_path_factory.mktemp("embeddings")))
+    model = ns.load_model("mobile-sam", device="cpu")
+    return Engine(model, EmbeddingStore(tmp_path_factory.mktemp("embeddings")))
 
 
 @pytest.fixture(autouse=True)
