@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from driver import Pixels
 
+    from napari_sam.models.sam import SamModel
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _plugins_are_looked_for_once() -> Iterator[None]:
@@ -33,6 +35,34 @@ def _plugins_are_looked_for_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManager, "discover", once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _loaded() -> dict[tuple[str, str], SamModel]:
+    """Keep the models that windows of this process have loaded."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _models_are_loaded_once(
+    small_models: None, _loaded: dict[tuple[str, str], SamModel]
+) -> Iterator[None]:
+    """Give every window the default model, with a small input.
+
+    How a model is read from its file is not what these tests are about.
+    """
+    import napari_sam.models
+
+    load = napari_sam.models.load_model
+
+    def once(name: str, *, device: str = "auto") -> SamModel:
+        if (name, device) not in _loaded:
+            _loaded[name, device] = load(name, device=device)
+        return _loaded[name, device]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(napari_sam.models, "load_model", once)
         yield
 
 
