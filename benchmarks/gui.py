@@ -26,7 +26,7 @@ import napari
 from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from skimage import data
+from skimage import data, measure
 
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.image_binding import ImageBinding
@@ -182,6 +182,41 @@ def latency(clicks: int) -> None:
         window.close()
 
 
+def closing() -> None:
+    """Time that closing the dock or the window blocks while the model works."""
+    print("\nclosing while the model works, ms")
+    labels = (cells(512) > 120).astype(np.uint8)
+    for what, begin in (
+        ("nothing", lambda _: None),
+        ("everything mode", lambda c: c.segment_plane()),
+        ("encoding the stack", lambda c: c.encode_stack()),
+        ("learning", lambda c: c.learning.start("cells")),
+    ):
+        row = []
+        for close_dock in (True, False):
+            window = Window(cells(512, 8))
+            pump(60.0, window.ready)
+            if what == "learning":
+                layer = window.viewer.add_labels(
+                    np.repeat(measure.label(labels)[None], 8, 0)
+                )
+                window.controller.choose_labels(layer)
+            begin(window.controller)
+            pump(2.0)
+            start = time.perf_counter()
+            if close_dock:
+                window.viewer.window.remove_dock_widget(window.widget)
+                window.widget.deleteLater()
+            else:
+                window.viewer.close()
+            QApplication.processEvents()
+            row.append(1e3 * (time.perf_counter() - start))
+            if close_dock:
+                window.close()
+            pump(1.0)
+        print(f"{what:20s} dock {row[0]:7.0f}   window {row[1]:7.0f}")
+
+
 class OwnCalls:
     """Times what the plugin itself does in the GUI thread, call by call."""
 
@@ -281,7 +316,7 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clicks", type=int, default=20)
-    parser.add_argument("--only", choices=["first", "latency", "stalls"])
+    parser.add_argument("--only", choices=["first", "latency", "stalls", "closing"])
     options = parser.parse_args()
     if options.only in (None, "first"):
         first_mask()
@@ -289,6 +324,8 @@ def main() -> None:
         latency(options.clicks)
     if options.only in (None, "stalls"):
         stalls()
+    if options.only in (None, "closing"):
+        closing()
 
 
 if __name__ == "__main__":

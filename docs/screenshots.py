@@ -108,6 +108,38 @@ def annotate() -> None:
     scene.close()
 
 
+def second_image() -> None:
+    """Another image on top of the first: prompts, preview and labels lie above it."""
+    scene = Scene("nuclei")
+    for row, column in ANNOTATED[:3]:
+        scene.click(row, column)
+        scene.settle()
+        scene.key(Qt.Key.Key_N)
+    inverted = 255 - scene.layer.data
+    second = scene.viewer.add_image(inverted, name="same cells, inverted")
+    scene.widget.layers.image.value = second
+    pump(600.0, scene.ready)
+    for row, column in ANNOTATED[3:]:
+        scene.click(row, column)
+        scene.settle()
+        scene.key(Qt.Key.Key_N)
+    scene.click(*PREVIEWED)
+    scene.settle()
+    scene.save("second-image")
+    scene.close()
+
+
+def contour() -> None:
+    """The preview as a contour alone, and dashed where the model is in doubt."""
+    scene = Scene("nuclei", zoom=2.5)
+    scene.viewer.camera.center = PREVIEWED
+    scene.key(Qt.Key.Key_H, Qt.KeyboardModifier.ShiftModifier)
+    scene.click(*PREVIEWED)
+    scene.settle()
+    scene.save("contour")
+    scene.close()
+
+
 def boxes() -> None:
     """Several boxes at once on H&E."""
     scene = Scene("phase_contrast")
@@ -224,6 +256,8 @@ BOXES = [
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [
         "annotate",
+        "second-image",
+        "contour",
         "boxes",
         "stack",
         "everything",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from napari_sam.models import DEFAULT_MODEL, find_model
 from napari_sam.models.checkpoint import load_network, save_network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("small_models")
@@ -99,14 +101,37 @@ def test_thresholds_that_are_none_are_refused(text: str) -> None:
         ModelThresholds.from_text(text, "mine")
 
 
-def test_a_misspelt_setting_is_refused_with_the_closest() -> None:
-    with pytest.raises(SettingsError, match="did you mean 'points_per_side'"):
-        ns.segment_everything(np.zeros((9, 9)), points_per_sied=3)
+GRAY, LABELS = np.zeros((9, 9)), np.zeros((9, 9), int)
+
+
+@pytest.mark.parametrize(
+    ("door", "name", "meant"),
+    [
+        (partial(ns.segment_everything, GRAY), "points_per_sied", "points_per_side"),
+        (partial(ns.iter_everything, GRAY), "min_center", "min_centre"),
+        (partial(ns.iter_everything_stack, GRAY[None]), "box_nms", "box_nms_thresh"),
+        (partial(ns.adapt, GRAY, LABELS), "step", "steps"),
+        (partial(ns.iter_adapt, GRAY, LABELS), "learn_rate", "learning_rate"),
+    ],
+    ids=lambda value: getattr(getattr(value, "func", None), "__name__", ""),
+)
+def test_a_misspelt_setting_is_refused_with_the_closest(
+    door: Callable[..., Iterator[object]], name: str, meant: str
+) -> None:
+    with pytest.raises(SettingsError, match=f"did you mean '{meant}'"):
+        next(door(**{name: 3}))
+
+
+def test_a_misspelt_setting_of_a_viewer_changes_nothing() -> None:
     viewer = ViewerModel()
-    viewer.add_image(np.zeros((9, 9)))
+    viewer.add_image(GRAY)
     with ns.annotate(viewer, model="mobile-sam", device="cpu") as session:
         before = session.controller.settings
-        for change in (session.change_settings, session.controller.change_settings):
+        for change in (
+            session.change_settings,
+            session.controller.change_settings,
+            session.segment_everything,
+        ):
             with pytest.raises(SettingsError, match="did you mean 'hover'"):
                 change(hoover=True, live=True)
         assert session.controller.settings == before

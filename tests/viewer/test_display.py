@@ -150,6 +150,20 @@ def test_what_the_model_sees_is_a_layer_for_a_moment(open_desk, coin_stack):
     assert not [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
 
 
+def test_an_image_of_little_contrast_is_seen_like_any_other(open_desk, coins):
+    """Eleven of 65,536 levels; what is shown on request is what the model gets."""
+    faint = np.round(1000 + coins / 255 * 10).astype(np.uint16)
+    masks = []
+    for image in (coins, faint):
+        desk = open_desk(image)
+        desk.controller.show_model_input()
+        (seen,) = [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
+        assert np.ptp(seen.data) > 200
+        desk.click(*COINS[0])
+        masks.append(desk.masks[0])
+    assert (masks[0] & masks[1]).sum() / (masks[0] | masks[1]).sum() > 0.9
+
+
 def test_in_a_review_the_rest_is_dimmed(open_desk, coins):
     desk = open_desk(coins, min_score=0.3, everything=FEW)
     desk.controller.new_labels()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +17,13 @@ import napari_sam as ns
 from napari_sam.core.annotation.records import METADATA_KEY
 from napari_sam.core.engine import Engine
 from napari_sam.core.everything_settings import EverythingSettings
-from napari_sam.core.masks import OverlapPolicy
+from napari_sam.core.masks import OverlapPolicy, PostProcessing
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
 from napari_sam.types import MaskLevel
+from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
+from napari_sam.viewer.settings import AnnotationSettings, Normalisation, PreviewStyle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +221,38 @@ def test_prompts_of_no_project_outlive_the_opening_of_one(
     assert again.labels.data[COINS[1]] == 2
     assert again.accept() == 3
     assert again.labels.data[COINS[3]] == 3
+
+
+def test_every_setting_is_kept_and_a_damaged_one_passed_over() -> None:
+    """Whatever it is by default: a moved slider is there tomorrow, and None is."""
+    changed = AnnotationSettings(
+        policy=OverlapPolicy.UNLABELLED,
+        cleaning=PostProcessing(fill_holes=False, min_area=7),
+        live=True,
+        hover=True,
+        preview=PreviewStyle.CONTOUR,
+        normalisation=Normalisation.DISPLAYED,
+        prefetch=False,
+        everything=EverythingSettings(points_per_side=7, min_centre=0.3),
+        min_area=5,
+        min_score=0.9,
+        min_stability=0.8,
+        max_share=0.5,
+        confident_score=0.7,
+        confident_stability=0.6,
+    )
+    usual = AnnotationSettings()
+    for field in fields(usual):
+        assert getattr(usual, field.name) != getattr(changed, field.name)
+    for start, end in ((usual, changed), (changed, usual)):
+        stored = json.loads(json.dumps(settings_to_json(end)))
+        assert replace(start, **settings_from_json(stored, start)) == end
+    damaged = {
+        "policy": "eat them", "cleaning": [1], "live": "yes", "preview": None,
+        "everything": {"points_per_side": -4}, "min_score": "x", "min_area": [],
+        "max_share": 7, "hover": True, "unknown": 1,
+    }  # fmt: skip
+    assert settings_from_json(damaged, usual) == {"hover": True}
 
 
 def test_a_save_before_the_model_is_there_keeps_the_proposals(

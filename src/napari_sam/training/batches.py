@@ -16,13 +16,13 @@ from napari_sam.models.preprocess import MEAN, STD
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training import clicks
 from napari_sam.training.augment import augment
-from napari_sam.training.crops import Crop, Cropper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
+    from napari_sam.training.crops import Crop, Cropper
     from napari_sam.training.recipe import Recipe
     from napari_sam.types import FloatArray
 

@@ -208,8 +208,8 @@ def iter_run(
     largest = max(recipe.side, recipe.fine_side if recipe.fine_steps else 0)
     if largest > network.side:
         raise SettingsError(
-            f"The crops have {largest} pixels a side, more than the {network.side} that "
-            f"{base.name} sees; choose a smaller side."
+            f"The crops have {largest} pixels a side, more than the {network.side} "
+            f"that {base.name} sees; choose a smaller side."
         )
     memory = None
     if recipe.remember or recipe.recall:

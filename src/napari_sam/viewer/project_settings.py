@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, fields, is_dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from napari_sam.errors import SamError
 
 if TYPE_CHECKING:
     from napari_sam.viewer.settings import AnnotationSettings
@@ -27,11 +30,13 @@ def settings_from_json(
         if field.name not in stored:
             continue
         now, value = getattr(current, field.name), stored[field.name]
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, SamError):
             if is_dataclass(now) and not isinstance(now, type):
                 known = {f.name for f in fields(now)}
                 given = {k: v for k, v in dict(value).items() if k in known}
-                changes[field.name] = replace(now, **given)
-            else:
-                changes[field.name] = type(now)(value)
+                value = replace(now, **given)
+            elif isinstance(now, Enum):
+                value = type(now)(value)
+            replace(current, **{field.name: value})  # raises what it cannot be
+            changes[field.name] = value
     return changes

@@ -93,6 +93,7 @@ class AnnotationSettings:
     def __post_init__(self) -> None:
         check_type("policy", self.policy, OverlapPolicy, "an OverlapPolicy")
         check_type("cleaning", self.cleaning, PostProcessing, "a PostProcessing")
+        check_type("preview", self.preview, PreviewStyle, "a PreviewStyle")
         check_type(
             "normalisation", self.normalisation, Normalisation, "a Normalisation"
         )
