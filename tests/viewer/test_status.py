@@ -83,6 +83,18 @@ def test_news_stands_until_the_state_that_followed_it_changes(change):
     assert line.shown[-1] == status_of(line.state)
 
 
+def test_news_stands_while_a_plane_becomes_ready():
+    line = Line()
+    line.state = replace(IDLE, is_encoding=True, is_awaited=True)
+    line.line.say("Object 1 written on 3 slices.")
+    line.turn()
+    for change in ({"is_encoding": False}, {"is_awaited": False}):
+        line.state = replace(line.state, **change)
+        line.line.touch()
+        line.turn()
+        assert line.line.text == "Object 1 written on 3 slices."
+
+
 def test_many_changes_are_one_look():
     line = Line()
     for _ in range(5):

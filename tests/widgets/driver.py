@@ -17,6 +17,7 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow
 
+from napari_sam.viewer.keys import REPEAT_SECONDS
 from napari_sam.viewer.requests import SLOTS
 
 if TYPE_CHECKING:
@@ -70,6 +71,13 @@ def wait_until(
 def spin(milliseconds: int = 50) -> None:
     """Let the event loop run for a while."""
     QTest.qWait(milliseconds)
+
+
+def press_key(widget: QWidget, key: Any, modifier: Any = NO_MODIFIER) -> None:
+    """Press and release a key, no sooner than a finger could do it again."""
+    QTest.keyClick(widget, key, modifier)
+    # A press right after the release would be a repeat of the system's, not a press.
+    spin(round(1000 * REPEAT_SECONDS) + 10)
 
 
 def stray_windows() -> list[str]:
@@ -265,7 +273,7 @@ class Driver:
         held, _, name = key.rpartition("+")
         if held:
             modifier = modifier | {"Shift": SHIFT, "Ctrl": CONTROL}[held]
-        QTest.keyClick(self.canvas, _key(name), modifier)
+        press_key(self.canvas, _key(name), modifier)
         self._done()
 
     def press(self, key: str) -> None:

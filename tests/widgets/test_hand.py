@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from driver import COINS, CONTROL, NO_MODIFIER, Driver, spin, wait_until
+from driver import COINS, CONTROL, NO_MODIFIER, Driver, press_key, spin, wait_until
 from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
@@ -31,8 +31,7 @@ def type_in(widget: QWidget, key: Any) -> None:
     """Press a key while a widget has the focus."""
     widget.setFocus()
     assert QApplication.focusWidget() is widget
-    QTest.keyClick(widget, key)
-    spin(20)
+    press_key(widget, key)
 
 
 def hold(sam: Driver, key: Any, *, marked: bool) -> None:

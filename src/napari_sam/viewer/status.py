@@ -7,7 +7,7 @@ from the state again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -258,7 +258,17 @@ def _same(
     a: tuple[StatusState, tuple[object, ...]],
     b: tuple[StatusState, tuple[object, ...]],
 ) -> bool:
-    return a[0] == b[0] and all(x is y for x, y in zip(a[1], b[1], strict=True))
+    return _of_the_user(a[0]) == _of_the_user(b[0]) and all(
+        x is y for x, y in zip(a[1], b[1], strict=True)
+    )
+
+
+def _of_the_user(state: StatusState) -> StatusState:
+    """Return a state without what comes to be ready by itself.
+
+    A plane that is encoded by now makes nothing untrue that was said of an object.
+    """
+    return replace(state, is_encoding=False, is_awaited=False)
 
 
 def read_state(controller: Controller) -> StatusState:
