@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_sam.core.annotation.transaction import ObjectMask, Transaction
+from napari_sam.core.annotation.records import digest_of
+from napari_sam.core.annotation.transaction import ObjectMask, Transaction, replay
 from napari_sam.core.masks import LargestLabel, OverlapPolicy
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskCrop, Plane, Region
@@ -224,6 +225,105 @@ def test_undo_and_redo_are_told_in_step():
     ]:
         step()
         assert witness.take() == [expected]
+
+
+@given(
+    strokes=st.lists(
+        st.tuples(st.integers(0, 12), st.integers(1, 12), st.integers(0, 3)),
+        min_size=1,
+        max_size=6,
+    ),
+    moves=st.lists(st.integers(-3, 3), min_size=1, max_size=4),
+)
+def test_undone_while_it_was_hidden_and_told_at_once(strokes, moves):
+    """Strokes on top of each other, undone and redone many at a time."""
+    target = flat_target(shape=(1, 24))
+    layer = target.layer
+    told = layer.data.copy()
+    target.applied.connect(lambda t: replay(told, [t]))
+    states, numbers = [layer.data.copy()], [target.next_label]
+    for start, length, label in strokes:
+        if (layer.data[0, start : start + length] == label).all():
+            continue
+        columns = np.arange(start, start + length)
+        layer.data_setitem((np.zeros_like(columns), columns), label)
+        states.append(layer.data.copy())
+        numbers.append(target.next_label)
+    at = len(states) - 1
+    layer.visible = False
+    for move in moves:
+        for _ in range(abs(move)):
+            (layer.undo if move < 0 else layer.redo)()
+        at = min(max(at + move, 0), len(states) - 1)
+        np.testing.assert_array_equal(layer.data, states[at])
+        target.catch_up()
+        np.testing.assert_array_equal(told, layer.data)
+        # Of several states that look the same no one can tell.
+        alike = [n for s, n in zip(states, numbers, strict=True) if (s == told).all()]
+        assert target.next_label in alike
+    layer.visible = True
+    np.testing.assert_array_equal(told, layer.data)
+
+
+@st.composite
+def objects_on_planes(draw):
+    shape = draw(st.tuples(*[st.integers(1, 5)] * 3))
+    objects = []
+    for label in range(1, draw(st.integers(2, 5))):
+        axes = draw(st.permutations(range(3)))
+        index = [None, None, None]
+        index[axes[2]] = draw(st.integers(0, shape[axes[2]] - 1))
+        plane = Plane((axes[0], axes[1]), tuple(index))
+        size = plane.shape(shape)
+        masks = [
+            MaskCrop.from_full(
+                np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n))).reshape(
+                    size
+                )
+            )
+            for n in [size[0] * size[1]] * 2
+        ]
+        previous = masks[1] if draw(st.booleans()) else None
+        objects.append(
+            ObjectMask(draw(st.sampled_from([label, 1])), plane, masks[0], previous)
+        )
+    seed = draw(st.integers(0, 99))
+    data = np.random.default_rng(seed).integers(0, 4, shape).astype(np.uint8)
+    return data, objects, draw(st.sampled_from(OverlapPolicy))
+
+
+@settings(max_examples=300)
+@given(objects_on_planes())
+def test_planes_that_cross_are_written_as_one_after_another(drawn):
+    data, objects, policy = drawn
+    target = target_of(data.copy())
+    after = target_of(data.copy())
+    for plane in dict.fromkeys(o.plane for o in objects):
+        group = [o for o in objects if o.plane == plane]
+        for change in after.plan(group, policy).changes:
+            change.write_to(after.layer.data)
+    plan = target.plan(objects, policy)
+    write(target, objects, policy)
+    np.testing.assert_array_equal(target.layer.data, after.layer.data)
+    planes = {o.plane for o in objects}
+    for (label, plane), digest in plan.digests.items():
+        if any(_shares(plane, other) for other in planes - {plane}):
+            found = target.mask_of(label, plane)
+            assert digest == ("" if found is None else digest_of(found))
+    # Each pixel once, so that an undo leads back whatever comes first.
+    undone = target.layer.data.copy()
+    for change in plan.changes:
+        change.inverse().write_to(undone)
+    np.testing.assert_array_equal(undone, data)
+    if plan.changes:
+        target.layer.undo()
+        np.testing.assert_array_equal(target.layer.data, data)
+
+
+def _shares(a: Plane, b: Plane) -> bool:
+    return all(
+        i is None or j is None or i == j for i, j in zip(a.index, b.index, strict=True)
+    )
 
 
 def test_new_write_after_an_undo_forgets_what_could_be_redone():

@@ -372,3 +372,18 @@ def test_how_many_are_left_out_is_said_and_the_rest_stays(open_desk, coins):
     desk.controller.prefill()
     assert mode._searched == searched
     assert not mode.is_running
+
+
+def test_the_slice_with_its_axes_exchanged_is_the_same_slice(open_desk, coin_stack):
+    """Found again, an object is not there twice."""
+    desk = open_desk(coin_stack)
+    everything = desk.controller.everything
+    desk.controller.segment_plane()
+    once = everything.count
+    assert once > 3
+    order = desk.viewer.dims.order
+    desk.viewer.dims.order = (order[0], order[2], order[1])
+    desk.controller.segment_plane()
+    assert everything.count < 1.5 * once
+    everything.write()
+    assert desk.labels.data.max() < 1.5 * once

@@ -366,6 +366,7 @@ def machine(engine, coin_stack):
     return Annotating
 
 
+@pytest.mark.timeout(0 if "NAPARI_SAM_EXAMPLES" in os.environ else 300)
 def test_any_order_of_actions_keeps_every_promise(machine):
     """Runs longer with ``NAPARI_SAM_EXAMPLES``, so many sequences of 25 actions."""
     run_state_machine_as_test(

@@ -92,6 +92,9 @@ class ProposedPlanes:
         confident : bool
             Offer only what the model is sure of.
         """
+        for other in [p for p in self.found if p.index == plane.index and p != plane]:
+            # The same slice with its axes exchanged: each object would be there twice.
+            self._drop(other)
         self.found[plane] = proposals
         self._own[plane] = proposals.thresholds
         self.offer([plane], confident=confident)
@@ -133,6 +136,15 @@ class ProposedPlanes:
         for plane in tuple(self.found) if planes is None else planes:
             self.found[plane] = self._filtered(self.found[plane], plane)
             self._offers.pop(plane, None)
+
+    def _drop(self, plane: Plane) -> None:
+        """Forget the proposals of a plane and what was decided of them."""
+        for part in (self.found, self._own, self._confident, self._offers):
+            part.pop(plane, None)
+        self._offered.discard(plane)
+        self._stale.discard(plane)
+        for key in [k for k in self._decided if k[0] == plane]:
+            del self._decided[key]
 
     def clear(self) -> None:
         """Forget all proposals and decisions."""

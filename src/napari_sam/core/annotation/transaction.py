@@ -190,10 +190,13 @@ def plan_pixels(
 ) -> PixelPlan:
     """Return what writing masks would change; nothing is written.
 
+    Planes may share pixels: the same slice with its axes exchanged, or slices of
+    different directions, which cross.  Each sees what the planes before it get.
+
     Parameters
     ----------
     objects : iterable of ObjectMask
-        In order: under ``KEEP`` the first to write a pixel keeps it.
+        In order, plane by plane: under ``KEEP`` the first to write a pixel keeps it.
     policy : OverlapPolicy
         What happens to pixels that are labelled already.
     read : callable
@@ -212,6 +215,16 @@ def plan_pixels(
     changes: dict[Plane, PixelChange] = {}
     digests: dict[tuple[int, Plane], str] = {}
     robbed: dict[int, dict[Plane, None]] = {}
+    crossing = {p for p in groups if any(_share_pixels(p, q) for q in groups if q != p)}
+
+    def planned(plane: Plane, region: Region) -> npt.NDArray[Any]:
+        """Return the labels as they will be."""
+        values = read(plane, region)
+        for other, change in changes.items():
+            if _share_pixels(plane, other):
+                _show(change, plane, region, values)
+        return values
+
     for plane, group in groups.items():
         size = plane.shape(shape)
         region = Region(0, 0, 0, 0)
@@ -221,21 +234,106 @@ def plan_pixels(
             digests |= {(obj.label, plane): "" for obj in group}
             continue
         before = read(plane, region)
-        after = before.copy()
+        now = planned(plane, region) if plane in crossing else before
+        after = now.copy()
         for obj in group:
             write = plan_write(after, region, obj.mask, obj.label, policy, obj.previous)
             after[write.rows - region.row0, write.cols - region.col0] = write.values
         for label in {obj.label for obj in group}:
             digests[label, plane] = digest_of(MaskCrop(after == label, region))
-        changed = before != after
+        changed = now != after
         if not changed.any():
             continue
+        if plane in crossing:
+            # What this plane changes again is no change of another one.
+            for other, change in changes.items():
+                if _share_pixels(plane, other):
+                    changes[other] = _without(change, plane, region, changed)
         ours = {obj.label for obj in group}
         for label in np.unique(before[changed]).tolist():
             if label > 0 and label not in ours:
                 robbed.setdefault(label, {})[plane] = None
-        changes[plane] = plane_change(plane, region, before, after)
+        changes[plane] = plane_change(
+            plane, region, before, np.where(changed, after, before)
+        )
+    for plane in crossing:
+        # Planes that came later have changed it, wherever they cross it.
+        whole = Region.whole(plane.shape(shape))
+        values = planned(plane, whole)
+        for obj in groups[plane]:
+            digests[obj.label, plane] = digest_of(MaskCrop(values == obj.label, whole))
+    changes = {plane: change for plane, change in changes.items() if change.size}
     return PixelPlan(changes, digests, {label: tuple(p) for label, p in robbed.items()})
+
+
+def _share_pixels(a: Plane, b: Plane) -> bool:
+    """Whether two planes of an array have pixels in common."""
+    return all(
+        i is None or j is None or i == j for i, j in zip(a.index, b.index, strict=True)
+    )
+
+
+def _show(
+    change: PixelChange, plane: Plane, region: Region, values: npt.NDArray[Any]
+) -> None:
+    """Set the values of a change in a copy of a region of a plane, rows first."""
+    box, part, own = _common(change, plane, region, values)
+    if part is None:
+        return
+    after = np.zeros(change.mask.shape, change.after.dtype)
+    after[change.mask] = change.after
+    mask = change.mask[own]
+    box[part][mask] = after[own][mask]
+
+
+def _without(
+    change: PixelChange, plane: Plane, region: Region, taken: npt.NDArray[np.bool_]
+) -> PixelChange:
+    """Return a change without the pixels taken in a region of a plane."""
+    box, part, own = _common(change, plane, region, taken)
+    if part is None:
+        return change
+    mask = change.mask.copy()
+    mask[own] &= ~box[part]
+    stays = mask[change.mask]
+    return PixelChange(change.start, mask, change.before[stays], change.after[stays])
+
+
+def _common(
+    change: PixelChange, plane: Plane, region: Region, values: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], tuple[slice, ...] | None, tuple[slice, ...]]:
+    """Return values with all array axes, and what they share with a change.
+
+    Returns
+    -------
+    box : array
+        A view of the values, one axis per array axis.
+    part, own : tuple of slice
+        The shared pixels in the box, and in the box of the change; `part` is None if
+        there are none.
+    """
+    start, box = _as_box(plane, region, values)
+    part, own = [], []
+    for first, size, other, other_size in zip(
+        start, box.shape, change.start, change.mask.shape, strict=True
+    ):
+        low, high = max(first, other), min(first + size, other + other_size)
+        if low >= high:
+            return box, None, ()
+        part.append(slice(low - first, high - first))
+        own.append(slice(low - other, high - other))
+    return box, tuple(part), tuple(own)
+
+
+def _as_box(
+    plane: Plane, region: Region, values: npt.NDArray[Any]
+) -> tuple[tuple[int, ...], npt.NDArray[Any]]:
+    """Return a region of a plane, rows first, as a view of a box of the array."""
+    start = [0 if i is None else i for i in plane.index]
+    start[plane.displayed[0]], start[plane.displayed[1]] = region.row0, region.col0
+    across = tuple(a for a, i in enumerate(plane.index) if i is not None)
+    box = np.expand_dims(values.T if plane.is_transposed else values, across)
+    return tuple(start), box
 
 
 def plane_change(
@@ -255,16 +353,10 @@ def plane_change(
     before, after : integer array (h, w)
         Rows first, as the plane is displayed.
     """
-    if plane.is_transposed:
-        before, after = before.T, after.T
-    start = [0 if i is None else i for i in plane.index]
-    start[plane.displayed[0]], start[plane.displayed[1]] = region.row0, region.col0
-    box = [1] * plane.ndim
-    box[plane.displayed[0]], box[plane.displayed[1]] = region.shape
-    changed = before != after
-    return PixelChange(
-        tuple(start), changed.reshape(box), before[changed], after[changed]
-    )
+    start, old = _as_box(plane, region, before)
+    _, new = _as_box(plane, region, after)
+    changed = np.ascontiguousarray(old != new)
+    return PixelChange(start, changed, old[changed], new[changed])
 
 
 def merge_changes(first: PixelChange, second: PixelChange) -> PixelChange:

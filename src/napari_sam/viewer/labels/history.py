@@ -2,7 +2,9 @@
 
 napari tells nobody what an undo did.  So every change, ours and the user's strokes, is
 kept as a transaction in the order in which napari has it, and when the layer refreshes,
-the newest one whose pixels hold their old values was undone.
+the newest one whose pixels hold their old values was undone.  A hidden layer refreshes
+after no undo, so that several may have been undone by the next look; then the pixels of
+all steps say up to where.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 from napari_sam.core.annotation.transaction import PixelChange, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 LENGTH = 100
 """Steps followed; as many as napari keeps."""
@@ -62,26 +64,105 @@ class UndoHistory:
         if step is not None and _is_shown(step, labels, before=False):
             self._unseen = None
 
-    def iter_undone(self, labels: Any) -> Iterator[Transaction]:
-        """Yield the steps that are undone since the last look, newest first."""
+    def iter_undone(
+        self, labels: Any, *, was_hidden: bool = False
+    ) -> Iterator[Transaction]:
+        """Yield the steps that are undone since the last look, newest first.
+
+        Parameters
+        ----------
+        labels : array
+            The labels now.
+        was_hidden : bool
+            Whether the layer may have told nothing of an undo.
+        """
         self.look(labels)
+        if was_hidden:
+            last = self._position(labels)
+            while len(self._done) > last:
+                yield self._done.pop()
+            return
         # One undo may be followed by another before the next refresh.
         while self._done and self._done[-1] is not self._unseen:
             if not _is_shown(self._done[-1], labels, before=True):
                 return
             yield self._done.pop()
 
-    def iter_redone(self, labels: Any) -> Iterator[Transaction]:
-        """Yield the steps that are done again since the last look."""
-        while self._undone and _is_shown(self._undone[-1], labels, before=False):
+    def iter_redone(
+        self, labels: Any, *, was_hidden: bool = False
+    ) -> Iterator[Transaction]:
+        """Yield the steps that are done again since the last look.
+
+        Parameters are those of `iter_undone`.
+        """
+        last = self._position(labels) if was_hidden else None
+        while self._undone and (
+            _is_shown(self._undone[-1], labels, before=False)
+            if last is None
+            else len(self._done) < last
+        ):
             step = self._undone.pop()
             self._done.append(step)
             yield step
+
+    def _position(self, labels: Any) -> int:
+        """Return how many steps are done, the nearest number that the labels show."""
+        now = len(self._done)
+        steps = [*self._done, *reversed(self._undone)]
+        if not steps or self._unseen is not None:
+            return now
+        shown = _Touched(steps, labels)
+        return next(
+            (
+                at
+                for at in sorted(range(len(steps) + 1), key=lambda at: abs(at - now))
+                if shown.are_done(at)
+            ),
+            now,
+        )
 
 
 def _is_shown(step: Transaction, labels: Any, *, before: bool) -> bool:
     # Changes of a step lie on different planes, so their order does not matter.
     return all(c.is_shown_by(labels, before=before) for c in step.pixels)
+
+
+class _Touched:
+    """The pixels that some steps change, one after another, and what they hold now.
+
+    Parameters
+    ----------
+    steps : sequence of Transaction
+        In order.
+    labels : array
+        The labels now.
+    """
+
+    def __init__(self, steps: Sequence[Transaction], labels: Any) -> None:
+        changes = [(n, c) for n, step in enumerate(steps) for c in step.pixels]
+        at = np.concatenate(
+            [np.ravel_multi_index(c.indices, labels.shape) for _, c in changes]
+        )
+        number = np.concatenate([np.full(c.size, n) for n, c in changes])
+        now = np.concatenate([np.asarray(labels[c.box])[c.mask] for _, c in changes])
+        order = np.lexsort((number, at))
+        at, self._number = at[order], number[order]
+        self._before = np.concatenate([c.before for _, c in changes])[order]
+        self._after = np.concatenate([c.after for _, c in changes])[order]
+        _, self._first, self._pixel = np.unique(
+            at, return_index=True, return_inverse=True
+        )
+        self._now = now[order][self._first]
+
+    def are_done(self, count: int) -> bool:
+        """Whether just the first ``count`` of the steps are done."""
+        done = np.bincount(
+            self._pixel, self._number < count, minlength=len(self._first)
+        ).astype(np.intp)
+        # The last that is done says what a pixel holds, or else the first that is not.
+        after = self._after[self._first + np.maximum(done - 1, 0)]
+        expected = np.where(done > 0, after, self._before[self._first])
+        return bool(np.array_equal(expected, self._now))
 
 
 def painted_change(

@@ -79,6 +79,8 @@ class LabelsTarget:
         self._has_top = False
         self._history = UndoHistory()
         self._is_writing = False
+        # Whether napari may have undone something since the last look, untold.
+        self._was_hidden = not layer.visible
         self._committed: list[Any] = []
         self._connections = ConnectionSet()
         self._connections.connect(layer.events.paint, self._on_paint)
@@ -354,7 +356,8 @@ class LabelsTarget:
         # Where somebody assigned ``labels.data``, another target takes over.
         if self._is_writing or self.layer.data is not self._data:
             return
-        for step in self._history.iter_undone(self._data):
+        was_hidden, self._was_hidden = self._was_hidden, not self.layer.visible
+        for step in self._history.iter_undone(self._data, was_hidden=was_hidden):
             # Redone, it brings back what is recorded now, confirmations included.
             step = replace(
                 step,
@@ -366,7 +369,7 @@ class LabelsTarget:
             self._take(step.inverse())
             self.applied.emit(step.inverse())
             self._tell(step, self.painted if quietly else self.undone)
-        for step in self._history.iter_redone(self._data):
+        for step in self._history.iter_redone(self._data, was_hidden=was_hidden):
             self._take(step)
             self.applied.emit(step)
             self._tell(step, self.painted if quietly else self.redone)
