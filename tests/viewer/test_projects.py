@@ -387,14 +387,187 @@ def test_nothing_is_kept_of_a_session_that_wrote_nothing(
     assert not state_folder.exists()
 
 
-def test_a_session_that_ended_as_usual_is_not_offered(
+def test_work_in_no_project_is_offered_after_closing_as_usual(
     write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
 ) -> None:
-    write().controller.close()
+    desk = write()
+    labels = desk.labels.data.copy()
+    desk.controller.close()
     again = open_desk(coins)
-    assert again.controller.projects.recoverable == ()
-    (kept,) = recoveries()
+    session = again.controller.projects
+    (kept,) = session.recoverable
     assert kept.is_finished
+    session.restore(kept)
+    assert np.array_equal(again.labels.data, labels)
+    assert session.recoverable == ()
+    again.controller.close()
+    third = open_desk(coins)
+    session = third.controller.projects
+    session.discard(session.recoverable[0])
+    third.controller.close()
+    assert recoveries() == []
+
+
+def test_nothing_is_offered_of_work_that_was_saved_or_taken_back(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    coins: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    desk = write(1)
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    desk.controller.close()
+    desk = write(2)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.controller.close()
+    assert open_desk(coins).controller.projects.recoverable == ()
+
+
+def test_the_work_of_a_script_that_ended_is_not_offered(
+    open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(coins)
+    with ns.annotate(viewer) as session:
+        session.add_point(COINS[0])
+        session.accept()
+    assert len(recoveries()) == 1
+    assert open_desk(coins).controller.projects.recoverable == ()
+
+
+@pytest.mark.parametrize("leave", ["image", "labels", "dock"])
+def test_labels_in_the_viewer_count_as_unsaved(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    coins: np.ndarray,
+    state_folder: Path,
+    leave: str,
+) -> None:
+    """Whatever else is annotated meanwhile, and whether the dock is open."""
+    desk = write(2)
+    first, viewer, labels = desk.image, desk.viewer, desk.labels
+    desk.click(*COINS[3])  # and one under way
+    if leave == "image":
+        other = viewer.add_image(np.flipud(coins)[:90], name="other")
+        desk.controller.choose_image(other)
+        desk.click(70, 30)
+        desk.accept()
+        # Another window is not offered what this one has.
+        assert open_desk(coins).controller.projects.recoverable == ()
+    elif leave == "labels":
+        desk.controller.new_labels()
+    else:
+        desk.controller.put_aside()
+        desk.controller.close()
+    assert not list(state_folder.glob("*/closed"))
+    labels.paint((60, 60), 9)  # nobody looks
+    if leave == "dock":
+        (found,) = recoveries()
+        assert not found.is_finished
+        desk = open_desk(first, viewer=viewer)
+        desk.controller.resume()
+    else:
+        desk.controller.choose_image(first)
+        desk.controller.choose_labels(labels)
+    session = desk.controller.projects
+    assert session.recoverable == ()
+    assert desk.labels is labels
+    desk.controller.discard()
+    desk.click(*COINS[4])
+    desk.accept()
+    now = labels.data.copy()
+    assert set(np.unique(now)) == {0, 1, 2, 9, 10}
+    kill(desk)
+    session._aside.close(finished=False, offered=True)
+    again = open_desk(coins).controller.projects
+    (found,) = again.recoverable
+    again.restore(found)
+    assert np.array_equal(again._layer.data, now)
+
+
+def test_killed_after_another_image_was_chosen_all_is_offered(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    desk = write(3)
+    labels = desk.labels.data.copy()
+    desk.click(*COINS[4])
+    other = desk.viewer.add_image(np.flipud(coins)[:90], name="other")
+    desk.controller.choose_image(other)
+    desk.click(70, 30)
+    desk.accept()
+    others = desk.labels.data.copy()
+    kill(desk)
+    desk.controller.projects._aside.close(finished=False, offered=True)
+    for image, wanted in ((coins, labels), (other.data, others)):
+        again = open_desk(image)
+        session = again.controller.projects
+        (recovery,) = session.recoverable
+        session.restore(recovery)
+        assert np.array_equal(again.labels.data, wanted)
+        assert len(again.annotator.under_way) == (image is coins)
+        kill(again)
+
+
+def test_a_project_goes_on_when_its_image_is_chosen_again(
+    write: Callable[..., Desk], coins: np.ndarray, tmp_path: Path
+) -> None:
+    desk = write(1)
+    desk.controller.change_settings(
+        everything=EverythingSettings(points_per_side=4, prompts="grid")
+    )
+    desk.controller.segment_plane()
+    session = desk.controller.projects
+    session.save_as(tmp_path / "coins")
+    path, first = session.path, desk.image
+    found = desk.controller.everything.count
+    assert found
+    other = desk.viewer.add_image(np.flipud(coins)[:90], name="other")
+    desk.controller.choose_image(other)
+    assert session.path is None
+    desk.controller.choose_image(first)
+    assert session.path == path
+    assert desk.controller.everything.count == found
+    desk.click(*COINS[1])
+    desk.accept()
+    kill(desk)
+    with ns.open_project(tmp_path / "coins.napari-sam") as stored:
+        assert [r.label for r in stored.records] == [1, 2]
+
+
+def test_labels_that_were_deleted_are_offered_at_once(
+    write: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    desk = write(2)
+    labels, data = desk.labels, desk.labels.data.copy()
+    desk.viewer.layers.remove(labels)
+    session = desk.controller.projects
+    (recovery,) = session.recoverable
+    session.restore(recovery)
+    assert np.array_equal(desk.labels.data, data)
+    # and when another image is annotated meanwhile
+    other = desk.viewer.add_image(np.flipud(coins)[:90], name="other")
+    first, labels = desk.image, desk.labels
+    desk.controller.choose_image(other)
+    desk.viewer.layers.remove(labels)
+    desk.controller.choose_image(first)
+    (recovery,) = session.recoverable
+    session.restore(recovery)
+    assert np.array_equal(desk.labels.data, data)
+
+
+def test_a_copy_of_the_labels_does_not_take_their_place(
+    write: Callable[..., Desk],
+) -> None:
+    desk = write(1)
+    path, labels = desk.controller.projects.folder.path, desk.labels
+    copy = Labels.create(*labels.as_layer_data_tuple())
+    copy.metadata = dict(labels.metadata)
+    desk.viewer.add_layer(copy)
+    desk.controller.choose_labels(copy)
+    assert desk.controller.projects.folder is None
+    desk.controller.choose_labels(labels)
+    assert desk.controller.projects.folder.path == path
 
 
 def test_a_second_window_opens_for_reading_and_says_so(

@@ -65,7 +65,10 @@ _LABELS = "labels.ome.zarr"
 _JOURNAL = "journal"
 _PROPOSALS = "proposals"
 _LOCK = "lock"
-_CLOSED = "closed"
+CLOSED = "closed"
+"""The file that says that a session with unsaved work ended as usual."""
+NOT_OFFERED = "not offered"
+"""What it says if nobody need be asked about the work."""
 _UNDER_WAY = "under_way.json"
 
 
@@ -295,7 +298,7 @@ class ProjectFolder:
         """Be ready for transactions; raises `FileFormatError` if the disk is not."""
         try:
             with suppress(FileNotFoundError):
-                (self.path / _CLOSED).unlink()
+                (self.path / CLOSED).unlink()
             self.journal = Journal(self.path / _JOURNAL, self._last)
         except OSError as error:
             raise _unwritable(self.path, error) from error
@@ -493,14 +496,37 @@ class ProjectFolder:
 
     # -- life ---------------------------------------------------------------
 
-    def close(self, *, finished: bool = True) -> None:
-        """Let go of it; ``finished`` says that nobody need be asked about it."""
+    def go_on(self) -> None:
+        """Be ready for more transactions without reading the labels.
+
+        Raises
+        ------
+        FileFormatError
+            If the disk is not.
+        """
+        self._last = self.file.sequence
+        for entry in read_journal(self.path / _JOURNAL, self._last):
+            self._last = max(self._last, entry.sequence)
+        self.open_journal()
+
+    def close(self, *, finished: bool = True, offered: bool = True) -> None:
+        """Let go of it.
+
+        Parameters
+        ----------
+        finished : bool
+            Whether its session ends as usual: unsaved work is then kept for a limited
+            time, see `recovery.sweep`.
+        offered : bool
+            Whether unsaved work is to be offered to who opens the image again.
+        """
         if self.journal is not None:
             self.journal.close()
             self.journal = None
         if finished and self._lock is not None:
             with suppress(OSError):
-                (self.path / _CLOSED).touch()
+                text = "" if offered else NOT_OFFERED
+                (self.path / CLOSED).write_text(text, encoding="utf-8")
         if self._lock is not None:
             self._lock.release()
 

@@ -17,7 +17,7 @@ from napari_sam.core.annotation.journal import segments
 from napari_sam.core.annotation.project import SUFFIX
 from napari_sam.errors import FileFormatError
 from napari_sam.io.file_lock import FileLock
-from napari_sam.io.project import is_project, open_folder
+from napari_sam.io.project import CLOSED, NOT_OFFERED, is_project, open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +43,8 @@ class Recovery:
         When it was last written, in seconds since 1970.
     is_finished : bool
         Whether its session ended as usual, rather than in a crash.
+    is_offered : bool
+        Whether who opens the image again is to be asked about it.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Recovery:
     digest: str
     modified: float
     is_finished: bool
+    is_offered: bool
 
 
 def state_folder() -> Path:
@@ -122,10 +125,21 @@ def _dead() -> Iterator[Recovery]:
                 image.name,
                 image.digest,
                 _modified(path),
-                (path / "closed").exists(),
+                *_ending(path),
             )
         finally:
             folder.close(finished=False)
+
+
+def _ending(path: Path) -> tuple[bool, bool]:
+    """Return whether the session ended as usual, and whether the work is offered."""
+    try:
+        text = (path / CLOSED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False, True
+    except (OSError, ValueError):
+        return True, True
+    return True, text.strip() != NOT_OFFERED
 
 
 def _modified(path: Path) -> float:

@@ -134,6 +134,8 @@ class Controller:
         self._label_changes = object()
         self._status = StatusLine(self._read_status, runner.soon)
         self._closed = False
+        # Before closing: the labels stay in the viewer, or their owner has them.
+        self._is_put_aside = self._is_settled = False
         self._viewer_connections = ConnectionSet()
         self._keys = KeyBinder(self)
         self._connect()
@@ -193,9 +195,12 @@ class Controller:
             return
         self._closed = True
         self.context.runner.close()
+        # First what is on disk: a window that is half gone may refuse the rest.
+        self.projects.close(
+            finished=not self._is_put_aside, offered=not self._is_settled
+        )
         self._viewer_connections.clear()
         self.display.close()
-        self.projects.close()
         self.images.close()
         self.labels.release()
         self._keys.unbind()
@@ -218,8 +223,13 @@ class Controller:
 
     def put_aside(self) -> None:
         """Keep what is under way for `resume`, since this is about to be closed."""
+        self._is_put_aside = True
         if self.context.image is not None and not self._closed:
             keep(self.context.image, self.annotator.under_way)
+
+    def settle(self) -> None:
+        """Note before closing that nobody need be asked about unsaved work."""
+        self._is_settled = True
 
     def resume(self) -> None:
         """Go on with the labels that were written before, and what was put aside."""
@@ -356,6 +366,7 @@ class Controller:
 
     def _on_leaving(self) -> None:
         left = self.annotator.leave_image()
+        self.projects.leave(left)
         if self.context.image is not None:
             keep(self.context.image, left)
 

@@ -13,7 +13,6 @@ from psygnal import Signal
 from napari_sam.core.annotation.project import (
     ImageIdentity,
     LabelsInfo,
-    ModelInfo,
     image_digest,
 )
 from napari_sam.core.annotation.records import METADATA_KEY
@@ -22,16 +21,13 @@ from napari_sam.core.annotation.transaction import RecordChange
 from napari_sam.core.annotation.under_way import UnderWay
 from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import FileFormatError, ImageError, SamError
-from napari_sam.io.image_file import PIXEL
 from napari_sam.io.project import (
     PlaneProposals,
     ProjectFolder,
-    Snapshot,
     check_project_name,
     create_project,
     open_folder,
 )
-from napari_sam.io.project_image import find_image
 from napari_sam.io.recent import remember_project
 from napari_sam.io.recovery import (
     Recovery,
@@ -40,26 +36,27 @@ from napari_sam.io.recovery import (
     recoveries,
     sweep,
 )
+from napari_sam.viewer.aside import Aside, AsideFolders, is_blank, link, linked_to
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.image_identity import describe, image_of, pixels_of
 from napari_sam.viewer.kept import keep
 from napari_sam.viewer.layers import selection_kept, transform_of
 from napari_sam.viewer.project_records import find_records
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
+from napari_sam.viewer.saving import in_steps, open_proposals, save_slot, snapshot_of
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from napari.utils.events import Event
 
     from napari_sam.core.annotation.records import ObjectRecord
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.core.annotation.under_way import KeptObject
     from napari_sam.io.project import ProjectState
-    from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
 IDENTIFY_SLOT = "identify"
-SAVE_PROJECT_SLOT = "save project"
 UNDER_WAY_SLOT = "keep what is under way"
 RECORDS_SLOT = "find records"
 
@@ -104,13 +101,18 @@ class ProjectSession:
         # Proposals of an opened project, until there is a model to go on with.
         self._proposals: tuple[PlaneProposals, ...] = ()
         self._kept: tuple[ProjectFolder, UnderWay] | None = None
+        self._aside = AsideFolders()
+        self._owed: ProjectFolder | None = None
+        # What was under way on an image that has just been left.
+        self._left: tuple[KeptObject, ...] = ()
         self._connections = ConnectionSet()
         connect = self._connections.connect
         connect(controller.images.placed, self._on_image)
-        connect(controller.images.renewed, self._show_proposals)
+        connect(controller.images.renewed, self._on_renewed)
         connect(controller.labels.changed, self._on_labels)
         connect(controller.labels.applied, self._on_applied)
         connect(controller.changed, self._keep_under_way)
+        connect(controller.viewer.layers.events.removed, self._on_removed)
 
     # -- what is open -------------------------------------------------------
 
@@ -125,6 +127,11 @@ class ProjectSession:
         """Whether the project is open somewhere else, or cannot be written."""
         return self.folder is not None and self.folder.is_read_only
 
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The slots of the runner in which the open folder is saved."""
+        return () if self.folder is None else (save_slot(self.folder),)
+
     # -- following the viewer -----------------------------------------------
 
     def _on_image(self, layer: Image) -> None:
@@ -136,7 +143,7 @@ class ProjectSession:
             return
         self._identity = identity
         self.recoverable = ()
-        data, rgb = _pixels(layer), bool(layer.rgb)
+        data, rgb = pixels_of(layer), bool(layer.rgb)
 
         def done(found: tuple[str, bool]) -> None:
             digest, sampled = found
@@ -171,19 +178,21 @@ class ProjectSession:
     def _list_recoverable(self) -> None:
         digest = self._identity.digest if self._identity is not None else ""
         found = recoveries(digest) if digest else []
-        self.recoverable = tuple(one for one in found if not one.is_finished)
+        self.recoverable = tuple(one for one in found if one.is_offered)
 
     def _on_labels(self) -> None:
         target = self._context.target
         if target is None:
             if self._layer is not None:
-                self._release()
+                self._let_go()
                 self.changed.emit()
             return
         layer: Labels = target.layer
         data = layer.data
-        is_same = layer is self._layer
+        known_layer = self._layer
+        is_same = layer is known_layer
         if is_same and data is self._data:
+            self._settle_debt()
             return
         self._layer, self._data = layer, data
         folder = self.folder
@@ -198,10 +207,12 @@ class ProjectSession:
             self._start_save(folder)
             return
         if not self._is_opening:
-            self._release()
-            self._layer, self._data = layer, layer.data
+            self._layer = known_layer
+            self._let_go()
+            self._layer, self._data = layer, data
             self._was_empty = target.is_counted and target.next_label == 1
             self._adopt_records()
+            self._take_up(layer)
         self.changed.emit()
 
     def _adopt_records(self) -> None:
@@ -254,14 +265,17 @@ class ProjectSession:
         if folder is None or folder.is_read_only or self._is_opening:
             return
         now = self._under_way(folder, self._controller.annotator.under_way)
-        if self._kept == (folder, now):
-            return
-        self._kept = folder, now
+        if self._kept != (folder, now):
+            self._kept = folder, now
+            self._note_under_way(folder, now)
+
+    def _note_under_way(self, folder: ProjectFolder, now: UnderWay) -> None:
         self._context.runner.submit(
             Job(
                 lambda: folder.keep_under_way(now),
                 priority=Priority.HOVER,
-                slot=UNDER_WAY_SLOT,
+                # The newest note of a folder, whatever another one has to note.
+                slot=f"{UNDER_WAY_SLOT} {folder.path}",
                 on_error=self._context.log_error,
             )
         )
@@ -289,6 +303,7 @@ class ProjectSession:
             has_base=self._was_empty,
             saved=False,
         )
+        link(layer, self.folder.path)
         if not self._was_empty:
             # The labels as they were are copied while more is written: whatever the
             # copy has of that already, the journal says again.
@@ -332,7 +347,7 @@ class ProjectSession:
             )
         if not identity.digest:
             digest, sampled = image_digest(
-                _pixels(self._image()), rgb=bool(self._image().rgb)
+                pixels_of(self._image()), rgb=bool(self._image().rgb)
             )
             identity = identity.model_copy(
                 update={"digest": digest, "sampled": sampled}
@@ -351,6 +366,7 @@ class ProjectSession:
             has_base=False,
         )
         self.folder, self._leaving, self._is_unkept = new, old, False
+        link(layer, new.path)
         remember_project(new.path)
         self._start_save(new, tell=True)
         self.changed.emit()
@@ -359,7 +375,7 @@ class ProjectSession:
         target = self._context.target
         if target is None:
             return
-        steps = folder.begin_save(self._snapshot())
+        steps = folder.begin_save(snapshot_of(self._controller, self._proposals))
         self.is_saving = True
 
         def done(_: object) -> None:
@@ -378,9 +394,10 @@ class ProjectSession:
 
         self._context.runner.submit(
             Job(
-                lambda: _quiet(steps),
+                lambda: in_steps(steps),
                 priority=Priority.UNSEEN,
-                slot=SAVE_PROJECT_SLOT,
+                # A save takes the place of one of the same folder only.
+                slot=save_slot(folder),
                 on_result=done,
                 on_error=failed,
                 on_end=ended,
@@ -396,35 +413,6 @@ class ProjectSession:
             old.close()
         else:
             old.remove()
-
-    def _snapshot(self) -> Snapshot:
-        controller, target = self._controller, self._context.target
-        if target is None:
-            raise ImageError("There are no labels to save; choose some first.")
-        proposed = controller.everything.proposed
-        planes = self._context.planes
-        model = planes.engine.model if planes is not None else None
-        return Snapshot(
-            target.layer.data,
-            target.records,
-            target.next_label,
-            (
-                *self._proposals,
-                *(
-                    PlaneProposals(
-                        plane,
-                        proposals,
-                        proposed.is_offered(plane),
-                        proposed.is_confident(plane),
-                    )
-                    for plane, proposals in proposed.found.items()
-                ),
-            ),
-            settings_to_json(self._context.settings),
-            ModelInfo(name=model.name, fingerprint=model.fingerprint)
-            if model is not None
-            else ModelInfo(),
-        )
 
     # -- opening ------------------------------------------------------------
 
@@ -445,9 +433,10 @@ class ProjectSession:
         ImageError
             If the image is not there, or is another one; nothing has changed then.
         """
+        self._aside.let_go(Path(path))
         folder = open_folder(path)
         try:
-            layer = self._image_of(folder, image)
+            layer = image_of(folder, image, self._context.viewer.layers)
             state = folder.read()
             if not folder.is_read_only:
                 folder.open_journal()
@@ -492,7 +481,7 @@ class ProjectSession:
         objects = self._controller.annotator.leave_image()
         if image is not None and (self.folder is None or self.folder.is_read_only):
             keep(image, objects)
-        self._release(objects)
+        self._let_go(objects)
         self._controller.everything.discard()
 
     def _put(self, folder: ProjectFolder, state: ProjectState, image: Image) -> None:
@@ -512,6 +501,8 @@ class ProjectSession:
         controller.choose_labels(labels)
         self.folder = folder
         self._layer, self._data = labels, labels.data
+        if not folder.is_read_only:
+            link(labels, folder.path)
         target = self._context.target
         if target is not None and target.next_label < state.next_label:
             target.count(LargestLabel(state.next_label - 1))
@@ -522,6 +513,10 @@ class ProjectSession:
         self._show_proposals()
         controller.resume()
         controller.annotator.take_up(state.under_way)
+
+    def _on_renewed(self) -> None:
+        self._left = ()
+        self._show_proposals()
 
     def _show_proposals(self) -> None:
         if self._context.planes is None:
@@ -535,31 +530,6 @@ class ProjectSession:
                 offered=one.offered,
                 rejected=one.rejected,
             )
-
-    def _image_of(
-        self, folder: ProjectFolder, image: str | Path | Image | None
-    ) -> Image:
-        """Return a layer with the project's image, from the viewer or a file."""
-        identity = folder.file.image
-        if isinstance(image, Image):
-            _check(identity, image)
-            return image
-        if image is None:
-            for layer in self._context.viewer.layers:
-                if isinstance(layer, Image) and _is_image(identity, layer):
-                    return layer
-        moved = (
-            identity
-            if image is None
-            else identity.model_copy(update={"path": str(image), "relative": None})
-        )
-        data = find_image(moved, folder.path)
-        return Image(
-            data,
-            name=identity.name,
-            rgb=identity.rgb,
-            **_transform(identity),
-        )
 
     def _image(self) -> Image:
         image = self._context.image
@@ -582,26 +552,112 @@ class ProjectSession:
             shape=layer_shape(target.layer),
         )
 
-    def close(self) -> None:
-        """Let go of the project; what was written stays on disk."""
-        self._connections.clear()
-        self._release()
+    def close(self, *, finished: bool = True, offered: bool = True) -> None:
+        """Let go of the project; what was written stays on disk.
 
-    def _release(self, objects: tuple[KeptObject, ...] | None = None) -> None:
-        """Let go of the labels, with what is under way on them if it stays there."""
+        Parameters
+        ----------
+        finished : bool
+            Whether the labels go away with the viewer, rather than stay in it.
+        offered : bool
+            Whether to offer unsaved work to who opens the image again.
+        """
+        self._connections.clear()
+        self._aside.close(finished=finished, offered=offered)
+        self._release(finished=finished, offered=offered)
+
+    def leave(self, objects: tuple[KeptObject, ...]) -> None:
+        """Take note of what was under way on the image that is being left."""
+        self._left = objects
+
+    def _let_go(self, objects: tuple[KeptObject, ...] | None = None) -> None:
+        """Go away from the labels; their work stays open while they are there."""
+        layer, folder = self._layer, self.folder
+        left, self._left = self._left, ()
+        if folder is None or folder.is_read_only or not self._has(layer):
+            self._release(left or objects)
+            if folder is not None:
+                self._list_recoverable()
+            return
         self._settle_leaving_on_close()
-        folder, self.folder = self.folder, None
-        self._layer = self._data = None
+        if objects is None:
+            objects = left or self._controller.annotator.under_way
+        self._note_under_way(folder, self._under_way(folder, objects))
+        self._aside.put(
+            Aside(
+                folder,
+                open_proposals(self._controller, self._proposals),
+                self._was_empty and is_blank(self._layer),
+            )
+        )
+        self._forget()
+
+    def _has(self, layer: Labels | None) -> bool:
+        """Whether a layer is in the viewer."""
+        return layer is not None and layer in self._context.viewer.layers
+
+    def _take_up(self, layer: Labels) -> None:
+        """Go on where the work on labels was kept before, if they were."""
+        aside = self._aside.take(layer)
+        if aside is None:
+            return
+        self.folder = folder = aside.folder
+        # What became of the labels meanwhile is in no journal.
+        self._proposals = aside.proposals
+        self._show_proposals()
+        self._owed = folder
+        self._settle_debt()
+        self._list_recoverable()
+
+    def _settle_debt(self) -> None:
+        """Save labels whose changes nobody has followed, once they are counted."""
+        target, folder = self._context.target, self._owed
+        if folder is None or target is None or not target.is_counted:
+            return
+        self._owed = None
+        if folder is not self.folder:
+            return
+        if folder.journal is not None:
+            folder.journal.give_up()
+        try:
+            self._start_save(folder)
+        except SamError as error:
+            self.status.emit(self._context.report(error))
+
+    def _on_removed(self, event: Event) -> None:
+        """Offer the work on labels that were removed from the viewer."""
+        layer = event.value
+        path = linked_to(layer) if isinstance(layer, Labels) else None
+        if path is not None and self._aside.let_go(path):
+            self._list_recoverable()
+            self.changed.emit()
+
+    def _forget(self) -> None:
+        """Be without labels."""
+        self.folder = self._layer = self._data = self._kept = None
         self._is_unkept = False
+        self._proposals = ()
+
+    def _release(
+        self,
+        objects: tuple[KeptObject, ...] | None = None,
+        *,
+        finished: bool = False,
+        offered: bool = True,
+    ) -> None:
+        """Close the folder, with what is under way on the labels if it stays there."""
+        self._settle_leaving_on_close()
+        folder, is_over = self.folder, self._was_empty and is_blank(self._layer)
+        if folder is not None:
+            if objects is None:
+                objects = self._controller.annotator.under_way
+            with suppress(SamError):
+                folder.keep_under_way(self._under_way(folder, objects))
+        self._forget()
         if folder is None:
             return
-        if objects is None:
-            objects = self._controller.annotator.under_way
-        with suppress(SamError):
-            folder.keep_under_way(self._under_way(folder, objects))
-        self._proposals = ()
         is_recovery = not folder.file.saved
-        folder.close()
+        folder.close(finished=finished or is_over, offered=offered and not is_over)
         if is_recovery:
             with suppress(OSError):
                 sweep()
@@ -611,66 +667,6 @@ class ProjectSession:
         old, self._leaving = self._leaving, None
         if old is not None:
             old.close(finished=old.file.saved)
-
-
-def describe(layer: Image) -> ImageIdentity:
-    """Return what is known about an image layer, but for its pixels."""
-    data = _pixels(layer)
-    n = layer.ndim
-    path = layer.source.path
-    affine = np.asarray(layer.affine.affine_matrix)
-    rotate, shear = np.asarray(layer.rotate), np.asarray(layer.shear)
-    return ImageIdentity(
-        name=layer.name,
-        path=str(Path(path).resolve()) if path and Path(path).exists() else None,
-        shape=tuple(int(x) for x in data.shape),
-        dtype=np.dtype(data.dtype).str,
-        rgb=bool(layer.rgb),
-        digest="",
-        axes=tuple(str(a) for a in layer.axis_labels),
-        scale=tuple(float(x) for x in layer.scale),
-        translate=tuple(float(x) for x in layer.translate),
-        units=tuple(str(u) for u in layer.units),
-        affine=None if np.allclose(affine, np.eye(n + 1)) else affine.tolist(),
-        rotate=None if np.allclose(rotate, np.eye(n)) else rotate.tolist(),
-        shear=shear.tolist() if shear.any() else None,
-    )
-
-
-def _transform(identity: ImageIdentity) -> dict[str, Any]:
-    """Return the arguments that put a layer where the project's image was."""
-    found: dict[str, Any] = {
-        "scale": identity.scale,
-        "translate": identity.translate,
-        "units": identity.units or (PIXEL,) * len(identity.scale),
-        "axis_labels": identity.axes,
-    }
-    for name in ("affine", "rotate", "shear"):
-        value = getattr(identity, name)
-        if value is not None:
-            found[name] = np.asarray(value)
-    return {k: v for k, v in found.items() if len(v)}
-
-
-def _pixels(layer: Image) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data
-
-
-def _is_image(identity: ImageIdentity, layer: Image) -> bool:
-    data = _pixels(layer)
-    return (
-        tuple(data.shape) == identity.shape
-        and bool(layer.rgb) == identity.rgb
-        and image_digest(data, rgb=identity.rgb)[0] == identity.digest
-    )
-
-
-def _check(identity: ImageIdentity, layer: Image) -> None:
-    if identity.digest and not _is_image(identity, layer):
-        raise ImageError(
-            f"Image '{layer.name}' has other pixels than the project's image"
-            f" '{identity.name}'; choose the right one."
-        )
 
 
 def _told(folder: ProjectFolder, state: ProjectState) -> str:
@@ -689,10 +685,3 @@ def _told(folder: ProjectFolder, state: ProjectState) -> str:
             " in memory until you save it under another name."
         )
     return f"{text}."
-
-
-def _quiet(steps: Generator[Progress, None, None]) -> Generator[None, None, None]:
-    """Run a save in steps of some chunks, so that clicks go before it."""
-    for number, _ in enumerate(steps):
-        if number % 16 == 15:
-            yield

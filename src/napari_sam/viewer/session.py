@@ -32,7 +32,6 @@ from napari_sam.viewer.prefetcher import SHOWN_SLOT
 from napari_sam.viewer.project_session import (
     IDENTIFY_SLOT,
     RECORDS_SLOT,
-    SAVE_PROJECT_SLOT,
 )
 from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.review import REVIEW_SLOT
@@ -61,7 +60,6 @@ _SLOTS = (
     "count",
     IDENTIFY_SLOT,
     RECORDS_SLOT,
-    SAVE_PROJECT_SLOT,
 )
 
 
@@ -592,10 +590,17 @@ class Session:
             The first problem met on the way.
         """
         with self._raising():
-            self.controller.context.runner.wait(_SLOTS)
+            controller = self.controller
+            slots = (*_SLOTS, *controller.projects.slots)
+            controller.context.runner.wait(slots)
 
     def close(self) -> None:
         """Let go of the viewer; all user layers stay."""
+        if getattr(self.controller.viewer, "window", None) is None:
+            # The script has the labels; a later window need not offer them.
+            self.controller.settle()
+        else:
+            self.controller.put_aside()
         self.controller.close()
 
     @contextmanager
@@ -630,7 +635,9 @@ class Session:
                 if self.controller.annotator.items != items:
                     self.controller.annotator.set_items(items)
                 dims.current_step = step
-                self.controller.context.runner.wait(_SLOTS)
+                controller = self.controller
+            slots = (*_SLOTS, *controller.projects.slots)
+            controller.context.runner.wait(slots)
             raise
 
     @contextmanager

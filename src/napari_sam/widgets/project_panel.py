@@ -1,4 +1,4 @@
-"""The row for projects: save, open, recent; and what a crash has left."""
+"""The row for projects: save, open, recent; and what is in no project."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ class ProjectPanel(Panel):
             text="Project …", tooltip="Save as, open, recent, script."
         )
         self.found = Label(value="")
-        self.restore = PushButton(text="Restore")
-        self.discard = PushButton(text="Discard", tooltip="Deletes it.")
+        self.restore = PushButton(
+            text="Restore", tooltip="Adds its labels as a layer and goes on with them."
+        )
+        self.discard = PushButton(text="Discard", tooltip="Deletes this work.")
         self.place = PushButton(
             text="Put it where the image is",
             tooltip="Gives the labels the image's scale and position.",
@@ -79,9 +81,9 @@ class ProjectPanel(Panel):
         self.found.visible = self._decide.visible = bool(waiting)
         if waiting:
             when = datetime.fromtimestamp(waiting[0].modified).strftime("%d %B, %H:%M")
+            more = f" (1 of {len(waiting)})" if len(waiting) > 1 else ""
             self.found.value = (
-                f"There is unsaved work on this image, of {when}, from a session that"
-                " ended unexpectedly."
+                f"There is work on this image that is in no project, of {when}{more}."
             )
         misplaced = self.controller.labels.misplaced
         self.place.visible = misplaced is not None
