@@ -1177,3 +1177,28 @@ def test_closing_while_encoding(open_desk, coins, pumped, model, tmp_path):
     # What was on its way finds nobody, and says nothing.
     pumped.drain()
     assert [type(x) for x in desk.viewer.layers] == [Image]
+
+
+def test_discarded_is_said_of_what_was_discarded(open_desk, coins):
+    desk = open_desk(coins)
+    desk.controller.discard()
+    assert "iscarded" not in desk.controller.status
+    desk.click(*COINS[0])
+    desk.controller.discard()
+    assert desk.controller.status.startswith("Discarded.  Click an object.")
+    desk.click(*COINS[0])
+    desk.accept()
+    desk.controller.discard()
+    assert "iscarded" not in desk.controller.status
+    desk.annotator.select_object(1)
+    desk.controller.discard()
+    assert desk.controller.status.startswith("Object 1 is as it was.  Click an object.")
+    # The one that was left for another goes on.
+    desk.click(*COINS[1])
+    desk.annotator.select_object(1)
+    desk.controller.discard()
+    assert desk.controller.status == "Object 1 is as it was.  Object 2 goes on."
+    desk.controller.choose_image(None)
+    said = desk.controller.status
+    desk.controller.discard()
+    assert desk.controller.status == said

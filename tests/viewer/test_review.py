@@ -110,6 +110,9 @@ def test_escape_leaves_the_correction_not_the_review(searched):
     desk.controller.pick_under_cursor()
     desk.controller.discard()
     assert review.current == entry
+    said = desk.controller.status
+    assert said.startswith("The proposal is as it was.  Certainty ")
+    assert "N accepts · K rejects · J corrects" in said
     assert desk.controller.everything.highlighter() is not None
     desk.controller.pick_under_cursor()
     desk.controller.skip()

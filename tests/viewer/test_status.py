@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from napari_sam.viewer.settings import Tool
-from napari_sam.viewer.status import StatusLine, StatusState, status_of
+from napari_sam.viewer.status import StatusLine, StatusState, next_step, status_of
 
 IDLE = StatusState(has_image=True, model="mobile-sam-microscopy")
 
@@ -100,3 +100,18 @@ def test_many_changes_are_one_look():
     for _ in range(5):
         line.line.touch()
     assert len(line.due) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Click an object."),
+        ({"tool": Tool.BOX}, "Drag a box around an object"),
+        ({"certainty": 0.3}, "Certainty 0.30.  N accepts"),
+        # What comes to be by itself would not be true for long.
+        ({"is_encoding": True}, "Click an object."),
+        ({"has_prompts": True, "label": 3, "is_awaited": True}, "Object 3 goes on."),
+    ],
+)
+def test_what_is_said_along_with_an_event_stays_true(changes, said):
+    assert next_step(replace(IDLE, **changes)).startswith(said)

@@ -364,11 +364,30 @@ class Annotator:
         self.prompting.request()
         self.status.emit("Not written; the prompts are here.")
 
-    def discard(self) -> None:
-        """Drop the current object's prompts and preview."""
-        self._writer.retract_live(self.draft)
+    def discard(self) -> str:
+        """Drop the current object's prompts and preview.
+
+        Returns
+        -------
+        str
+            What became of it, one sentence; empty if there was nothing to drop.
+        """
+        draft = self.draft
+        if draft.adopted is not None:
+            text = "The proposal is as it was."
+        elif draft.label is not None:
+            text = f"Object {draft.label} is as it was."
+        else:
+            text = "" if draft.is_empty else "Discarded."
+        self._writer.retract_live(draft)
         self.start_next()
-        self.status.emit("Discarded.  Click the next object.")
+        return text
+
+    def discard_all(self) -> None:
+        """Drop all objects that are not in the labels yet."""
+        self.prompting.waiting.clear()
+        self._aside.clear()
+        self.discard()
 
     @property
     def under_way(self) -> tuple[KeptObject, ...]:

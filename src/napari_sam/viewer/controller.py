@@ -41,7 +41,7 @@ from napari_sam.viewer.prefetcher import Prefetcher
 from napari_sam.viewer.project_session import ProjectSession
 from napari_sam.viewer.review import Review
 from napari_sam.viewer.settings import AnnotationSettings, Tool
-from napari_sam.viewer.status import StatusLine, StatusState, read_state
+from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
 
 if TYPE_CHECKING:
@@ -528,8 +528,10 @@ class Controller:
             self.context.target.redo()
 
     def discard(self) -> None:
-        """Drop the current prompts and preview."""
-        self.annotator.discard()
+        """Drop the current prompts and preview; say what comes next."""
+        text = self.annotator.discard()
+        if text:
+            self.set_status(f"{text}  {next_step(read_state(self))}")
 
     def escape_shapes(self) -> None:
         """Discard; not the line that a drag has just finished."""

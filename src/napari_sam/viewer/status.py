@@ -120,6 +120,13 @@ def status_of(state: StatusState) -> str:
     return _next_prompt(state)
 
 
+def next_step(state: StatusState) -> str:
+    """Return what the next click or key does, to be said along with an event."""
+    if state.has_prompts or state.waiting_planes:
+        return f"Object {state.label} goes on."
+    return status_of(_of_the_user(state))
+
+
 def _without_plane(state: StatusState) -> str:
     if not state.has_image:
         return "Open an image, or File → Open Sample → napari-sam."
