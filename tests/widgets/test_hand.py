@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from driver import COINS, CONTROL, NO_MODIFIER, Driver, press_key, spin, wait_until
 from napari.settings import get_settings
@@ -12,10 +13,12 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QScrollArea
 
+from napari_sam.io.project import open_folder
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from driver import Pixels
     from qtpy.QtWidgets import QWidget
@@ -232,6 +235,78 @@ def test_a_small_screen_shows_what_annotating_needs(
     assert len(accepts) == 1
 
 
+def answer_box(text: str) -> list[str]:
+    """Press a button of the question that comes; return what it says, when it has."""
+    said: list[str] = []
+
+    def answer() -> None:
+        box = QApplication.activeModalWidget()
+        assert isinstance(box, QMessageBox)
+        said.extend((box.text(), box.informativeText()))
+        buttons = {b.text(): b for b in box.buttons()}
+        assert sorted(buttons) == ["Cancel", "Discard", "Write"]
+        buttons[text].click()
+
+    QTimer.singleShot(200, answer)
+    return said
+
+
+@pytest.mark.parametrize("way", ["Write", "Discard"])
+def test_closing_over_an_object_does_what_its_buttons_say(
+    open_sam: OpenSam, coins: Pixels, tmp_path: Path, way: str
+) -> None:
+    """Discard means the object under way; what is in the labels is there tomorrow."""
+    sam = open_sam(coins)
+    sam.annotate(COINS[4])
+    sam.click(COINS[1])
+    sam.wait_preview()
+    guard, session = sam.widget._guard, sam.controller.projects
+    assert guard is not None
+    said = answer_box("Cancel")
+    assert not guard.may_close()
+    assert said[0].startswith("Object 2 has prompts and is not in the labels yet.")
+    assert "in no project yet" in said[1]
+    session.save_as(tmp_path / "coins")
+    wait_until(lambda: not session.is_saving)
+    said = answer_box(way)
+    assert guard.may_close()
+    assert "The labels are in the project coins.napari-sam" in said[1]
+    assert not sam.controller.is_under_way
+    # It asks no more.
+    assert guard.may_close()
+    sam.viewer.close()
+    spin(50)
+    folder = open_folder(tmp_path / "coins.napari-sam")
+    state = folder.read()
+    folder.close()
+    assert state.under_way == ()
+    assert len(state.records) == (2 if way == "Write" else 1)
+
+
+def test_what_was_written_is_offered_after_the_window_was_closed(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    sam.annotate(COINS[4])
+    sam.click(COINS[1])
+    sam.wait_preview()
+    guard = sam.widget._guard
+    assert guard is not None
+    answer_box("Write")
+    assert guard.may_close()
+    labels = sam.labels.data.copy()
+    sam.viewer.close()
+    spin(50)
+    again = open_sam(coins)
+    panel = again.widget.project
+    wait_until(lambda: panel.found.visible, "the offer")
+    assert "work on this image that is in no project" in panel.found.value
+    again.push(panel.restore)
+    assert not panel.found.visible
+    assert np.array_equal(again.labels.data, labels)
+    assert again.labelled == [1, 2]
+
+
 def test_what_is_under_way_is_there_after_reopening(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
@@ -243,18 +318,9 @@ def test_what_is_under_way_is_there_after_reopening(
     guard = sam.widget._guard
     assert guard is not None
 
-    def answer(button: QMessageBox.StandardButton) -> None:
-        box = QApplication.activeModalWidget()
-        assert isinstance(box, QMessageBox)
-        pressed = box.button(button)
-        assert pressed is not None
-        pressed.click()
-
     # Closing the window would lose it, so it asks.
-    QTimer.singleShot(200, lambda: answer(QMessageBox.StandardButton.Cancel))
+    answer_box("Cancel")
     assert not guard.may_close()
-    QTimer.singleShot(200, lambda: answer(QMessageBox.StandardButton.Discard))
-    assert guard.may_close()
     # Closing the dock does not.
     sam.viewer.window.remove_dock_widget(sam.widget)
     spin(50)
@@ -279,11 +345,11 @@ def test_the_menu_and_its_keys_ask_too_and_a_script_is_not_asked(
     get_settings().application.confirm_close_window = False
     asked: list[str] = []
 
-    def question(_: object, title: str, *rest: object) -> QMessageBox.StandardButton:
-        asked.append(title)
-        return QMessageBox.StandardButton.Cancel
+    def leave(box: QMessageBox) -> int:
+        asked.append(box.windowTitle())
+        return 0
 
-    monkeypatch.setattr(QMessageBox, "question", question)
+    monkeypatch.setattr(QMessageBox, "exec", leave)
     window = sam.widget.window()
     assert isinstance(window, QMainWindow)
     sam.click(COINS[1])

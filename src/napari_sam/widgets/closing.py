@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
 
-_Button = QMessageBox.StandardButton
+_Role = QMessageBox.ButtonRole
 
 
 class CloseGuard(QObject):
@@ -65,20 +65,39 @@ class CloseGuard(QObject):
         controller = self._controller()
         if controller is None or controller.is_closed or not controller.is_under_way:
             return True
-        answer = QMessageBox.question(
-            cast(QWidget, self.parent()),
-            "An object is not written",
-            f"Object {controller.annotator.label} has prompts and is not in the labels "
-            "yet.  Write it before closing?",
-            _Button.Save | _Button.Discard | _Button.Cancel,
-            _Button.Save,
+        annotator = controller.annotator
+        count = len(annotator.under_way)
+        box = QMessageBox(
+            QMessageBox.Icon.Question,
+            "Not in the labels yet",
+            _question(annotator.label, count),
+            parent=cast(QWidget, self.parent()),
         )
-        if answer == _Button.Save:
-            for _ in controller.annotator.under_way:
-                controller.annotator.accept()
+        box.setInformativeText(_outlook(controller))
+        them = "it" if count == 1 else "them"
+        write = box.addButton("Write", _Role.AcceptRole)
+        discard = box.addButton("Discard", _Role.DestructiveRole)
+        cancel = box.addButton("Cancel", _Role.RejectRole)
+        for button, tip in (
+            (write, f"Writes {them} into the labels, as N does, and closes."),
+            (discard, f"Drops the prompts of {them} and closes; the labels stay."),
+            (cancel, "Goes on annotating."),
+        ):
+            if button is not None:
+                button.setToolTip(tip)
+        box.setDefaultButton(write)
+        box.setEscapeButton(cancel)
+        box.exec()
+        answer = box.clickedButton()
+        box.deleteLater()
+        if answer is write:
+            for _ in range(count):
+                annotator.accept()
             # Without its answer it is written in a moment, and the next wish is met.
             return not controller.is_under_way
-        return bool(answer == _Button.Discard)
+        if answer is discard:
+            annotator.discard_all()
+        return answer is discard
 
     def close(self) -> None:
         """Ask no more."""
@@ -86,3 +105,26 @@ class CloseGuard(QObject):
         if window is not None:
             window.removeEventFilter(self)
         self.deleteLater()
+
+
+def _question(label: int, count: int) -> str:
+    if count == 1:
+        return (
+            f"Object {label} has prompts and is not in the labels yet.  Write it "
+            "before closing?"
+        )
+    return (
+        f"{count} objects have prompts and are not in the labels yet.  Write them "
+        "before closing?"
+    )
+
+
+def _outlook(controller: Controller) -> str:
+    """Say where the labels will be."""
+    path = controller.projects.path
+    if path is not None and not controller.projects.is_read_only:
+        return f"The labels are in the project {path.name}, with all that was written."
+    return (
+        "The labels are in no project yet.  What was written is kept, and the dock "
+        "offers it when this image is opened again; Save in the dock makes a project."
+    )
