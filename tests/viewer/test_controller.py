@@ -1202,3 +1202,26 @@ def test_discarded_is_said_of_what_was_discarded(open_desk, coins):
     said = desk.controller.status
     desk.controller.discard()
     assert desk.controller.status == said
+
+
+def test_a_label_chosen_in_napari_stays_until_the_number_changes(open_desk, coins):
+    desk = open_desk(coins)
+    desk.click(*COINS[0])
+    desk.accept()
+    desk.labels.selected_label = 9
+    desk.click(*COINS[1])
+    desk.controller.discard()
+    assert desk.annotator.label == 2
+    assert desk.labels.selected_label == 9
+    # A stroke moves the number that is free next, and not the brush.
+    desk.labels.paint((60, 60), 9)
+    desk.click(*COINS[1])
+    desk.controller.discard()
+    assert desk.annotator.label == 10
+    assert desk.labels.selected_label == 9
+    heard = []
+    desk.labels.events.selected_label.connect(heard.append)
+    desk.click(*COINS[1])
+    assert desk.accept() == 10
+    assert desk.labels.selected_label == 11
+    assert heard  # by napari's controls, which show the number

@@ -276,3 +276,16 @@ def test_what_undo_keeps_is_small_and_can_be_refined_and_releveled(open_desk, co
     desk.accept()
     now = desk.labels.data == 1
     assert (now & written).sum() > 0.8 * written.sum()
+
+
+def test_the_brush_has_the_number_of_the_object_under_way(threaded, pumped):
+    """Accepted before there was an answer, and before there were labels."""
+    desk = threaded
+    desk.click(*COINS[0])
+    assert not desk.annotator.accept()
+    settle(desk, pumped)
+    assert desk.annotator.label == 2
+    assert desk.labels.selected_label == 2
+    desk.viewer.dims.set_current_step(0, 1)
+    pumped.drain()
+    assert desk.labels.selected_label == desk.annotator.label == 2

@@ -359,3 +359,16 @@ def test_records_of_planes_that_are_not_there_are_left_out(written):
     assert len(ObjectRecords(layer.metadata.get(METADATA_KEY)))
     desk.controller.choose_labels(layer)
     assert review_of(desk).object_count == 0
+
+
+def test_the_brush_follows_an_undo_of_many(searched):
+    desk = searched()
+    desk.controller.toggle_review()
+    desk.controller.review.accept_rest()
+    count = desk.annotator.label - 1
+    assert count > 1
+    assert desk.labels.selected_label == count + 1
+    desk.labels.undo()
+    assert desk.annotator.label == desk.labels.selected_label == 1
+    desk.labels.redo()
+    assert desk.annotator.label == desk.labels.selected_label == count + 1

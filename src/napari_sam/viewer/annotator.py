@@ -71,12 +71,16 @@ class Annotator:
         self.mirror = self.prompting.mirror
         self.preview = self.prompting.overlay
         self._writer = ObjectWriter(context, make_target)
+        # First of all who listens, so that they find the brush with the object.
+        self.changed.connect(self._show_label)
         # Put aside for an object that was picked or taken back, newest last.
         self._aside: list[ObjectDraft] = []
         # When the oldest object that waits was accepted, and how much it asks.
         self._waits_since = 0.0
         self._asked = 0
         self._target: LabelsTarget | None = None
+        # The labels and the number of the current object when last looked at.
+        self._number: tuple[LabelsTarget, int] | None = None
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
 
@@ -512,19 +516,34 @@ class Annotator:
 
     def _after_change(self) -> None:
         """Tell what depends on which object is under way."""
-        self._show_label()
         self.adoption_changed.emit()
         self.changed.emit()
 
     def _show_label(self) -> None:
-        """Let napari's brush continue the same object."""
+        """Let napari's brush continue the same object, if that is another one now.
+
+        What the user has chosen in napari stays until the number changes.
+        """
         target, label = self._context.target, self.label
-        if target is None:
+        if target is None or not self._is_other_number(target, label):
             return
         limit = np.iinfo(target.layer.data.dtype).max
         if target.layer.selected_label != label <= limit:
-            with target.layer.events.selected_label.blocker():
-                target.layer.selected_label = label
+            # Heard by napari's controls, too; for us it is the current object.
+            target.layer.selected_label = label
+
+    def _is_other_number(self, target: LabelsTarget, label: int) -> bool:
+        """Take note of the current number; whether it was another one before."""
+        before, self._number = self._number, (target, label)
+        return before != self._number
+
+    def on_painted(self) -> None:
+        """Somebody else has changed the labels, and perhaps the next free number.
+
+        Who paints goes on with the label that he has chosen.
+        """
+        if self._context.target is not None:
+            self._is_other_number(self._context.target, self.label)
 
     def target_changed(self) -> None:
         """Another Labels layer was chosen, or its largest label became known."""
@@ -540,12 +559,10 @@ class Annotator:
                 target.check_fits(self.label)
             except SamError as error:
                 self.status.emit(str(error))
-        self._show_label()
         self._settle()
 
     def labels_taken(self) -> None:
         """Show another number after somebody else has written objects."""
-        self._show_label()
         self.changed.emit()
 
     # -- writing ------------------------------------------------------------
@@ -567,6 +584,7 @@ class Annotator:
         """Napari's undo took back an accept: bring its prompts back."""
         accepted = transaction.origin
         if not isinstance(accepted, Accepted):
+            self._show_label()
             return
         current = self.draft
         if current.live is not None and current.live.origin is accepted:
@@ -587,6 +605,7 @@ class Annotator:
         """
         accepted = transaction.origin
         if not isinstance(accepted, Accepted):
+            self._show_label()
             return
         for draft in (self.draft, *self._aside, *self.prompting.waiting):
             if draft.taken_back is not accepted:

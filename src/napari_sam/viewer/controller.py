@@ -162,6 +162,7 @@ class Controller:
         parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
+        parts.connect(self.labels.painted, self.annotator.on_painted)
         parts.connect(self.labels.painted, self.everything.labels_changed)
         parts.connect(self.prefetcher.changed, self._on_strip_changed)
         parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
