@@ -15,6 +15,7 @@ from napari.layers import Image, Labels
 from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords
 from napari_sam.core.engine import Engine
 from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import LabelsError
@@ -887,6 +888,65 @@ def test_prefetch_goes_where_the_user_scrolls(open_desk, coin_stack, monkeypatch
     desk.viewer.dims.set_current_step(0, 3)
     assert order[:3] == [4, 5, 6]
     assert desk.controller.prefetcher.strip.position == 3
+
+
+class AnotherModel:
+    """The same model with another encoder, as far as anybody can tell."""
+
+    encoder_fingerprint = "another"
+
+    def __init__(self, model):
+        self._model = model
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+
+def test_what_a_model_has_encoded_counts_when_it_is_chosen_again(
+    open_desk, coin_stack, model, tmp_path
+):
+    store = EmbeddingStore(tmp_path / "store")
+    one, other = Engine(model, store), Engine(AnotherModel(model), store)
+    desk = open_desk(coin_stack, engine=one)
+    prefetcher = desk.controller.prefetcher
+    desk.viewer.dims.set_current_step(0, 0)
+    assert prefetcher.strip.ready.tolist() == [True, True, False]
+    desk.controller.use_engine(other)
+    assert prefetcher.strip.ready.tolist() == [True, False, False]
+    desk.controller.use_engine(one)
+    assert prefetcher.strip.ready.tolist() == [True, True, False]
+    assert prefetcher.progress.done == 2
+    # Other pixels are another matter.
+    desk.image.data = coin_stack[:, :-4].copy()
+    assert prefetcher.strip.ready.tolist() == [True, False, False]
+
+
+def test_planes_that_everything_mode_has_encoded_count(
+    open_desk, coin_stack, model, tmp_path
+):
+    engine = Engine(model, EmbeddingStore(tmp_path / "store"))
+    desk = open_desk(coin_stack, engine=engine)
+    desk.controller.change_settings(
+        everything=EverythingSettings(points_per_side=2, prompts="grid")
+    )
+    prefetcher, seen = desk.controller.prefetcher, []
+    prefetcher.changed.connect(lambda: seen.append(prefetcher.progress.done))
+    desk.controller.segment_stack()
+    assert prefetcher.strip.ready.all()
+    assert {2, 3} <= set(seen)
+
+
+def test_planes_of_an_earlier_session_count(open_desk, coin_stack, model, tmp_path):
+    """They are looked for when nothing else is due, in images that are in memory."""
+    stack = np.stack([np.roll(coin_stack[0], 9 * k, 1) for k in range(9)])
+    store = EmbeddingStore(tmp_path / "store")
+    engine = Engine(model, store)
+    for plane in (0, 8):
+        engine.prepare(to_rgb(stack[plane]))
+    desk = open_desk(stack, engine=engine, prefetch=True)
+    assert desk.controller.prefetcher.strip.ready.tolist() == (
+        [True] + [False] * 2 + [True] * 6
+    )
 
 
 # -- everything ---------------------------------------------------------------------

@@ -160,6 +160,7 @@ class Controller:
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.everything.written, self.annotator.labels_taken)
+        parts.connect(self.everything.changed, self._on_searching)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
         parts.connect(self.labels.painted, self.annotator.on_painted)
@@ -345,7 +346,7 @@ class Controller:
         return self.loader.device
 
     def _on_loaded(self) -> None:
-        self.images.renew()
+        self.images.renew(same_pixels=True)
         self.changed.emit()
 
     def _on_load_failed(self, error: Exception) -> None:
@@ -449,6 +450,9 @@ class Controller:
 
     def _on_part_changed(self) -> None:
         self.changed.emit()
+
+    def _on_searching(self) -> None:
+        self.prefetcher.look()
 
     def _on_strip_changed(self) -> None:
         self.strip_changed.emit()

@@ -62,9 +62,11 @@ class ImageBinding:
         self._loader = loader
         self._watch = ImageWatch(context.viewer)
         self._watch.edited.connect(self._on_edited)
-        self._watch.restyled.connect(self.renew)
+        self._watch.restyled.connect(self._on_restyled)
         self._connections = ConnectionSet()
         self._problem = ""
+        # Of these pixels, by the image encoder's fingerprint.
+        self._encoded: dict[str, set[Plane]] = {}
         events = context.viewer.dims.events
         for emitter in (events.point, events.order, events.ndisplay, events.ndim):
             self._connections.connect(emitter, self.follow)
@@ -87,8 +89,17 @@ class ImageBinding:
             self.placed.emit(layer)
         self.renew()
 
-    def renew(self) -> None:
-        """Take a new snapshot of the pixels and start over."""
+    def renew(self, *, same_pixels: bool = False) -> None:
+        """Take a new snapshot of the pixels and start over.
+
+        Parameters
+        ----------
+        same_pixels : bool
+            Whether only the model is another one: the planes that it has encoded
+            before are still encoded.
+        """
+        if not same_pixels:
+            self._encoded.clear()
         context, engine = self._context, self._loader.engine
         context.planes = None
         self._problem = ""
@@ -104,7 +115,10 @@ class ImageBinding:
             ]
             try:
                 source = snapshot(context.image, context.settings.normalisation, others)
-                context.planes = PlaneEncoder(engine, source)
+                known = self._encoded.setdefault(
+                    engine.model.encoder_fingerprint, set()
+                )
+                context.planes = PlaneEncoder(engine, source, known)
             except SamError as error:
                 self._problem = context.report(error)
                 self.status.emit(self._problem)
@@ -128,6 +142,9 @@ class ImageBinding:
         self.moved.emit()
         if plane is None:
             self._tell_why_no_plane()
+
+    def _on_restyled(self) -> None:
+        self.renew()
 
     def _on_edited(self) -> None:
         if self._context.image is not None:

@@ -6,6 +6,7 @@ Nothing here touches napari; a `PlaneEncoder` is used by the worker only.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +17,7 @@ from napari_sam.core.refine import refine
 from napari_sam.types import NESTED_LEVELS, MaskLevel, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.model import EncodedPlane
@@ -145,14 +146,26 @@ class PlaneEncoder:
         The model and its store.
     source : PlaneSource
         The image.
+    ready : set of Plane, optional
+        Which planes of the same pixels this model has encoded before; those that this
+        object encodes are added.
     """
 
-    def __init__(self, engine: Engine, source: PlaneSource) -> None:
+    def __init__(
+        self, engine: Engine, source: PlaneSource, ready: set[Plane] | None = None
+    ) -> None:
         self.engine = engine
         self.source = source
+        self._ready = set() if ready is None else ready
+        self._looked_for: set[Plane] = set()
         # Where the engine keeps each; it has the planes, within its budget.
         self._keys: dict[Plane, tuple[str, tuple[int, int]]] = {}
         self._under_way: dict[Plane, _Encoding] = {}
+
+    @property
+    def ready(self) -> frozenset[Plane]:
+        """The planes that are known to be encoded, whoever asked.  Thread-safe."""
+        return frozenset(self._ready)
 
     def iter_get(self, plane: Plane) -> Generator[None, None, EncodedPlane]:
         """Return a plane ready to answer, reading and encoding it if needed."""
@@ -220,16 +233,35 @@ class PlaneEncoder:
             del self._under_way[plane]
 
     def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
+        # What cannot be read any more is not ready, whatever it was.
+        self._ready.discard(plane)
         rgb, size = self.source.read(plane)
         key = self.engine.key(rgb)
         yield from self.engine.iter_encode(rgb, size, key=key)
         self._keys[plane] = key, size
+        self._ready.add(plane)
+
+    def iter_find(self, planes: Iterable[Plane]) -> Generator[None, None, None]:
+        """Find out which planes are in the store, each once; for small images.
+
+        A plane is read and hashed to know it; one that cannot be read is not there.
+        """
+        for plane in planes:
+            if plane in self._looked_for or plane in self._ready:
+                continue
+            with suppress(Exception):
+                rgb, _ = self.source.read(plane)
+                if self.engine.is_ready(self.engine.key(rgb)):
+                    self._ready.add(plane)
+            self._looked_for.add(plane)
+            yield
 
     def iter_prepare(self, plane: Plane) -> Generator[None, None, float | None]:
         """Encode a plane into the store; seconds it took, None if it was there."""
         watch = _Watch()
         rgb, _ = self.source.read(plane)
         was_encoded = yield from watch.over(self.engine.iter_prepare(rgb))
+        self._ready.add(plane)
         return watch.seconds if was_encoded else None
 
 

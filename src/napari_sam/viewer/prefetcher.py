@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.core.prefetch import PrefetchQueue
@@ -71,6 +72,8 @@ class Prefetcher:
         self._axis: int | None = None
         self._base: Plane | None = None
         self._shown_is_ready = False
+        # How many planes were known to be encoded at the last look.
+        self._looked_at = 0
 
     @property
     def is_shown_ready(self) -> bool:
@@ -134,6 +137,20 @@ class Prefetcher:
         )
         self.changed.emit()
 
+    def look(self) -> None:
+        """Take note of planes that others have encoded, and of those from before."""
+        planes = self._context.planes
+        if planes is None or self._base is None:
+            return
+        ready = planes.ready
+        if len(ready) == self._looked_at:
+            return
+        self._looked_at = len(ready)
+        for plane in ready:
+            if self._is_of_stack(plane):
+                self._queue.mark_ready(self._position(plane))
+        self.changed.emit()
+
     def request_whole_stack(self, wanted: bool) -> None:
         """Encode all planes, or stop doing so."""
         self._queue.whole_stack = wanted
@@ -171,10 +188,20 @@ class Prefetcher:
         if axis != self._axis or base != self._base:
             self._axis, self._base = axis, base
             self._queue.reset(1 if axis is None else shape[axis])
+            self._looked_at = 0
+            self.look()
         self._queue.visit(self._position(plane))
 
     def _position(self, plane: Plane) -> int:
         return 0 if self._axis is None else plane.index[self._axis] or 0
+
+    def _is_of_stack(self, plane: Plane) -> bool:
+        """Whether a plane is one of those along the strip."""
+        axis = self._axis
+        if axis is None:
+            return plane == self._base
+        # Of other views this axis is on screen.
+        return plane.index[axis] is not None and plane.moved(axis, 0) == self._base
 
     def _on_shown(self, plane: Plane, seconds: float) -> None:
         self._mark(plane, seconds)
@@ -190,8 +217,7 @@ class Prefetcher:
             self.changed.emit()
 
     def _mark(self, plane: Plane, seconds: float | None) -> None:
-        base = plane if self._axis is None else plane.moved(self._axis, 0)
-        if base != self._base:
+        if not self._is_of_stack(plane):
             return
         if seconds is not None and seconds > 0.2:
             # A hit in the store says nothing about the encoder's speed.
@@ -207,6 +233,7 @@ class Prefetcher:
             return
         position = self._queue.next()
         if position is None:
+            self._find_stored(delay)
             return
         plane = (
             self._base if self._axis is None else self._base.moved(self._axis, position)
@@ -222,13 +249,33 @@ class Prefetcher:
             )
         )
 
+    def _find_stored(self, delay: float) -> None:
+        """Look for planes that an earlier session has encoded; nothing else is due."""
+        context, base, axis = self._context, self._base, self._axis
+        if context.planes is None or base is None or axis is None:
+            return
+        if self._queue.is_paused or not context.planes.source.is_quick:
+            return
+        left = np.flatnonzero(~self._queue.ready)
+        context.runner.submit(
+            Job(
+                partial(
+                    context.planes.iter_find, [base.moved(axis, int(p)) for p in left]
+                ),
+                priority=Priority.PREFETCH,
+                slot=PREFETCH_SLOT,
+                delay=delay,
+                on_end=self.look,
+            )
+        )
+
     def _on_prepared(self, plane: Plane, seconds: float | None) -> None:
         self._mark(plane, seconds)
         self._next(delay=0.0)
 
     def _on_prepare_error(self, plane: Plane) -> None:
         # Said aloud only when the user gets there and needs the plane.
-        if self._axis is not None and plane.moved(self._axis, 0) == self._base:
+        if self._axis is not None and self._is_of_stack(plane):
             self._queue.mark_failed(self._position(plane))
         self._next(delay=0.0)
 

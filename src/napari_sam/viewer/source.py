@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from napari_sam.types import BoolArray, RGBArray
 
 
+_MANY_PIXELS = 1 << 28
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageData:
     """Arrays and display settings of one image layer.
@@ -114,6 +117,18 @@ class PlaneSource:
                 "or let the model see the image alone."
             )
         return compose(channels), size
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether reading every plane is a matter of seconds, and of memory only."""
+        return (
+            sum(
+                level.size if isinstance(level, np.ndarray) else _MANY_PIXELS
+                for image in self.layers
+                for level in image.levels[:1]
+            )
+            < _MANY_PIXELS
+        )
 
     def is_reduced(self, plane: Plane) -> bool:
         """Whether a plane is read from a coarser level than the finest."""
