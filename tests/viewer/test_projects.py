@@ -255,6 +255,23 @@ def test_every_setting_is_kept_and_a_damaged_one_passed_over() -> None:
     assert settings_from_json(damaged, usual) == {"hover": True}
 
 
+def test_what_was_undone_while_hidden_is_not_saved(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """Napari tells nobody, and a record without pixels would come back tomorrow."""
+    desk = write(2)
+    desk.labels.visible = False
+    desk.labels.undo()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    records = desk.controller.context.records
+    assert records is not None
+    assert [r.label for r in records] == [1]
+    desk.controller.close()
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        assert [r.label for r in project.records] == [1]
+        assert np.asarray(project.labels).max() == 1
+
+
 def test_a_save_before_the_model_is_there_keeps_the_proposals(
     write: Callable[..., Desk], tmp_path: Path
 ) -> None:

@@ -39,6 +39,8 @@ def snapshot_of(
     target = controller.context.target
     if target is None:
         raise ImageError("There are no labels to save; choose some first.")
+    # Of hidden labels napari tells no undo.
+    target.catch_up()
     planes = controller.context.planes
     model = planes.engine.model if planes is not None else None
     return Snapshot(
