@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
 from napari_sam.viewer.layers import (
@@ -138,6 +141,43 @@ def test_features_replaced_by_a_script_do_not_break_reading():
     items = layers.read()
     assert [p.positive for p in items.points] == [True]
     assert [s.positive for s in items.shapes] == [True]
+
+
+def test_rows_of_a_shape_that_napari_threw_away_go_with_it():
+    _, layers = layers_for(stack())
+    shapes = layers.shapes
+    layers.set_defaults(False, (0, 2))
+    shapes.mode = "add_path"
+    event = SimpleNamespace(
+        type="mouse_press", position=(1, 2, 3), pos=np.zeros(2), modifiers=()
+    )
+    for event.type in ("mouse_press", "mouse_release", "mouse_press"):
+        act = (
+            mouse_release_callbacks
+            if "release" in event.type
+            else mouse_press_callbacks
+        )
+        act(shapes, event)
+    assert shapes.nshapes == 0
+    assert len(shapes.features) == len(shapes.edge_color) == 1
+
+    layers.realign()
+    assert len(shapes.features) == len(shapes.edge_color) == 0
+    layers.set_defaults(True, (1, 2))
+    shapes.add([rectangle().vertices])
+    (item,) = layers.read().shapes
+    assert (item.positive, item.axes) == (True, (1, 2))
+    assert len(shapes.features) == len(shapes.edge_color) == 1
+
+
+def test_a_column_of_the_users_does_not_keep_the_next_prompt_from_its_polarity():
+    _, layers = layers_for(stack())
+    layers.points.add([[1, 2, 3]])
+    layers.points.features = layers.points.features.assign(mine=[5])
+    layers.set_defaults(False, (1, 2))
+    layers.points.add([[2, 3, 4]])
+    assert [p.positive for p in layers.read().points] == [True, False]
+    assert list(layers.points.features["mine"]) == [5, 5]
 
 
 items_of_a_stack = st.builds(

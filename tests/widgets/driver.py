@@ -233,13 +233,20 @@ class Driver:
         path: Sequence[Sequence[float]],
         modifier: Any = NO_MODIFIER,
         steps: int = 6,
+        midway: Callable[[], None] | None = None,
     ) -> None:
-        """Press at the first position, pass the others, release at the last."""
+        """Press at the first position, pass the others, release at the last.
+
+        ``midway`` is called on the way, while the button is held.
+        """
         stops = [self.at(p) for p in path]
         self._move(stops[0])
         QTest.mousePress(self.canvas, LEFT, modifier, stops[0])
         spin(5)
-        for start, stop in pairwise(stops):
+        ways = list(pairwise(stops))
+        for number, (start, stop) in enumerate(ways):
+            if midway is not None and number == len(ways) // 2:
+                midway()
             for k in range(1, steps + 1):
                 t = k / steps
                 x = start.x() + t * (stop.x() - start.x())

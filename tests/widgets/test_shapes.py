@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from driver import COINS, spin, wait_until
 
@@ -172,3 +174,107 @@ def test_everything_inside_a_box(open_sam: OpenSam, coins: Pixels) -> None:
     assert shown is not None
     assert shown.data[86:149, 16:184].any()
     assert not shown.data[:60].any()
+
+
+@pytest.fixture
+def raised(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Return the list that unhandled exceptions of the window come to."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _, error, __: found.append(error))
+    return found
+
+
+def assert_every_shape_tool_works(sam: Driver) -> None:
+    """Draw a box, an outline, an ellipse and a scribble; each is the shape drawn."""
+    r, c = COINS[4]
+    corners = around(COINS[4])
+    drawn = {
+        Tool.BOX: (corners, "rectangle"),
+        Tool.OUTLINE: (
+            [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)],
+            "polygon",
+        ),
+        Tool.ELLIPSE: (corners, "ellipse"),
+        Tool.SCRIBBLE: ([(r, c - 12), (r + 3, c), (r, c + 12)], "path"),
+    }
+    start = sam.shapes.nshapes
+    for count, (tool, (path, kind)) in enumerate(drawn.items(), start + 1):
+        sam.choose_tool(tool)
+        sam.drag(path)
+        # A line is finished a moment after the drag.
+        spin(50)
+        assert sam.shapes.nshapes == len(sam.annotator.items.shapes) == count
+        item = sam.annotator.items.shapes[-1]
+        assert item.kind == kind
+        assert item.positive
+        assert np.ptp(item.vertices, axis=0).max() > 20
+        assert len(sam.shapes.features) == len(sam.shapes.edge_color) == count
+        assert sam.controller.toolbox.lit is tool
+
+
+@pytest.mark.parametrize("tool", [Tool.OUTLINE, Tool.SCRIBBLE])
+@pytest.mark.filterwarnings("ignore:Polygons must have three")
+def test_a_shape_that_napari_throws_away_breaks_no_tool(
+    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+) -> None:
+    """napari 0.9 leaves the rows of such a shape in its features and colors."""
+    sam = open_sam(coins)
+    r, c = COINS[4]
+    straight = [(r, c - 20), (r, c + 20)]
+    tiny = [(r, c), (r, c + 1)]
+    sam.choose_tool(tool)
+    for path in (tiny, straight) if tool is Tool.OUTLINE else (tiny,):
+        sam.drag(path)
+        spin(600)
+        sam.drag(path)
+        spin(600)
+    assert sam.annotator.items.shapes == ()
+    assert_every_shape_tool_works(sam)
+    assert raised == []
+
+
+@pytest.mark.parametrize("tool", [Tool.BOX, Tool.ELLIPSE, Tool.OUTLINE, Tool.SCRIBBLE])
+def test_escape_during_a_drag_drops_what_is_drawn(
+    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+) -> None:
+    sam = open_sam(coins)
+    sam.click(COINS[0])
+    sam.choose_tool(tool)
+    r, c = COINS[4]
+    sam.drag(
+        [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)],
+        midway=lambda: sam.key("Escape"),
+    )
+    spin(50)
+    assert sam.shapes.nshapes == 0
+    assert sam.annotator.items.shapes == ()
+    # What was prompted before is not what was being drawn.
+    assert len(sam.annotator.items.points) == 1
+    assert_every_shape_tool_works(sam)
+    sam.key("Escape")
+    sam.key("Escape")
+    assert sam.annotator.is_empty
+    assert raised == []
+
+
+@pytest.mark.parametrize("tool", [Tool.BOX, Tool.OUTLINE])
+def test_an_accept_during_a_drag_leaves_the_shape_to_the_next_object(
+    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+) -> None:
+    sam = open_sam(coins)
+    sam.click(COINS[0])
+    sam.wait_preview()
+    sam.choose_tool(tool)
+    r, c = COINS[4]
+    sam.drag(
+        [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)],
+        midway=lambda: sam.key("N"),
+    )
+    wait_until(lambda: sam.labelled == [1], "the accepted object")
+    wait_until(lambda: len(sam.points.data) == 0, "its prompts to go")
+    assert sam.annotator.items.points == ()
+    (shape,) = sam.annotator.items.shapes
+    assert np.ptp(shape.vertices, axis=0).max() > 20
+    assert sam.shapes.nshapes == 1
+    sam.wait_preview()
+    assert raised == []

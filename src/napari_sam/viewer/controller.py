@@ -128,7 +128,7 @@ class Controller:
         self.projects = ProjectSession(self)
         self._file_notes = FileNotes(self.context)
         self.toolbox = Toolbox(
-            self.context, self.annotator.mirror.layers, self.pointer, self.choose_tool
+            self.context, self.annotator.mirror, self.pointer, self.choose_tool
         )
         # How often the labels have changed: what an undo would take back.
         self._label_changes = object()
@@ -537,6 +537,10 @@ class Controller:
         text = self.annotator.discard()
         if text:
             self.set_status(f"{text}  {next_step(read_state(self))}")
+
+    def give_up_drawing(self) -> bool:
+        """Drop the shape that is being dragged; False if no button is held."""
+        return self.annotator.mirror.give_up()
 
     def escape_shapes(self) -> None:
         """Discard; not the line that a drag has just finished."""

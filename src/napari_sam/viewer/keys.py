@@ -4,7 +4,8 @@ Every letter, and every letter with Shift, is free in all of napari's layers, so
 nothing of napari's is taken away.  A letter acts on the object under way, or
 else on the proposal that is reviewed or under the cursor.  Escape belongs to
 napari while a shape is being drawn; it is passed on first and means "discard"
-only if there was nothing to finish.  Undo and redo are bound on the viewer, where
+only if there was nothing to finish.  While a button is held it drops what is being
+drawn.  Undo and redo are bound on the viewer, where
 the Labels layers' own win, so that they work whatever layer is selected.
 
 A key acts once a press.  While it is held, the system repeats it: marked as a
@@ -215,6 +216,9 @@ class KeyBinder:
         controller = self._controller
 
         def finish_or_discard() -> None:
+            # napari's own fails while a button is held.
+            if controller.give_up_drawing():
+                return
             finished: list[object] = []
 
             def note(event: object) -> None:

@@ -173,9 +173,9 @@ def make_shapes(image: Image) -> Shapes:
 
 
 def _column(layer: Points | Shapes, name: str) -> Iterable[Any]:
-    """Return a feature of each row; None where a script dropped the column."""
-    features = layer.features
-    return features[name] if name in features else itertools.repeat(None)
+    """Return a feature of each row; None where it is missing."""
+    # A script may have dropped the column, and napari's table may be behind.
+    return itertools.chain(layer.features.get(name, ()), itertools.repeat(None))
 
 
 def read_points(layer: Points) -> tuple[PointItem, ...]:
@@ -223,9 +223,12 @@ def write_points(layer: Points, points: Sequence[PointItem]) -> None:
 
 def write_shapes(layer: Shapes, shapes: Sequence[ShapeItem]) -> None:
     """Replace the contents of the prompt Shapes layer."""
-    # Assigning an empty list would leave the features of the old shapes behind.
-    layer.selected_data = set(range(layer.nshapes))
-    layer.remove_selected()
+    layer.selected_data = set()
+    defaults = layer.feature_defaults
+    # Colors begin anew only with this; see `is_in_step`.
+    layer.data = []
+    layer.features = layer.features.iloc[:0]
+    layer.feature_defaults = defaults
     if shapes:
         layer.add([s.vertices for s in shapes], shape_type=[s.kind for s in shapes])
         layer.features = _features([(s.positive, s.axes) for s in shapes])
@@ -242,6 +245,32 @@ def colour_shapes(layer: Shapes) -> None:
         layer.edge_color = wanted
 
 
+def fade_shapes(layer: Shapes, first: int) -> None:
+    """Make the shapes from this number on invisible and let go of them.
+
+    napari goes on drawing what is selected: the rest of a drag does nothing then.
+    """
+    layer.selected_data = set()
+    colours = np.array(layer.edge_color)
+    colours[first:, 3] = 0
+    layer.edge_color = colours
+
+
+def _row_colours(layer: Points | Shapes) -> np.ndarray:
+    colours = layer.face_color if isinstance(layer, Points) else layer.edge_color
+    return np.asarray(colours)
+
+
+def is_in_step(layer: Points | Shapes) -> bool:
+    """Whether napari has one row of features and one color for each prompt.
+
+    Not while it removes some.  And not after it has thrown away an outline or a line
+    that was too short: features and colors keep that shape's rows, and the next shapes
+    would get them.
+    """
+    return len(layer.features) == len(_row_colours(layer)) == len(layer.data)
+
+
 def sync_recoloured(layer: Points | Shapes) -> bool:
     """Take over polarities from colours the user picked for prompts.
 
@@ -250,10 +279,10 @@ def sync_recoloured(layer: Points | Shapes) -> bool:
     bool
         Whether any polarity changed.
     """
-    if not len(layer.data) or "prompt" not in layer.features:
+    if not len(layer.data) or "prompt" not in layer.features or not is_in_step(layer):
         return False
     is_points = isinstance(layer, Points)
-    colours = np.asarray(layer.face_color if is_points else layer.edge_color)
+    colours = _row_colours(layer)
     shown = np.where(colours[:, 0] > colours[:, 1], NEGATIVE, POSITIVE)
     current = layer.features["prompt"].to_numpy(dtype=str)
     if np.array_equal(shown, current):
@@ -365,6 +394,15 @@ class PromptLayers:
                 if layer.editable and layer == self._of_tool():
                     layer.mode = MODES[self._tool][1]
 
+    @property
+    def is_worked_on(self) -> bool:
+        """Whether a press now makes napari work on rows of a prompt layer."""
+        active = self._viewer.layers.selection.active
+        if active is None or active not in (self.points, self.shapes):
+            return False
+        # A point is added at the end of a press, and needs none of the others.
+        return str(active.mode) not in ("pan_zoom", MODES[Tool.POINT][1])
+
     def _of_tool(self) -> Points | Shapes | None:
         return self.points if MODES[self._tool][0] == "points" else self.shapes
 
@@ -381,6 +419,14 @@ class PromptLayers:
             write_points(self.points, items.points)
         if self.shapes is not None:
             write_shapes(self.shapes, items.shapes)
+        # napari makes a layer editable whose data is assigned.
+        self._apply_rest()
+
+    def realign(self) -> None:
+        """Drop rows that belong to no shape; only while none is being drawn."""
+        if self.shapes is not None and not is_in_step(self.shapes):
+            write_shapes(self.shapes, read_shapes(self.shapes))
+            self._apply_rest()
 
     def set_defaults(self, positive: bool, axes: tuple[int, int]) -> None:
         """Polarity and axes of the next prompt.
@@ -394,7 +440,8 @@ class PromptLayers:
         }
         for layer in (self.points, self.shapes):
             if layer is not None:
-                layer.feature_defaults = defaults
+                # Columns that the user has added stay.
+                layer.feature_defaults = layer.feature_defaults.assign(**defaults)
 
     def activate(self, tool: Tool) -> None:
         """Make the next press in the canvas what a tool makes."""

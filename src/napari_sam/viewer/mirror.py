@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_sam.core.annotation.prompts import PromptItems, same_items
 from napari_sam.viewer.connections import ConnectionSet
+from napari_sam.viewer.keys import finish_drawing
 from napari_sam.viewer.layers import (
     PromptLayers,
     colour_shapes,
+    fade_shapes,
+    read_shapes,
     sync_recoloured,
 )
 
@@ -22,9 +26,39 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from napari.utils.events import Event
 
+    from napari_sam.core.annotation.prompts import ShapeItem
+
+
+@dataclass(slots=True)
+class HeldPress:
+    """A mouse button that is held in a prompt layer.
+
+    Parameters
+    ----------
+    before : int
+        How many shapes there were when it was pressed.
+    is_given_up : bool
+        Whether what is drawn with it is to be dropped.
+    is_behind : bool
+        Whether the layers still show what was there before a `PromptMirror.write`.
+    """
+
+    before: int
+    is_given_up: bool = False
+    is_behind: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something waits for the button to be let go."""
+        return self.is_given_up or self.is_behind
+
 
 class PromptMirror:
     """Keeps prompt items and the two prompt layers the same.
+
+    While a button is held in a layer, napari works on its rows by their numbers and
+    fails if they change.  So what is written meanwhile reaches the layers when the
+    button is let go, and joins what was drawn with it.
 
     Attributes
     ----------
@@ -39,6 +73,7 @@ class PromptMirror:
         self.layers = PromptLayers(viewer)
         self.items = PromptItems()
         self._writing = False
+        self._press: HeldPress | None = None
         # Which layer each item came to, oldest first.
         self._order: list[str] = []
         self._connections = ConnectionSet()
@@ -70,9 +105,69 @@ class PromptMirror:
 
     def write(self, items: PromptItems) -> None:
         """Show these items in the layers."""
-        with self._quietly():
-            self.layers.write(items)
+        if self._press is not None:
+            self._press.is_behind = True
+        else:
+            with self._quietly():
+                self.layers.write(items)
         self._take(items)
+
+    # -- a button that is held ------------------------------------------------
+
+    def hold(self) -> None:
+        """Note that a button was pressed, until `let_go`."""
+        self.let_go()
+        with self._quietly():
+            self.layers.realign()
+        if self.layers.is_worked_on:
+            shapes = self.layers.shapes
+            self._press = HeldPress(0 if shapes is None else shapes.nshapes)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether `let_go` will change the layers."""
+        return self._press is not None and self._press.is_due
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether what is being drawn will be dropped."""
+        return self._press is not None and self._press.is_given_up
+
+    def give_up(self) -> bool:
+        """Drop the shape that is being drawn with the button held.
+
+        Returns
+        -------
+        bool
+            Whether a button is held in a prompt layer at all.
+        """
+        press, shapes = self._press, self.layers.shapes
+        if press is None:
+            return False
+        if shapes is not None and shapes.nshapes > press.before:
+            press.is_given_up = True
+            with self._quietly():
+                fade_shapes(shapes, press.before)
+        return True
+
+    def let_go(self) -> None:
+        """Note that the button was let go and napari is done with the press."""
+        press, shapes = self._press, self.layers.shapes
+        if press is None or not press.is_due:
+            self._press = None
+            return
+        drawn: tuple[ShapeItem, ...] = ()
+        if shapes is not None:
+            with self._quietly():
+                finish_drawing(shapes)
+            if not press.is_given_up:
+                drawn = read_shapes(shapes)[press.before :]
+        self._press = None
+        self.write(PromptItems(self.items.points, (*self.items.shapes, *drawn)))
+        if drawn:
+            self.changed.emit()
+
+    # -- layers that go -------------------------------------------------------
 
     def without_newest(self) -> PromptItems:
         """Return the items without the one that was added last."""
@@ -84,6 +179,7 @@ class PromptMirror:
     def layer_removed(self, layer: Layer) -> None:
         """Adapt to a removed layer: its prompts go with it."""
         if self.layers.forget(layer):
+            self._press = None
             self._read()
 
     def close(self) -> None:
@@ -99,9 +195,14 @@ class PromptMirror:
         finally:
             self._writing = False
 
+    @property
+    def _is_deaf(self) -> bool:
+        """Whether the layers say something else than what the user means."""
+        return self._writing or self.is_due
+
     def _on_data(self, event: Event) -> None:
         # Present participles announce a change that has not happened yet.
-        if self._writing or str(getattr(event, "action", "")).endswith("ing"):
+        if self._is_deaf or str(getattr(event, "action", "")).endswith("ing"):
             return
         if self.layers.shapes is not None and event.source == self.layers.shapes:
             with self._quietly():
@@ -109,11 +210,11 @@ class PromptMirror:
         self._read()
 
     def _on_features(self) -> None:
-        if not self._writing:
+        if not self._is_deaf:
             self._read()
 
     def _on_recoloured(self, event: Event) -> None:
-        if self._writing:
+        if self._is_deaf:
             return
         with self._quietly():
             changed = sync_recoloured(event.source)

@@ -96,8 +96,16 @@ class Pointer:
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
         self._prompting.end_hover()
-        self._prompting.arm(negative="Control" in modifiers or "Meta" in modifiers)
+        self._prompting.press("Control" in modifiers or "Meta" in modifiers)
         yield
+        while event.type == "mouse_move":
+            yield
+        mirror = self._prompting.mirror
+        if mirror.is_due:
+            # The layer's own callback, which ends what was drawn, comes after this one.
+            self._context.runner.soon(mirror.let_go)
+        else:
+            mirror.let_go()
 
     def _on_move(self, viewer: object, event: Any) -> None:
         if not self.is_hovering:

@@ -133,6 +133,11 @@ class Prompting:
         if plane is not None:
             self.mirror.arm(self.positive != negative, plane.displayed)
 
+    def press(self, negative: bool = False) -> None:
+        """Note a press in the canvas; see `PromptMirror.hold`."""
+        self.mirror.hold()
+        self.arm(negative)
+
     def flip_polarity(self) -> None:
         """Let the next prompts mark background instead of object, or back."""
         self.positive = not self.positive

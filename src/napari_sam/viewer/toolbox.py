@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.layers import PromptLayers
+    from napari_sam.viewer.mirror import PromptMirror
     from napari_sam.viewer.pointer import Pointer
 
 IDLE_MODE = "pan_zoom"
@@ -42,8 +42,8 @@ class Toolbox:
     ----------
     context : Context
         Shared with the other parts of the controller.
-    layers : PromptLayers
-        What the tools draw in.
+    mirror : PromptMirror
+        Has the layers that the tools draw in.
     pointer : Pointer
         Knows pixels.
     choose : callable
@@ -65,12 +65,13 @@ class Toolbox:
     def __init__(
         self,
         context: Context,
-        layers: PromptLayers,
+        mirror: PromptMirror,
         pointer: Pointer,
         choose: Callable[[Tool], None],
     ) -> None:
         self._context = context
-        self._layers = layers
+        self._mirror = mirror
+        self._layers = mirror.layers
         self._pointer = pointer
         self._choose = choose
         self.tool = Tool.POINT
@@ -198,7 +199,7 @@ class Toolbox:
 
     def _finish_line(self) -> None:
         shapes = self._layers.shapes
-        if shapes is None or self.lit not in _LINES:
+        if shapes is None or self.lit not in _LINES or self._mirror.is_given_up:
             return
         before = shapes.nshapes
         finish_drawing(shapes)
