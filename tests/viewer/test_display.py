@@ -67,10 +67,39 @@ def test_the_order_of_events_does_not_matter(clicked, coins):
 def test_an_order_that_hides_nothing_is_the_users(clicked):
     desk = clicked
     layers = desk.viewer.layers
-    layers.move(layers.index(desk.labels), len(layers))
+    other = desk.viewer.add_points([[5, 5]], name="mine")
+    layers.move(layers.index(desk.shapes), len(layers))
     before = names(desk)
+    assert before[-2:] == [other.name, desk.shapes.name]
     desk.click(*COINS[2])
     assert names(desk) == before
+
+
+def test_chosen_labels_lie_below_what_is_ours(clicked, coins):
+    desk = clicked
+    layers = desk.viewer.layers
+
+    def is_in_order() -> bool:
+        ours = [i for i, layer in enumerate(layers) if is_ours(layer)]
+        return topmost_cover(desk) < layers.index(desk.labels) < min(ours)
+
+    assert is_in_order()
+    # Dragged to the top of the list.
+    layers.move(layers.index(desk.labels), len(layers))
+    assert is_in_order()
+    # Opened from a file, then chosen.
+    opened = desk.viewer.add_labels(np.ones(coins.shape, np.uint16), name="opened")
+    assert layers[-1] is opened
+    desk.controller.choose_labels(opened)
+    assert is_in_order()
+    # Chosen first, covered later; the preview is made anew below them.
+    desk.viewer.add_image(coins[::-1], name="second")
+    assert is_in_order()
+    layers.remove(desk.annotator.preview.layer)
+    layers.move(layers.index(opened), len(layers))
+    desk.click(*COINS[2])
+    assert desk.annotator.preview.layer in layers
+    assert is_in_order()
 
 
 def test_hidden_layers_of_ours_are_shown_when_they_are_used(clicked):

@@ -1,4 +1,4 @@
-"""Keeping what we show above the images that would hide it."""
+"""Keeping what we show above the images and labels that would hide it."""
 
 from __future__ import annotations
 
@@ -46,23 +46,24 @@ def sunk(
     Returns
     -------
     indices : list of int
-        Our layers and the target below the topmost image that covers them, lowest
-        first.
-    top : int
-        Index of that image.
+        The target if the topmost image covers it, then those of our layers that lie
+        below that image or below the target; in the order that they are to have.
+    above : int
+        Index of what they are to lie above; -1 without anything.
     """
     covers = [i for i, layer in enumerate(layers) if is_cover(layer, chosen)]
-    top = max(covers, default=-1)
-    kept = [
-        i
-        for i, layer in enumerate(layers[: top + 1])
-        if is_ours(layer) or (target is not None and layer == target)
-    ]
-    return kept, top
+    image = max(covers, default=-1)
+    bound = next(
+        (i for i, x in enumerate(layers) if target is not None and x == target), -1
+    )
+    above = max(image, bound)
+    ours = [i for i, layer in enumerate(layers[: above + 1]) if is_ours(layer)]
+    raised = [bound] if 0 <= bound < image else []
+    return [*raised, *ours], above
 
 
 class LayerOrder:
-    """Raises our layers and the labels above whatever image would cover them.
+    """Raises our layers above the labels, and all of them above covering images.
 
     How the user orders them otherwise stays.
 
@@ -99,21 +100,14 @@ class LayerOrder:
         self._blendings.clear()
 
     def restore(self) -> None:
-        """Raise what an image covers."""
+        """Raise what an image or the labels cover."""
         if self._is_moving:
             return
         layers = self._viewer.layers
         with self._moving():
-            indices, top = sunk(layers, self._image(), self._labels())
-            if not indices:
-                return
-            target = self._labels()
-            labels = [i for i in indices if layers[i] == target]
-            ours = [i for i in indices if layers[i] != target]
-            above = top + 1
-            if target is not None and target in layers and not labels:
-                above = max(above, layers.index(target) + 1)
-            layers.move_multiple([*labels, *ours], above)
+            indices, above = sunk(layers, self._image(), self._labels())
+            if indices:
+                layers.move_multiple(indices, above + 1)
 
     def _on_inserted(self, event: Event) -> None:
         if isinstance(event.value, Image):
