@@ -531,12 +531,14 @@ def test_prompt_layers_and_preview_may_be_deleted_at_any_time(open_desk, coins):
     desk.click(28, 32)
     assert desk.shown[COINS[0]]
     desk.viewer.layers.remove(desk.points)
-    assert desk.annotator.is_empty
-    assert desk.shown is None
+    assert len(desk.annotator.items.points) == 2
+    assert desk.shown[COINS[0]]
     desk.viewer.layers.remove(desk.shapes)
     desk.controller.choose_tool(Tool.BOX)
     assert desk.shapes in desk.viewer.layers
     desk.controller.choose_tool(Tool.POINT)
+    assert len(desk.points.data) == 2
+    desk.controller.discard()
     desk.click(*COINS[1])
     assert desk.masks[0][COINS[1]]
     desk.accept()

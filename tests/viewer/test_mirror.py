@@ -158,22 +158,36 @@ def test_renaming_hiding_and_reordering_change_nothing(desk):
     assert not desk.mirror.ensure(desk.image)
 
 
-def test_deleting_a_layer_takes_its_prompts_along_and_it_can_be_made_anew(desk):
+def test_a_deleted_layer_is_made_anew_with_its_prompts(desk):
     desk.points.add([[1, 2]])
     desk.shapes.add([BOX], shape_type=["rectangle"])
-    old = desk.points
+    old, changes = desk.points, desk.changes
     desk.viewer.layers.remove(old)
-    desk.mirror.layer_removed(old)
-    assert desk.items.points == ()
-    assert len(desk.items.shapes) == 1
+    assert desk.mirror.layer_removed(old)
+    assert not desk.mirror.layer_removed(desk.image)
+    # Also with a prompt that comes before the layer does.
+    desk.shapes.add([BOX + 10], shape_type=["rectangle"])
+    assert [p.position for p in desk.items.points] == [(1, 2)]
     assert desk.mirror.ensure(desk.image)
     assert desk.points is not old
-    assert desk.shapes.nshapes == 1
+    assert desk.shapes.nshapes == 2
+    assert desk.changes == changes + 1
     desk.points.add([[7, 8]])
-    assert [p.position for p in desk.items.points] == [(7, 8)]
+    assert [p.position for p in desk.items.points] == [(1, 2), (7, 8)]
     # The old layer, brought back by an undo of the user's, is nobody's.
     old.add([[9, 9]])
-    assert len(desk.items.points) == 1
+    assert len(desk.items.points) == 2
+
+
+def test_prompts_of_other_axes_go_with_their_layers(desk):
+    desk.points.add([[1, 2]])
+    volume = Image(np.zeros((3, 40, 50), np.uint8))
+    desk.viewer.add_layer(volume)
+    changes = desk.changes
+    assert desk.mirror.ensure(volume)
+    assert desk.items.is_empty
+    assert desk.changes == changes + 1
+    assert len(desk.points.data) == 0
 
 
 def test_closing_removes_the_layers_and_stops_listening(desk):

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from driver import COINS, CONTROL, NO_MODIFIER, Driver, press_key, spin, wait_until
+from driver import (
+    BACKGROUND,
+    COINS,
+    CONTROL,
+    LEFT,
+    NO_MODIFIER,
+    Driver,
+    press_key,
+    spin,
+    wait_until,
+)
 from napari.settings import get_settings
 from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QScrollArea
 
+from napari_sam.core.annotation.prompts import same_items
 from napari_sam.io.project import open_folder
 from napari_sam.viewer.settings import Tool
 
@@ -174,6 +185,8 @@ def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
     sam.drag([(40, 35), (46, 45), (50, 55)])
     spin(50)
     assert not sam.shapes._is_creating
+    # The answer has a word to say as well.
+    sam.wait_preview()
     sam.key("Escape")
     assert len(sam.annotator.items.shapes) == 1
     assert "finished" in sam.controller.status
@@ -369,3 +382,109 @@ def test_the_menu_and_its_keys_ask_too_and_a_script_is_not_asked(
     sam.wait_preview()  # the prompts are still there
     sam.viewer.close()
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("tool", [Tool.POINT, Tool.BOX, Tool.EDIT])
+def test_the_tool_is_lit_again_after_a_look_in_3d(
+    open_sam: OpenSam, stack: Pixels, tool: Tool
+) -> None:
+    sam = open_sam(stack)
+    sam.click(COINS[0])
+    sam.wait_preview()
+    sam.choose_tool(tool)
+    QTest.mouseClick(sam.viewer.window._qt_viewer.viewerButtons.ndisplayButton, LEFT)
+    spin(300)
+    assert sam.viewer.dims.ndisplay == 3
+    assert "2-D" in sam.controller.status
+    QTest.mouseClick(sam.viewer.window._qt_viewer.viewerButtons.ndisplayButton, LEFT)
+    spin(300)
+    assert sam.viewer.dims.ndisplay == 2
+    assert sam.controller.toolbox.lit is tool
+    assert sam.widget.objects.tools[tool].native.isChecked()
+    sam.choose_tool(Tool.POINT)
+    sam.click(COINS[1])
+    assert len(sam.points.data) == 2
+
+
+def test_a_tool_chosen_with_naparis_buttons_is_lit_again_after_3d(
+    open_sam: OpenSam, stack: Pixels
+) -> None:
+    sam = open_sam(stack)
+    sam.viewer.layers.selection.active = sam.shapes
+    sam.shapes.mode = "add_ellipse"
+    assert sam.controller.toolbox.lit is Tool.ELLIPSE
+    sam.viewer.dims.ndisplay = 3
+    spin(100)
+    sam.viewer.dims.ndisplay = 2
+    spin(100)
+    assert sam.controller.toolbox.lit is Tool.ELLIPSE
+
+
+def test_hidden_prompt_layers_take_the_next_press(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    sam.points.visible = False
+    spin(50)
+    assert sam.controller.toolbox.lit is Tool.POINT
+    assert sam.controller.status.startswith("Click an object.")
+    sam.click(COINS[0])
+    assert sam.points.visible
+    assert len(sam.points.data) == 1
+    # Shown again by hand, it takes the press as well.
+    sam.points.visible = False
+    sam.points.visible = True
+    spin(50)
+    assert sam.controller.toolbox.lit is Tool.POINT
+    sam.click(COINS[1])
+    assert len(sam.points.data) == 2
+    # Outside the image a press shows it no less, and places nothing.
+    sam.points.visible = False
+    sam.click((-5, -5))
+    assert len(sam.points.data) == 2
+    assert sam.controller.toolbox.lit is Tool.POINT
+
+
+@pytest.mark.parametrize("tool", [Tool.POINT, Tool.BOX])
+def test_a_deleted_prompt_layer_is_made_anew_with_its_prompts(
+    open_sam: OpenSam, coins: Pixels, tool: Tool
+) -> None:
+    sam = open_sam(coins)
+    sam.click(COINS[0])
+    sam.click(BACKGROUND, CONTROL)
+    sam.choose_tool(Tool.BOX)
+    r, c = COINS[4]
+    sam.drag([(r - 24, c - 24), (r + 24, c + 24)])
+    sam.wait_preview()
+    sam.choose_tool(tool)
+    before, items = sam.preview_pixels, sam.annotator.items
+    gone = sam.points if tool is Tool.POINT else sam.shapes
+    sam.viewer.layers.selection = {gone}
+    sam.viewer.layers.remove_selected()
+    spin(100)
+    assert gone not in sam.viewer.layers
+    assert same_items(sam.annotator.items, items)
+    assert same_items(sam.annotator.mirror.layers.read(), items)
+    assert sam.preview_pixels == before
+    assert sam.controller.toolbox.lit is tool
+    sam.choose_tool(Tool.POINT)
+    sam.click(COINS[1])
+    assert len(sam.points.data) == 3
+    sam.key("N")
+    wait_until(lambda: sam.labelled, "the object to be written")
+
+
+def test_layers_that_go_with_the_image_stay_away(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    sam.click(COINS[0])
+    sam.viewer.layers.clear()
+    spin(100)
+    assert list(sam.viewer.layers) == []
+    image = sam.viewer.add_image(coins)
+    wait_until(lambda: sam.controller.context.image == image, "the image to be chosen")
+    sam.wait_ready()
+    sam.choose_tool(Tool.POINT)
+    sam.click(COINS[0])
+    assert len(sam.points.data) == 1

@@ -440,13 +440,22 @@ class Controller:
         layer: Layer = event.value
         context = self.context
         if is_ours(layer):
-            self.annotator.prompting.layer_removed(layer)
+            if self.annotator.prompting.layer_removed(layer):
+                # napari may be about to remove and select more.
+                restore = partial(self._restore_layers, self.toolbox.lit)
+                context.runner.soon(restore)
             if layer.metadata.get(ROLE) == "proposals":
                 self.everything.overlay.forget()
         elif context.image is not None and layer == context.image:
             self.choose_image(None)
         elif self.labels.layer is not None and layer == self.labels.layer:
             self.choose_labels(None)
+
+    def _restore_layers(self, lit: Tool | None) -> None:
+        """Make a prompt layer anew that the user removed, with its prompts."""
+        self._ensure_layers()
+        if lit is not None:
+            self.choose_tool(lit)
 
     def _on_part_changed(self) -> None:
         self.changed.emit()

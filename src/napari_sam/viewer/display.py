@@ -85,15 +85,10 @@ class Display:
         connect(everything.written, self._on_written)
         connect(review.changed, self._on_review)
         connect(self._preview.drawn, self._on_drawn)
-        # Before napari's own: a layer that is hidden takes no press.
-        context.viewer.mouse_drag_callbacks.insert(0, self._on_press)
 
     def close(self) -> None:
         """Stop listening, and give back what was changed of the user's."""
         self._connections.clear()
-        callbacks = self._context.viewer.mouse_drag_callbacks
-        if self._on_press in callbacks:
-            callbacks.remove(self._on_press)
         self._dimmer.dim(None)
         self.order.close()
         self.grid.close()
@@ -142,9 +137,6 @@ class Display:
         self.model_input.remove()
         self._prompts.rest(self._context.plane is None)
         self._on_zoom()
-
-    def _on_press(self, viewer: object, event: object) -> None:
-        self._prompts.wake()
 
     def _on_prompted(self) -> None:
         self.model_input.remove()

@@ -42,6 +42,8 @@ MODES = {
     Tool.EDIT: ("points", "select"),
 }
 """Layer and napari's mode for each tool."""
+IDLE_MODE = "pan_zoom"
+"""In this mode a press places nothing."""
 
 
 def transform_of(image: Layer) -> dict[str, Any]:
@@ -313,13 +315,22 @@ class PromptLayers:
     """The SAM points and SAM shapes layers of one viewer.
 
     Both are made on demand and made again if the user deletes them.
+
+    Attributes
+    ----------
+    points : Points or None
+        The SAM points layer.
+    shapes : Shapes or None
+        The SAM shapes layer.
+    tool : Tool
+        The tool that was lit last.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._size = MarkerSize(viewer)
         self._object_size: float | None = None
-        self._tool = Tool.POINT
+        self.tool = Tool.POINT
         self._is_resting = False
         self.points: Points | None = None
         self.shapes: Shapes | None = None
@@ -334,12 +345,12 @@ class PromptLayers:
         """
         made = False
         if self.shapes is None or self.shapes.ndim != image.ndim:
-            self._drop(self.shapes)
+            self._drop_shapes()
             self.shapes = make_shapes(image)
             self._add(self.shapes)
             made = True
         if self.points is None or self.points.ndim != image.ndim:
-            self._drop(self.points)
+            self._drop_points()
             self.points = make_points(image)
             self._add(self.points)
             made = True
@@ -370,12 +381,18 @@ class PromptLayers:
             if layer is not None and len(layer.data) and not layer.visible:
                 layer.visible = True
 
+    @property
+    def hidden(self) -> Points | Shapes | None:
+        """The tool's layer if it is selected and hidden."""
+        layer = self.of_tool
+        active = self._viewer.layers.selection.active
+        is_hidden = layer is not None and active == layer and not layer.visible
+        return layer if is_hidden else None
+
     def wake(self) -> None:
         """Show the selected prompt layer if it is hidden, ready for a press."""
-        layer = self._of_tool()
-        active = self._viewer.layers.selection.active
-        if layer is not None and active == layer and not layer.visible:
-            self.activate(self._tool)
+        if self.hidden is not None:
+            self.activate(self.tool)
 
     def rest(self, resting: bool) -> None:
         """Take no prompts from the canvas for a while, or take them again.
@@ -386,13 +403,19 @@ class PromptLayers:
         if resting != self._is_resting:
             self._is_resting = resting
             self._apply_rest()
+            if not resting:
+                self.rearm()
+
+    def rearm(self) -> None:
+        """Put the tool's layer into its mode again, which napari has ended."""
+        layer = self.of_tool
+        if layer is not None and str(layer.mode) == IDLE_MODE:
+            layer.mode = MODES[self.tool][1]
 
     def _apply_rest(self) -> None:
         for layer in (self.points, self.shapes):
-            if layer is not None and layer.editable == self._is_resting:
+            if layer is not None:
                 layer.editable = not self._is_resting
-                if layer.editable and layer == self._of_tool():
-                    layer.mode = MODES[self._tool][1]
 
     @property
     def is_worked_on(self) -> bool:
@@ -401,16 +424,25 @@ class PromptLayers:
         if active is None or active not in (self.points, self.shapes):
             return False
         # A point is added at the end of a press, and needs none of the others.
-        return str(active.mode) not in ("pan_zoom", MODES[Tool.POINT][1])
+        return str(active.mode) not in (IDLE_MODE, MODES[Tool.POINT][1])
 
-    def _of_tool(self) -> Points | Shapes | None:
-        return self.points if MODES[self._tool][0] == "points" else self.shapes
+    @property
+    def of_tool(self) -> Points | Shapes | None:
+        """The layer that the tool draws in."""
+        return self.points if MODES[self.tool][0] == "points" else self.shapes
 
-    def read(self) -> PromptItems:
-        """Return everything in the two layers."""
+    def read(self, missing: PromptItems | None = None) -> PromptItems:
+        """Return everything in the two layers.
+
+        Parameters
+        ----------
+        missing : PromptItems, optional
+            Of which a layer that is not there is taken to have its part.
+        """
+        missing = missing or PromptItems()
         return PromptItems(
-            read_points(self.points) if self.points is not None else (),
-            read_shapes(self.shapes) if self.shapes is not None else (),
+            missing.points if self.points is None else read_points(self.points),
+            missing.shapes if self.shapes is None else read_shapes(self.shapes),
         )
 
     def write(self, items: PromptItems) -> None:
@@ -445,8 +477,8 @@ class PromptLayers:
 
     def activate(self, tool: Tool) -> None:
         """Make the next press in the canvas what a tool makes."""
-        self._tool = tool
-        layer = self._of_tool()
+        self.tool = tool
+        layer = self.of_tool
         if layer is not None:
             self._viewer.layers.selection.active = layer
             layer.visible = True
@@ -465,14 +497,21 @@ class PromptLayers:
 
     def remove(self) -> None:
         """Take both layers out of the viewer."""
-        points, self.points = self.points, None
-        shapes, self.shapes = self.shapes, None
-        self._drop(points)
-        self._drop(shapes)
+        self._drop_points()
+        self._drop_shapes()
 
     def _add(self, layer: Layer) -> None:
         with selection_kept(self._viewer):
             self._viewer.add_layer(layer)
+
+    def _drop_points(self) -> None:
+        # Forgotten first: `forget` tells what the user removed.
+        points, self.points = self.points, None
+        self._drop(points)
+
+    def _drop_shapes(self) -> None:
+        shapes, self.shapes = self.shapes, None
+        self._drop(shapes)
 
     def _drop(self, layer: Layer | None) -> None:
         if layer is not None and layer in self._viewer.layers:

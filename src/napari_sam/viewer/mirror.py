@@ -94,7 +94,11 @@ class PromptMirror:
             connect(shapes.events.features, self._on_features)
             connect(shapes.events.current_edge_color, self._on_recoloured)
         connect(self._viewer.scene.camera.events.zoom, self.layers.zoomed)
-        if not self.items.is_empty:
+        if self.items.ndim not in (None, image.ndim):
+            # They mean nothing on other axes.
+            self._take(PromptItems())
+            self.changed.emit()
+        elif not self.items.is_empty:
             self.write(self.items)
         return True
 
@@ -176,11 +180,18 @@ class PromptMirror:
             return PromptItems(points[:-1], shapes)
         return PromptItems(points, shapes[:-1])
 
-    def layer_removed(self, layer: Layer) -> None:
-        """Adapt to a removed layer: its prompts go with it."""
-        if self.layers.forget(layer):
-            self._press = None
-            self._read()
+    def layer_removed(self, layer: Layer) -> bool:
+        """Note that the user removed a layer; its prompts stay for the next one.
+
+        Returns
+        -------
+        bool
+            Whether it was one of the two, so that the caller calls `ensure`.
+        """
+        if not self.layers.forget(layer):
+            return False
+        self._press = None
+        return True
 
     def close(self) -> None:
         """Stop listening and remove the layers."""
@@ -222,7 +233,7 @@ class PromptMirror:
             self._read()
 
     def _read(self) -> None:
-        items = self.layers.read()
+        items = self.layers.read(self.items)
         if same_items(items, self.items):
             return
         self._take(items)

@@ -156,11 +156,11 @@ class Prompting:
             self.recompute()
             self.changed.emit()
 
-    def layer_removed(self, layer: Layer) -> None:
-        """Adapt to a removed layer of ours."""
+    def layer_removed(self, layer: Layer) -> bool:
+        """Adapt to a removed layer of ours; True if it held prompts."""
         if self.overlay.layer is not None and layer == self.overlay.layer:
             self.overlay.forget()
-        self.mirror.layer_removed(layer)
+        return self.mirror.layer_removed(layer)
 
     def _on_edited(self) -> None:
         self.draft.items = self.mirror.items

@@ -16,7 +16,7 @@ from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.layers import MODES, is_ours
+from napari_sam.viewer.layers import IDLE_MODE, MODES, is_ours
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.mirror import PromptMirror
     from napari_sam.viewer.pointer import Pointer
 
-IDLE_MODE = "pan_zoom"
-"""In this mode a press places nothing."""
 STILL = 5.0
 """A press that moved further, in canvas pixels, was a drag; as in napari."""
 _LINES = (Tool.SCRIBBLE, Tool.OUTLINE)
@@ -55,8 +53,6 @@ class Toolbox:
         Another tool, or none, may be lit.
     status : Signal(str)
         Why a press places nothing.
-    tool : Tool
-        The one that was lit last.
     """
 
     changed = Signal()
@@ -74,7 +70,6 @@ class Toolbox:
         self._layers = mirror.layers
         self._pointer = pointer
         self._choose = choose
-        self.tool = Tool.POINT
         # A press may change a layer's mode for its own time.
         self._pressed: Tool | None = None
         self._has_drawn_line = False
@@ -94,6 +89,11 @@ class Toolbox:
             callbacks.remove(self._on_press)
 
     @property
+    def tool(self) -> Tool:
+        """The one that was lit last."""
+        return self._layers.tool
+
+    @property
     def lit(self) -> Tool | None:
         """What the next press makes; None if it is another layer's."""
         if self._pressed is not None:
@@ -102,6 +102,9 @@ class Toolbox:
         kind = self._kind(active)
         if active is None or (kind is None and is_ours(active)):
             return self.tool
+        if self._layers.hidden is not None:
+            # napari has ended its mode; a press shows it and begins it again.
+            return self.tool
         mode = str(active.mode)
         if kind is not None:
             return next((t for t, m in MODES.items() if m == (kind, mode)), None)
@@ -109,7 +112,6 @@ class Toolbox:
 
     def activate(self, tool: Tool) -> None:
         """Select the layer of a tool, in its mode."""
-        self.tool = tool
         self._layers.activate(tool)
         self.follow()
 
@@ -119,6 +121,7 @@ class Toolbox:
         active = self._context.viewer.layers.selection.active
         if active is not None:
             self._modes.connect(active.events.mode, self._on_mode)
+            self._modes.connect(active.events.visible, self._on_visible)
         self._on_mode()
 
     def take_drawn_line(self) -> bool:
@@ -132,7 +135,14 @@ class Toolbox:
         return drawn and shapes is not None and shapes.nshapes > 0
 
     def _on_mode(self) -> None:
-        self.tool = self.lit or self.tool
+        self._layers.tool = self.lit or self.tool
+        self.changed.emit()
+
+    def _on_visible(self) -> None:
+        """Light the tool again whose layer was hidden and is shown."""
+        active = self._context.viewer.layers.selection.active
+        if active is not None and active == self._layers.of_tool and active.visible:
+            self._layers.rearm()
         self.changed.emit()
 
     def _kind(self, layer: Layer | None) -> str | None:
@@ -147,6 +157,8 @@ class Toolbox:
 
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         self._has_drawn_line = False
+        # A layer that is hidden takes no press.
+        self._layers.wake()
         tool = self.lit
         if self._context.image is None or (tool is None and not self._rests):
             return
