@@ -12,6 +12,7 @@ import tifffile
 from desk import COINS
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from npe2 import PluginManager
 
 import napari_sam as ns
 from napari_sam.core.annotation.records import METADATA_KEY
@@ -707,6 +708,40 @@ def test_labels_saved_by_napari_find_their_objects_again(
     assert [r.label for r in again.controller.context.records or ()] == [1, 3]
     again.annotator.select_object(3)
     assert len(again.points.data) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("x.labels.tif", True), ("x.ome.tif", True), ("x.ome.tiff", True),
+        ("x.zarr", True), ("x.ome.zarr", True), ("x.tif", False), ("x", False),
+    ],
+)  # fmt: skip
+def test_whose_writer_napari_takes(tmp_path: Path, name: str, ours: bool) -> None:
+    """In scripts it goes by the name, in the dialog by the type: docs/projects.md."""
+    manager = PluginManager.instance()
+    writer, _ = manager.get_writer(str(tmp_path / name), ["labels"])
+    assert writer is not None
+    assert (writer.plugin_name == "napari-sam") is ours
+    first, second, *_ = manager.iter_compatible_writers(["labels"])
+    assert (first.plugin_name, second.plugin_name) == ("napari", "napari-sam")
+
+
+def test_a_name_without_an_ending_gets_one(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    """napari's dialog proposes the name of the layer, and adds nothing to it."""
+    desk = write(1)
+    (writer,) = (
+        w
+        for w in PluginManager.instance().iter_compatible_writers(["labels"])
+        if w.plugin_name == "napari-sam"
+    )
+    data, meta, _ = desk.labels.as_layer_data_tuple()
+    path = str(tmp_path / "coins labels")
+    assert writer.exec(args=(path, data, meta)) == [f"{path}.ome.zarr"]
+    with pytest.raises(FileFormatError, match="is there already"):
+        writer.exec(args=(path, data, meta))
 
 
 @pytest.mark.parametrize("name", ["x.labels.tif", "x.ome.tif", "x.ome.zarr"])

@@ -84,7 +84,8 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     path : str
-        Ends in ``.tif``, ``.tiff``, ``.zarr`` or ``.ome.zarr``.
+        Ends in ``.tif``, ``.tiff``, ``.zarr`` or ``.ome.zarr``; without an ending, as
+        napari's dialog proposes it, the last is added.
     data : integer array
         The labels.
     meta : dict
@@ -106,7 +107,7 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     units = tuple(full_name(str(u)) for u in meta.get("units") or (PIXEL,) * n)
     axes = tuple(str(a) for a in meta.get("axis_labels") or ())
     records = (meta.get("metadata") or {}).get(METADATA_KEY)
-    target = Path(path)
+    target = _named(path)
     if target.name.lower().endswith(SUFFIXES):
         write_ome_zarr(
             target,
@@ -121,7 +122,19 @@ def write_labels_layer(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         names = _letters(axes, n)
         like = ImageFile(labels, names, scale, units, target.stem)
         write_labels(target, labels, like, records=records)
-    return [path]
+    return [str(target)]
+
+
+def _named(path: str) -> Path:
+    """Return the path with an ending: the first of the manifest, as npe2 gives it."""
+    target = Path(path)
+    if target.suffix:
+        return target
+    named = target.with_name(f"{target.name}.ome.zarr")
+    if named.exists():
+        # Nobody has been asked whether to replace this one.
+        raise FileFormatError(f"{named} is there already; choose another name.")
+    return named
 
 
 def _letters(axes: tuple[str, ...], n: int) -> str:
