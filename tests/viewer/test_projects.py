@@ -574,6 +574,37 @@ def test_labels_that_were_deleted_are_offered_at_once(
     assert np.array_equal(desk.labels.data, data)
 
 
+def test_work_that_was_saved_to_a_file_is_not_offered_to_who_opens_the_file(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    coins: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    """Also if napari's own reader has made another type of it."""
+    desk = write(2)
+    path = str(tmp_path / "coins.tif")
+    desk.labels.save(path)
+    desk.controller.close()
+    for day, place in enumerate(COINS[2:4]):
+        again = open_desk(coins)
+        session = again.controller.projects
+        (kept,) = session.recoverable
+        (layer,) = again.viewer.open(path, plugin="napari", layer_type="labels")
+        again.controller.choose_labels(layer)
+        assert session.recoverable == ()
+        assert [r.is_offered for r in recoveries() if r.path == kept.path] == [False]
+        again.click(*place)
+        assert again.accept() == 3 + day
+        layer.save(path)
+        again.controller.close()
+    # An older file holds less than the work that is offered.
+    tifffile.imwrite(path, np.where(layer.data == 1, layer.data, 0))
+    again = open_desk(coins)
+    (layer,) = again.viewer.open(path, plugin="napari", layer_type="labels")
+    again.controller.choose_labels(layer)
+    assert len(again.controller.projects.recoverable) == 1
+
+
 def test_a_copy_of_the_labels_does_not_take_their_place(
     write: Callable[..., Desk],
 ) -> None:

@@ -93,6 +93,12 @@ def discard(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def settle(path: Path) -> None:
+    """Offer unsaved work no more, since it is saved elsewhere; it is kept a while."""
+    with suppress(FileFormatError):
+        open_folder(path).close(finished=True, offered=False)
+
+
 def sweep(budget: int = BUDGET, kept_s: float = KEPT_S) -> None:
     """Delete finished work that is old or too much; never that of a crash."""
     now, total = time.time(), 0

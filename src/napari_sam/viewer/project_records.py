@@ -24,7 +24,7 @@ from napari_sam.io.recovery import state_folder
 from napari_sam.types import MaskCrop, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from napari_sam.core.annotation.records import ObjectRecord
     from napari_sam.types import Plane
@@ -51,6 +51,36 @@ def find_records(
         if found:
             return found
     return ()
+
+
+def find_held(labels: Any, paths: Sequence[Path]) -> Generator[None, None, Path | None]:
+    """Return which unsaved work is just these labels; None if it is none.
+
+    Labels that were saved to a file and read again are the work that is offered: who
+    has them has nothing to restore.  A job for the worker.
+
+    Parameters
+    ----------
+    labels : integer array
+        Of a layer; not looked at unless they are in memory.
+    paths : sequence of Path
+        Folders of unsaved work.
+    """
+    if not isinstance(labels, np.ndarray):
+        return None
+    for path in paths:
+        yield
+        with suppress(SamError):
+            folder = open_folder(path)
+            try:
+                # napari's reader gives another type than was saved.
+                if folder.file.labels.shape == labels.shape and np.array_equal(
+                    folder.read().labels, labels
+                ):
+                    return path
+            finally:
+                folder.close(finished=False)
+    return None
 
 
 def _with_pixels(

@@ -34,6 +34,7 @@ from napari_sam.io.recovery import (
     discard,
     new_recovery_path,
     recoveries,
+    settle,
     sweep,
 )
 from napari_sam.viewer.aside import Aside, AsideFolders, is_blank, link, linked_to
@@ -42,7 +43,8 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.image_identity import describe, image_of, pixels_of
 from napari_sam.viewer.kept import keep
 from napari_sam.viewer.layers import selection_kept, transform_of
-from napari_sam.viewer.project_records import find_records
+from napari_sam.viewer.opened import told
+from napari_sam.viewer.project_records import find_held, find_records
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
 from napari_sam.viewer.saving import in_steps, open_proposals, save_slot, snapshot_of
 from napari_sam.viewer.worker import Job, Priority
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 IDENTIFY_SLOT = "identify"
 UNDER_WAY_SLOT = "keep what is under way"
 RECORDS_SLOT = "find records"
+HELD_SLOT = "find held work"
 
 
 class ProjectSession:
@@ -172,6 +175,7 @@ class ProjectSession:
             with suppress(SamError):
                 folder.identify(identity)
         self._list_recoverable()
+        self._find_held()
         self._adopt_records()
         self.changed.emit()
 
@@ -211,9 +215,33 @@ class ProjectSession:
             self._let_go()
             self._layer, self._data = layer, data
             self._was_empty = target.is_counted and target.next_label == 1
-            self._adopt_records()
             self._take_up(layer)
+            self._find_held()
+            self._adopt_records()
         self.changed.emit()
+
+    def _find_held(self) -> None:
+        """Offer no work that labels from a file are: it is saved there."""
+        target, waiting = self._context.target, self.recoverable
+        if target is None or not waiting or not target.layer.source.path:
+            return
+        labels = target.layer.data
+
+        def done(path: Path | None) -> None:
+            if path is not None:
+                settle(path)
+            self._list_recoverable()
+            self.changed.emit()
+
+        self._context.runner.submit(
+            Job(
+                lambda: find_held(labels, [one.path for one in waiting]),
+                priority=Priority.HOVER,
+                slot=HELD_SLOT,
+                on_result=done,
+                on_error=self._context.log_error,
+            )
+        )
 
     def _adopt_records(self) -> None:
         """Give labels that come from a file the records of their objects."""
@@ -465,7 +493,7 @@ class ProjectSession:
         if folder.file.saved:
             remember_project(folder.path)
         self._list_recoverable()
-        self.status.emit(_told(folder, state))
+        self.status.emit(told(folder, state))
         for problem in state.problems:
             self._context.report(FileFormatError(problem))
         if folder.journal is not None and (state.restored or not folder.file.has_base):
@@ -667,21 +695,3 @@ class ProjectSession:
         old, self._leaving = self._leaving, None
         if old is not None:
             old.close(finished=old.file.saved)
-
-
-def _told(folder: ProjectFolder, state: ProjectState) -> str:
-    count = len(state.records)
-    objects = "1 object" if count == 1 else f"{count} objects"
-    if not folder.file.saved:
-        text = f"{objects} restored"
-    else:
-        text = f"Opened {folder.path.name}: {objects}"
-        if state.restored:
-            changes = "change" if state.restored == 1 else f"{state.restored} changes"
-            text += f", the last {changes} not saved before"
-    if folder.is_read_only:
-        return (
-            f"{text}, for reading only, since {folder.reason}: what you write is kept"
-            " in memory until you save it under another name."
-        )
-    return f"{text}."
