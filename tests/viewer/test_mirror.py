@@ -190,9 +190,10 @@ def test_prompts_of_other_axes_go_with_their_layers(desk):
     assert len(desk.points.data) == 0
 
 
-def test_closing_removes_the_layers_and_stops_listening(desk):
+def test_closing_stops_listening_also_to_layers_that_are_removed(desk):
     points = desk.points
     desk.mirror.close()
+    desk.mirror.layers.remove()
     assert not any(is_ours(layer) for layer in desk.viewer.layers)
     points.add([[1, 2]])
     assert desk.items.is_empty

@@ -16,6 +16,7 @@ from napari.layers import Image, Labels
 from napari.layers.utils import stack_utils
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QCoreApplication, Qt
+from qtpy.QtGui import QOpenGLContext
 from qtpy.QtTest import QTest
 
 from napari_sam.core.everything import EverythingSettings
@@ -152,6 +153,91 @@ def test_reopening_goes_on_with_the_same_labels(
     assert again.annotator.label == 1
     assert len(again.annotator.items.points) == 1
     assert sum(is_ours(x) for x in sam.viewer.layers) == 3
+
+
+CLOSE_AND_OPEN = """
+import faulthandler
+import napari, numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+faulthandler.enable()
+viewer = napari.Viewer()
+viewer.add_image(np.zeros((64, 64), np.uint8))
+if {labels}:
+    viewer.add_labels(np.ones((64, 64), np.uint8))
+for _ in range(4):
+    viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+    QTest.qWait(300)
+    (widget,) = viewer.window.dock_widgets.values()
+    dock = widget.parent()
+    while not hasattr(dock, "titleBarWidget"):
+        dock = dock.parent()
+    QTest.mouseClick(dock.titleBarWidget().close_button, Qt.MouseButton.LeftButton)
+    for zoom in (1.1, 1.2, 1.3):
+        # Painted again and again, with what the removed layers have left.
+        viewer.scene.camera.zoom *= zoom
+        QTest.qWait(50)
+    print([layer.name for layer in viewer.layers], flush=True)
+viewer.close()
+print("closed")
+"""
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_the_canvas_survives_that_the_dock_comes_and_goes(labels: bool) -> None:
+    """In a process of its own: what goes wrong there ends it."""
+    outcome = subprocess.run(
+        [sys.executable, "-c", CLOSE_AND_OPEN.format(labels=labels)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    users = ["Image", "Labels"] if labels else ["Image"]
+    assert outcome.stdout.splitlines() == [str(users)] * 4 + ["closed"], outcome.stderr
+    assert outcome.returncode == 0
+
+
+CLOSE_THE_WINDOW = """
+import napari, numpy as np
+from napari_sam.widgets.focus import main_window
+from qtpy.QtTest import QTest
+viewer = napari.Viewer()
+viewer.add_image(np.zeros((64, 64), np.uint8))
+_, widget = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+QTest.qWait(300)
+controller = widget.controller
+main_window(widget).close()
+QTest.qWait(300)
+print(controller.is_closed)
+"""
+
+
+def test_closing_the_window_leaves_layers_that_nothing_draws_alone() -> None:
+    """In a process of its own: vispy logs what goes wrong, and goes on."""
+    outcome = subprocess.run(
+        [sys.executable, "-c", CLOSE_THE_WINDOW],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (outcome.returncode, outcome.stdout) == (0, "True\n"), outcome.stderr
+    assert "deleted" not in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("layer", ["SAM shapes", "coins"])
+def test_a_layer_is_taken_out_in_the_context_of_the_canvas(
+    layer: str, open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    current: list[QOpenGLContext | None] = []
+    sam.viewer.layers.events.removed.connect(
+        lambda: current.append(QOpenGLContext.currentContext())
+    )
+    sam.viewer.layers.remove(layer)
+    assert set(current) == {sam.canvas.context()}
 
 
 def test_closing_the_viewer_while_encoding(open_sam: OpenSam, coins: Pixels) -> None:

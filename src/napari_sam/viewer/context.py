@@ -49,6 +49,9 @@ class Context:
         Where accepted objects go, and what is recorded about them.
     on_error : callable, optional
         Takes errors instead of the user, while a script is waiting.
+    is_window_gone : bool
+        Whether what drew the layers is destroyed: they are left alone then, since
+        each change of them is drawn.
     """
 
     viewer: ViewerModel
@@ -59,6 +62,7 @@ class Context:
     planes: PlaneEncoder | None = None
     target: LabelsTarget | None = None
     on_error: Callable[[Exception], None] | None = None
+    is_window_gone: bool = False
 
     @property
     def records(self) -> ObjectRecords | None:

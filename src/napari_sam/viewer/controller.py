@@ -188,7 +188,7 @@ class Controller:
         parts.connect(self._status.changed, self._on_status)
         self._keys.bind_viewer(viewer)
 
-    def close(self, *_: object) -> None:
+    def close(self) -> None:
         """Let go of the viewer; may be called any number of times.
 
         The user's layers stay as they are; ours are removed.
@@ -217,6 +217,11 @@ class Controller:
         self.annotator.close()
         self.context.planes = None
         self.loader.engine = None
+
+    def abandon(self, *_: object) -> None:
+        """Let go of a viewer whose window is destroyed; its layers stay as they are."""
+        self.context.is_window_gone = True
+        self.close()
 
     @property
     def is_under_way(self) -> bool:

@@ -89,10 +89,11 @@ class Display:
     def close(self) -> None:
         """Stop listening, and give back what was changed of the user's."""
         self._connections.clear()
-        self._dimmer.dim(None)
         self.order.close()
         self.grid.close()
-        self.model_input.remove()
+        if not self._context.is_window_gone:
+            self._dimmer.dim(None)
+            self.model_input.remove()
 
     def restyle(self) -> None:
         """Draw masks as the settings say."""

@@ -438,7 +438,8 @@ class EverythingMode:
     def close(self) -> None:
         """Stop and remove our layer."""
         self._searcher.drop()
-        self.overlay.remove()
+        if not self._context.is_window_gone:
+            self.overlay.remove()
 
 
 def keys_of(origin: Any) -> tuple[OfferKey, ...]:

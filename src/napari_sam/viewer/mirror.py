@@ -194,9 +194,8 @@ class PromptMirror:
         return True
 
     def close(self) -> None:
-        """Stop listening and remove the layers."""
+        """Stop listening."""
         self._connections.clear()
-        self.layers.remove()
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:

@@ -262,11 +262,7 @@ class PlaneOverlay:
             self.layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def _ensure(self, image: Image, plane: Plane) -> Labels:
-        """Return the layer, at the plane; one layer serves for all images.
-
-        Taking Labels layers out and adding others is what crashes napari 0.9.2 on
-        software OpenGL.
-        """
+        """Return the layer, at the plane; one layer serves for all images."""
         shape = tuple(
             n if i is None else 1
             for n, i in zip(layer_shape(image), plane.index, strict=True)

@@ -286,5 +286,7 @@ class Prompting:
 
     def close(self) -> None:
         """Remove our layers and stop listening."""
-        self.overlay.remove()
         self.mirror.close()
+        if not self._context.is_window_gone:
+            self.overlay.remove()
+            self.mirror.layers.remove()

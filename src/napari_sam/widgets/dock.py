@@ -19,6 +19,7 @@ from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Tool
 from napari_sam.widgets.activity_bar import ActivityBar
+from napari_sam.widgets.canvas_context import CanvasContext
 from napari_sam.widgets.closing import CloseGuard
 from napari_sam.widgets.everything_panel import EverythingPanel
 from napari_sam.widgets.focus import KeyRelay, main_window
@@ -71,8 +72,9 @@ class SamWidget(QWidget):
         self.controller = Controller(viewer, runner, store=store)
         # The receiver must not be this widget: PyQt never calls a method of
         # the object that is being destroyed.
-        self.destroyed.connect(self.controller.close)
+        self.destroyed.connect(self.controller.abandon)
         self._guard: CloseGuard | None = None
+        self._canvas: CanvasContext | None = None
         self._showed_all = self.controller.navigator.shows_all
         self._had_image = False
         self._build(preferences)
@@ -266,7 +268,9 @@ class SamWidget(QWidget):
         """Let the view be whole after the dock has taken its room from the canvas."""
         super().showEvent(event)
         if self._guard is None:
-            self._guard = CloseGuard(self.controller, main_window(self) or self)
+            window = main_window(self) or self
+            self._guard = CloseGuard(self.controller, window)
+            self._canvas = CanvasContext(self.controller.viewer, window)
         if self._showed_all:
             self._showed_all = False
             ViewFitter(self.controller, self)
@@ -291,6 +295,8 @@ class SamWidget(QWidget):
             # Nothing is lost, so nothing need be asked.
             self.controller.put_aside()
             self.controller.close()
+            if self._canvas is not None:
+                self._canvas.close()
         return bool(super().event(event))
 
     def _disconnect(self) -> None:

@@ -1,0 +1,54 @@
+"""The OpenGL context that is current while napari takes a layer out.
+
+napari 0.9.2 has the shader programs of a removed layer deleted at once, in whatever
+context happens to be current.  After a paint that is the one in which Qt puts the
+window together, not the canvas's, in which the programs were made and may still be in
+use.  With Mesa's software OpenGL that ends the process: the canvas goes on drawing
+with what was freed, and `glDrawArrays` reads it, with the next paint or a later one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QMainWindow, QOpenGLWidget, QWidget
+
+from napari_sam.viewer.connections import ConnectionSet
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+class CanvasContext:
+    """Makes the canvas's context current whenever a layer is about to be removed.
+
+    Whoever removes it: we, the user, or a script.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Its layers are watched.
+    window : QWidget
+        The main window with the canvas.
+    """
+
+    def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
+        self._window = window
+        self._connections = ConnectionSet()
+        self._connections.connect(viewer.layers.events.removing, self._make_current)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._connections.clear()
+
+    def _make_current(self) -> None:
+        # A script may keep the viewer, and remove layers, when its window is gone.
+        if not isalive(self._window) or not isinstance(self._window, QMainWindow):
+            return
+        middle = self._window.centralWidget()
+        canvases = middle.findChildren(QOpenGLWidget) if middle is not None else []
+        for canvas in canvases:
+            # Invalid until it is shown; nothing has been drawn then.
+            if canvas.isValid():
+                canvas.makeCurrent()
