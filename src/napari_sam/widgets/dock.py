@@ -39,6 +39,7 @@ from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
 from napari_sam.widgets.view_fitter import ViewFitter
+from napari_sam.widgets.wheel import WheelGuard
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -153,6 +154,7 @@ class SamWidget(QWidget):
         width = body.minimumSizeHint().width() + beside
         self.setMinimumWidth(max(350, width))
         self._keys = KeyRelay(self)
+        self._wheel = WheelGuard(self)
 
     def _connect(self, viewer: Any) -> None:
         controller = self.controller
