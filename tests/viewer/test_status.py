@@ -16,7 +16,7 @@ IDLE = StatusState(has_image=True, model="mobile-sam-microscopy")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"has_image": False}, "Open an image"),
+        ({"has_image": False, "rest_reason": "Choose an image."}, "Choose an image."),
         ({"is_loading": True}, "Loading model mobile-sam-microscopy"),
         ({"rest_reason": "Switch the viewer to 2-D."}, "Switch the viewer to 2-D."),
         ({"is_encoding": True}, "Encoding this plane …  You can click already."),

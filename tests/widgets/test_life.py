@@ -201,14 +201,14 @@ def test_the_canvas_survives_that_the_dock_comes_and_goes(labels: bool) -> None:
 CLOSE_THE_WINDOW = """
 import napari, numpy as np
 from napari_sam.widgets.focus import main_window
-from qtpy.QtTest import QTest
+from qtpy.QtCore import QTimer
 viewer = napari.Viewer()
 viewer.add_image(np.zeros((64, 64), np.uint8))
 _, widget = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
-QTest.qWait(300)
 controller = widget.controller
-main_window(widget).close()
-QTest.qWait(300)
+QTimer.singleShot(3000, main_window(widget).close)
+del widget
+napari.run()
 print(controller.is_closed)
 """
 

@@ -72,3 +72,18 @@ def test_labels_elsewhere_are_put_where_the_image_is(
     assert tuple(layer.scale) == (1, 1)
     assert sam.widget.controller.labels.layer == layer
     assert not panel.place.visible
+
+
+def test_save_without_anything_asks_for_no_name(
+    open_sam: OpenSam, coins: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sam = open_sam(coins)
+    sam.controller.choose_image(None)
+    assert "Choose an image" in sam.controller.status
+    asked: list[object] = []
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_, **__: asked.append(1) or ("", "")
+    )
+    sam.push(sam.widget.project.save)
+    assert "no labels to save" in sam.controller.status
+    assert not asked

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.loader import ModelLoader
 
 NO_IMAGE = "Open an image, or File → Open Sample → napari-sam."
+NOT_CHOSEN = "Choose an image at the top of this panel."
 
 
 class ImageBinding:
@@ -128,7 +129,7 @@ class ImageBinding:
         if context.image is not None and context.plane is None:
             self._tell_why_no_plane()
         if context.image is None:
-            self.status.emit(NO_IMAGE)
+            self.status.emit(self.rest_reason)
 
     def follow(self) -> None:
         """Take over which plane is on screen."""
@@ -164,11 +165,19 @@ class ImageBinding:
         )
 
     @property
+    def has_choice(self) -> bool:
+        """Whether the viewer has images that can be chosen."""
+        return any(
+            isinstance(layer, Image) and not is_ours(layer)
+            for layer in self._context.viewer.layers
+        )
+
+    @property
     def rest_reason(self) -> str:
         """Why nothing can be segmented now, in a sentence; empty if it can."""
         context = self._context
         if context.image is None:
-            return NO_IMAGE
+            return NOT_CHOSEN if self.has_choice else NO_IMAGE
         if context.plane is None:
             return _why_no_plane(context.viewer.dims.ndisplay)
         if self._loader.engine is None:

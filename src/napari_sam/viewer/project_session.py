@@ -353,6 +353,17 @@ class ProjectSession:
             )
         self._start_save(self.folder, tell=True)
 
+    def check_savable(self) -> None:
+        """Raise ``ImageError`` if there is nothing to save, before a name is asked."""
+        self._to_save()
+
+    def _to_save(self) -> tuple[Labels, ImageIdentity]:
+        if self._layer is None or self._identity is None:
+            raise ImageError(
+                "There are no labels to save; choose an image and labels first."
+            )
+        return self._layer, self._identity
+
     def save_as(self, path: str | Path) -> None:
         """Save into a new project folder, and keep everything there from now on.
 
@@ -368,11 +379,7 @@ class ProjectSession:
         LabelsError, ImageError
             If there is nothing to save.
         """
-        layer, identity = self._layer, self._identity
-        if layer is None or identity is None:
-            raise ImageError(
-                "There are no labels to save; choose an image and labels first."
-            )
+        layer, identity = self._to_save()
         if not identity.digest:
             digest, sampled = image_digest(
                 pixels_of(self._image()), rgb=bool(self._image().rgb)

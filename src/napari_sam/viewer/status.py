@@ -129,7 +129,7 @@ def next_step(state: StatusState) -> str:
 
 def _without_plane(state: StatusState) -> str:
     if not state.has_image:
-        return "Open an image, or File → Open Sample → napari-sam."
+        return state.rest_reason
     if state.is_loading:
         return f"Loading model {state.model} …"
     return state.rest_reason

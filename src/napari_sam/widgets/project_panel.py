@@ -101,7 +101,12 @@ class ProjectPanel(Panel):
             self.controller.projects.save()
 
     def save_as(self) -> None:
-        """Ask for a name and save there."""
+        """Ask for a name and save there; without anything to save, say so first."""
+        with self._telling():
+            self.controller.projects.check_savable()
+            self._ask_and_save()
+
+    def _ask_and_save(self) -> None:
         image = self.controller.context.image
         name = f"{image.name if image is not None else 'project'}{SUFFIX}"
         source = image.source.path if image is not None else None
@@ -113,8 +118,7 @@ class ProjectPanel(Panel):
             f"Projects (*{SUFFIX})",
         )
         if path:
-            with self._telling():
-                self.controller.projects.save_as(path)
+            self.controller.projects.save_as(path)
 
     def open_(self) -> None:
         """Ask for a project and open it."""
