@@ -1107,16 +1107,20 @@ def test_a_click_right_after_accept_begins_the_next_object(open_desk, coins, pum
     assert desk.masks[0][COINS[1]]
 
 
-def test_discard_also_drops_an_accept_that_waits(open_desk, coins, pumped):
+def test_discard_leaves_an_accept_that_waits(open_desk, coins, pumped):
+    """What N was pressed for is written, whatever is pressed next."""
     desk = open_desk(coins, runner=pumped)
     pumped.pump(ready(desk))
     desk.click(*COINS[0])
     desk.controller.accept()
     desk.controller.discard()
+    pumped.pump(lambda: not desk.annotator.is_waiting)
     pumped.drain()
+    assert desk.labels.data[COINS[0]] == 1
     desk.click(*COINS[1])
     pumped.pump(lambda: bool(desk.masks))
-    assert desk.controller.labels.layer is None
+    assert desk.annotator.label == 2
+    assert not desk.masks[0][COINS[0]]
 
 
 def test_undo_beats_an_answer_that_is_on_its_way(open_desk, coins, pumped):
