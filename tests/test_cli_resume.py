@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8",
-        "--prompts=grid", "--all-planes")  # fmt: skip
+        "--prompts=grid", "--all-planes", "--dtype=float32")  # fmt: skip
 PLANES = 3
 
 

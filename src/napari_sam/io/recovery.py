@@ -22,6 +22,8 @@ from napari_sam.io.project import CLOSED, NOT_OFFERED, is_project, open_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_sam.io.project import ProjectFolder
+
 BUDGET = 2 << 30
 """Bytes of finished work that are kept; what ended in a crash is never swept."""
 KEPT_S = 30 * 86400.0
@@ -108,6 +110,18 @@ def sweep(budget: int = BUDGET, kept_s: float = KEPT_S) -> None:
         total += _size(one.path)
         if total > budget or now - one.modified > kept_s:
             discard(one.path)
+
+
+def let_go(folder: ProjectFolder, *, finished: bool, offered: bool) -> None:
+    """Close a folder; of what is kept for a limited time, remove what is too old.
+
+    Parameters are those of `ProjectFolder.close`.
+    """
+    is_unsaved = not folder.file.saved
+    folder.close(finished=finished, offered=offered)
+    if is_unsaved:
+        with suppress(OSError):
+            sweep()
 
 
 def _dead() -> Iterator[Recovery]:

@@ -32,10 +32,10 @@ from napari_sam.io.recent import remember_project
 from napari_sam.io.recovery import (
     Recovery,
     discard,
+    let_go,
     new_recovery_path,
     recoveries,
     settle,
-    sweep,
 )
 from napari_sam.viewer.aside import Aside, AsideFolders, is_blank, link, linked_to
 from napari_sam.viewer.connections import ConnectionSet
@@ -689,13 +689,9 @@ class ProjectSession:
             with suppress(SamError):
                 folder.keep_under_way(self._under_way(folder, objects))
         self._forget()
-        if folder is None:
-            return
-        is_recovery = not folder.file.saved
-        folder.close(finished=finished or is_over, offered=offered and not is_over)
-        if is_recovery:
-            with suppress(OSError):
-                sweep()
+        if folder is not None:
+            offered = offered and not is_over
+            let_go(folder, finished=finished or is_over, offered=offered)
 
     def _settle_leaving_on_close(self) -> None:
         # A save elsewhere may not have come to its end: both places are kept.

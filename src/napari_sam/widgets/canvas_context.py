@@ -9,6 +9,7 @@ with what was freed, and `glDrawArrays` reads it, with the next paint or a later
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
@@ -34,7 +35,8 @@ class CanvasContext:
     """
 
     def __init__(self, viewer: ViewerModel, window: QWidget) -> None:
-        self._window = window
+        # Whoever keeps the dock does not keep the window.
+        self._window = weakref.ref(window)
         self._connections = ConnectionSet()
         self._connections.connect(viewer.layers.events.removing, self._make_current)
 
@@ -44,9 +46,10 @@ class CanvasContext:
 
     def _make_current(self) -> None:
         # A script may keep the viewer, and remove layers, when its window is gone.
-        if not isalive(self._window) or not isinstance(self._window, QMainWindow):
+        window = self._window()
+        if not isinstance(window, QMainWindow) or not isalive(window):
             return
-        middle = self._window.centralWidget()
+        middle = window.centralWidget()
         canvases = middle.findChildren(QOpenGLWidget) if middle is not None else []
         for canvas in canvases:
             # Invalid until it is shown; nothing has been drawn then.
