@@ -84,6 +84,11 @@ class Scene(Window):
         pump(120.0, lambda: self.controller.annotator.prediction is not None)
         pump(0.6)
 
+    def close(self) -> None:
+        """Close the window; the next one is not to offer its work."""
+        self.controller.settle()
+        super().close()
+
     def save(self, name: str) -> None:
         """Write a picture of the whole window."""
         pump(0.5)
