@@ -45,15 +45,19 @@ def test_the_watchdog_notices_a_blocked_event_loop(qapp: object) -> None:
 
 
 def test_encoding_leaves_the_window_alive(open_sam: OpenSam) -> None:
+    """Several planes: a fast processor needs less than a tenth of a second for one."""
     sam = open_sam(np.zeros((8, 8), np.uint8))
-    noise = np.random.default_rng(5).integers(0, 255, (300, 300), np.uint8)
-    sam.viewer.add_image(noise, name="noise")
-    with Watchdog() as watchdog:
-        sam.widget.layers.image.value = sam.viewer.layers["noise"]
-        start = time.perf_counter()
-        sam.wait_ready()
-        stop = time.perf_counter()
-    assert watchdog.between(start, stop) > ENOUGH
+    rng = np.random.default_rng(5)
+    ticks = 0
+    for number in range(5):
+        noise = rng.integers(0, 255, (300, 300), np.uint8)
+        layer = sam.viewer.add_image(noise, name=f"noise {number}")
+        with Watchdog() as watchdog:
+            sam.widget.layers.image.value = layer
+            start = time.perf_counter()
+            sam.wait_ready()
+            ticks += watchdog.between(start, time.perf_counter())
+    assert ticks > ENOUGH
 
 
 class Paintings(QObject):
