@@ -326,6 +326,7 @@ class Annotating(RuleBasedStateMachine):
 
     @invariant()
     def free_numbers_are_free(self) -> None:
+        self.look_if_hidden()
         assert self.target.next_label > self.labels.max()
 
     @invariant()
