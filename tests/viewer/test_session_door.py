@@ -54,6 +54,26 @@ def test_outlines_that_are_none(session: Session, outline: Any, says: str) -> No
     assert session.controller.annotator.items.is_empty
 
 
+def test_what_goes_wrong_on_the_way_back_is_not_told(
+    session: Session, notes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first problem is the one to be told."""
+    context = session.controller.context
+    wait, waits = context.runner.wait, []
+
+    def failing(slots: Any) -> None:
+        waits.append(slots)
+        wait(slots)
+        if len(waits) > 1:
+            context.report(ns.ModelError("The second problem."))
+
+    monkeypatch.setattr(context.runner, "wait", failing)
+    with pytest.raises(ns.PromptError, match="several planes"):
+        session.add_box((0, 5, 5), (1, 40, 40))
+    assert len(waits) == 2
+    assert notes() == []
+
+
 def test_objects_that_are_none_and_undo(session: Session) -> None:
     session.add_point((0, 25, 25))
     assert session.accept() == 1

@@ -590,9 +590,11 @@ class Session:
             The first problem met on the way.
         """
         with self._raising():
-            controller = self.controller
-            slots = (*_SLOTS, *controller.projects.slots)
-            controller.context.runner.wait(slots)
+            self._wait()
+
+    def _wait(self) -> None:
+        controller = self.controller
+        controller.context.runner.wait((*_SLOTS, *controller.projects.slots))
 
     def close(self) -> None:
         """Let go of the viewer; all user layers stay."""
@@ -635,9 +637,7 @@ class Session:
                 if self.controller.annotator.items != items:
                     self.controller.annotator.set_items(items)
                 dims.current_step = step
-                controller = self.controller
-            slots = (*_SLOTS, *controller.projects.slots)
-            controller.context.runner.wait(slots)
+                self._wait()
             raise
 
     @contextmanager
