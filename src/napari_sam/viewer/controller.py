@@ -160,7 +160,7 @@ class Controller:
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.everything.written, self.annotator.labels_taken)
-        parts.connect(self.everything.changed, self._on_searching)
+        parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
         parts.connect(self.labels.painted, self.annotator.on_painted)
@@ -464,9 +464,6 @@ class Controller:
 
     def _on_part_changed(self) -> None:
         self.changed.emit()
-
-    def _on_searching(self) -> None:
-        self.prefetcher.look()
 
     def _on_strip_changed(self) -> None:
         self.strip_changed.emit()

@@ -63,7 +63,7 @@ class ImageBinding:
         self._loader = loader
         self._watch = ImageWatch(context.viewer)
         self._watch.edited.connect(self._on_edited)
-        self._watch.restyled.connect(self._on_restyled)
+        self._watch.restyled.connect(self.renew)
         self._connections = ConnectionSet()
         self._problem = ""
         # Of these pixels, by the image encoder's fingerprint.
@@ -143,9 +143,6 @@ class ImageBinding:
         self.moved.emit()
         if plane is None:
             self._tell_why_no_plane()
-
-    def _on_restyled(self) -> None:
-        self.renew()
 
     def _on_edited(self) -> None:
         if self._context.image is not None:

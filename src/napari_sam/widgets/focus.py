@@ -86,10 +86,11 @@ class KeyRelay(QObject):
 
 def main_window(widget: QWidget) -> QWidget | None:
     """Return the main window, also of a dock that floats."""
-    return next((w for w in _ancestors(widget) if isinstance(w, QMainWindow)), None)
+    return next((w for w in ancestors(widget) if isinstance(w, QMainWindow)), None)
 
 
-def _ancestors(widget: QWidget) -> Iterator[QWidget]:
+def ancestors(widget: QWidget) -> Iterator[QWidget]:
+    """Yield what a widget is in, from the inside out."""
     parent = widget.parentWidget()
     while parent is not None:
         yield parent

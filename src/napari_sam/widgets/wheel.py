@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_sam.widgets.focus import ancestors
+
 
 class WheelGuard(QObject):
     """Passes the wheel from the controls of a dock on to what scrolls.
@@ -44,11 +46,12 @@ class WheelGuard(QObject):
             if isinstance(child, QWidget):
                 self._watch(child)
             return False
-        if event.type() != QEvent.Type.Wheel or not _is_kept_from(watched):
+        if event.type() != QEvent.Type.Wheel or not isinstance(watched, QWidget):
             return False
-        area = watched.parent() if watched is not None else None
-        while area is not None and not isinstance(area, QScrollArea):
-            area = area.parent()
+        if not _is_kept_from(watched):
+            return False
+        areas = (w for w in ancestors(watched) if isinstance(w, QScrollArea))
+        area = next(areas, None)
         bar = area.verticalScrollBar() if area is not None else None
         if bar is not None:
             QApplication.sendEvent(bar, event)
@@ -63,7 +66,7 @@ class WheelGuard(QObject):
             widget.installEventFilter(self)
 
 
-def _is_kept_from(widget: QObject | None) -> bool:
+def _is_kept_from(widget: QWidget) -> bool:
     """Whether the wheel would change a value that nobody has turned to."""
     if isinstance(widget, QComboBox):
         return True

@@ -217,9 +217,11 @@ def plan_pixels(
     robbed: dict[int, dict[Plane, None]] = {}
     crossing = {p for p in groups if any(_share_pixels(p, q) for q in groups if q != p)}
 
-    def planned(plane: Plane, region: Region) -> npt.NDArray[Any]:
-        """Return the labels as they will be."""
-        values = read(plane, region)
+    def planned(
+        plane: Plane, region: Region, now: npt.NDArray[Any]
+    ) -> npt.NDArray[Any]:
+        """Return a copy of a region's labels with what is planned so far."""
+        values = now.copy()
         for other, change in changes.items():
             if _share_pixels(plane, other):
                 _show(change, plane, region, values)
@@ -234,7 +236,7 @@ def plan_pixels(
             digests |= {(obj.label, plane): "" for obj in group}
             continue
         before = read(plane, region)
-        now = planned(plane, region) if plane in crossing else before
+        now = planned(plane, region, before) if plane in crossing else before
         after = now.copy()
         for obj in group:
             write = plan_write(after, region, obj.mask, obj.label, policy, obj.previous)
@@ -259,7 +261,7 @@ def plan_pixels(
     for plane in crossing:
         # Planes that came later have changed it, wherever they cross it.
         whole = Region.whole(plane.shape(shape))
-        values = planned(plane, whole)
+        values = planned(plane, whole, read(plane, whole))
         for obj in groups[plane]:
             digests[obj.label, plane] = digest_of(MaskCrop(values == obj.label, whole))
     changes = {plane: change for plane, change in changes.items() if change.size}

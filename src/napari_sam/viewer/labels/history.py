@@ -65,7 +65,7 @@ class UndoHistory:
             self._unseen = None
 
     def iter_undone(
-        self, labels: Any, *, was_hidden: bool = False
+        self, labels: Any, position: int | None = None
     ) -> Iterator[Transaction]:
         """Yield the steps that are undone since the last look, newest first.
 
@@ -73,13 +73,12 @@ class UndoHistory:
         ----------
         labels : array
             The labels now.
-        was_hidden : bool
-            Whether the layer may have told nothing of an undo.
+        position : int, optional
+            How many steps are done, from `position`, if that had to be found out.
         """
         self.look(labels)
-        if was_hidden:
-            last = self._position(labels)
-            while len(self._done) > last:
+        if position is not None:
+            while len(self._done) > position:
                 yield self._done.pop()
             return
         # One undo may be followed by another before the next refresh.
@@ -89,24 +88,27 @@ class UndoHistory:
             yield self._done.pop()
 
     def iter_redone(
-        self, labels: Any, *, was_hidden: bool = False
+        self, labels: Any, position: int | None = None
     ) -> Iterator[Transaction]:
         """Yield the steps that are done again since the last look.
 
         Parameters are those of `iter_undone`.
         """
-        last = self._position(labels) if was_hidden else None
         while self._undone and (
             _is_shown(self._undone[-1], labels, before=False)
-            if last is None
-            else len(self._done) < last
+            if position is None
+            else len(self._done) < position
         ):
             step = self._undone.pop()
             self._done.append(step)
             yield step
 
-    def _position(self, labels: Any) -> int:
-        """Return how many steps are done, the nearest number that the labels show."""
+    def position(self, labels: Any) -> int:
+        """Return how many steps are done, the nearest number that the labels show.
+
+        For a layer that may have told nothing of an undo: it reads all their pixels.
+        """
+        self.look(labels)
         now = len(self._done)
         steps = [*self._done, *reversed(self._undone)]
         if not steps or self._unseen is not None:

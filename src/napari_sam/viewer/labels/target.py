@@ -357,7 +357,8 @@ class LabelsTarget:
         if self._is_writing or self.layer.data is not self._data:
             return
         was_hidden, self._was_hidden = self._was_hidden, not self.layer.visible
-        for step in self._history.iter_undone(self._data, was_hidden=was_hidden):
+        position = self._history.position(self._data) if was_hidden else None
+        for step in self._history.iter_undone(self._data, position):
             # Redone, it brings back what is recorded now, confirmations included.
             step = replace(
                 step,
@@ -369,7 +370,7 @@ class LabelsTarget:
             self._take(step.inverse())
             self.applied.emit(step.inverse())
             self._tell(step, self.painted if quietly else self.undone)
-        for step in self._history.iter_redone(self._data, was_hidden=was_hidden):
+        for step in self._history.iter_redone(self._data, position):
             self._take(step)
             self.applied.emit(step)
             self._tell(step, self.painted if quietly else self.redone)
