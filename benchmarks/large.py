@@ -5,8 +5,8 @@
 For folders as ``napari-sam evaluate`` reads them.  Each image goes on as its mirror
 image to 1, 2, 4 and 8 times its size, up to 9000 pixels, and the same objects in the
 middle are asked for: mean IoU after one and three clicks and with the tight box, from
-the whole image alone and with windows of several magnifications
-(:func:`napari_sam.core.windows.prompt_windows`).  The size of an object is the square
+the whole image alone and with views at several magnifications
+(:func:`napari_sam.core.views.prompt_views`).  The size of an object is the square
 root of its area, in pixels of the model's input.
 """
 
@@ -89,8 +89,8 @@ def continued(rgb: np.ndarray, times: int) -> tuple[np.ndarray, tuple[int, int]]
 
 @contextmanager
 def whole_only() -> Iterator[None]:
-    """Ask without windows of several magnifications."""
-    with patch("napari_sam.models.closer.prompt_windows", lambda *_: []):
+    """Ask without views at several magnifications."""
+    with patch("napari_sam.models.views.prompt_views", lambda *_: []):
         yield
 
 

@@ -129,7 +129,7 @@ def test_predict_with_points_and_boxes(
     assert set(np.unique(np.asarray(read_image(out).data))) == {0, 1, 2}
     assert capsys.readouterr().err == ""
     # A box of background: the model answers with nothing, and that is said.
-    assert run(*again, *boxes, "--box=4,458,5,459") == 0
+    assert run(*again, *boxes, "--box=509,509,510,510") == 0
     said = capsys.readouterr().err
     assert "object 3: nothing found" in said
     assert "2 objects in" in said

@@ -356,7 +356,7 @@ class MaskLevel(StrEnum):
     SAM answers an ambiguous prompt with three nested masks, ordered here by
     area, and a fourth for prompts that are not ambiguous.  ``AUTO`` takes the
     best-scored of the three for one point and the fourth otherwise; of a model
-    that blends its masks and looks twice, the answer after the second look.
+    that blends its masks, the blend of all four.
     """
 
     AUTO = "auto"

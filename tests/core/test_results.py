@@ -16,7 +16,7 @@ from napari_sam.core.results import (
     upscale,
     upscale_mask,
 )
-from napari_sam.core.windows import Window
+from napari_sam.core.views import View
 from napari_sam.types import Frame, MaskLevel, Region
 
 SIZES = [(256, 256), (303, 384), (513, 1025), (97, 31), (1, 200), (200, 1), (2048, 777)]
@@ -169,9 +169,9 @@ def test_the_answer_in_finer_cells_is_what_is_shown() -> None:
     """Of the answer; subpart, part and whole stay as they are."""
     r = result(default=0)
     region = Region(60, 40, 172, 152)
-    window = Window(region, Frame(region.shape, (448, 448), 448))
+    view = View(region, Frame(region.shape, (448, 448), 448))
     cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))  # each a pixel of the image
-    detail = Detail((30 - cells).astype(np.float32)[None], window)
+    detail = Detail((30 - cells).astype(np.float32)[None], view)
     closer = replace(r, detail=detail)
     crop = closer.crop()
     assert crop.area == pytest.approx(np.pi * 30**2, rel=0.01)
@@ -193,11 +193,11 @@ def test_all_answers_in_finer_cells() -> None:
     """What is refined, reordered and measured is the finer one, of each."""
     r = result(default=0)
     region = Region(60, 40, 172, 152)
-    window = Window(region, Frame(region.shape, (448, 448), 448))
+    view = View(region, Frame(region.shape, (448, 448), 448))
     cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))
     radii = (30, 10, 20, 40)
     logits = np.stack([radius - cells for radius in radii]).astype(np.float32)
-    found = replace(r, detail=Detail(logits, window))
+    found = replace(r, detail=Detail(logits, view))
     for index, radius in enumerate(radii):
         area = found.crop_of(index).area
         assert area == pytest.approx(np.pi * radius**2, rel=0.02)
@@ -208,12 +208,12 @@ def test_all_answers_in_finer_cells() -> None:
     np.testing.assert_array_equal(earlier.logits, found.logits[2])
     assert earlier.detail is not None
     np.testing.assert_array_equal(earlier.detail.logits, logits[2:3])
-    assert earlier.detail.window == window
+    assert earlier.detail.view == view
     # An answer of both looks is refined as it is in the whole image.
-    assert replace(r, detail=Detail(logits[:1], window)).earlier().detail is None
+    assert replace(r, detail=Detail(logits[:1], view)).earlier().detail is None
     assert r.earlier().detail is None
     with pytest.raises(ValueError, match="1, h, w"):
-        Detail(logits[0], window)
+        Detail(logits[0], view)
 
 
 def test_an_empty_mask() -> None:

@@ -1,4 +1,4 @@
-"""Answers that are a blend of the model's masks, after a second look."""
+"""Answers that are a blend of the model's masks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def network() -> SamNetwork:
-    """Return the natural-image model, made to look twice."""
+    """Return the natural-image model, made to blend its masks."""
     network = load_network(find_model("mobile-sam").path)
     assert network.blend is None
     network.blend = Blend()
@@ -49,9 +49,9 @@ def network() -> SamNetwork:
 
 @pytest.fixture(scope="module")
 def plane(network: SamNetwork, coins: np.ndarray) -> SamPlane:
-    model = SamModel.from_network(network, name="twice", device="cpu", dtype="float32")
-    assert model.looks_twice
-    # Without the pixels it does not look closer, which tests/models/test_closer.py
+    model = SamModel.from_network(network, name="blend", device="cpu", dtype="float32")
+    assert model.blends_masks
+    # Without the pixels there are no views, which tests/models/test_plane_views.py
     # is about.
     return model.restore(model.encode(coins).embedding)
 
@@ -149,20 +149,24 @@ def test_masks_agree_as_far_as_they_are_believed() -> None:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["point", "box", "two points"])
-def test_it_is_the_same_prompt_asked_twice(
+def test_an_answer_is_the_blend_of_one_decoding(
     plane: SamPlane, plane32: SamPlane, prompt: dict[str, object]
 ) -> None:
-    """Against the model that looks once, asked twice by hand."""
+    """Against the model that does not blend, its masks blended by hand."""
     once = plane32.predict(**prompt)  # type: ignore[arg-type]
-    blend = Blend()
-
-    def blended(logits: np.ndarray, iou: np.ndarray) -> tuple[np.ndarray, float]:
-        mask, score = blend(torch.from_numpy(logits)[None], torch.from_numpy(iou)[None])
-        return mask[0].numpy(), float(score)
-
-    first, score = blended(once.logits, once.predicted_iou)
-    again = plane32.predict(**prompt, logits=first)  # type: ignore[arg-type]
-    wanted, _ = blended(again.logits, again.predicted_iou)
+    given = tokens(
+        plane.frame,
+        [prompt["points"]] if "points" in prompt else None,
+        [prompt["labels"]] if "labels" in prompt else None,
+        [prompt["box"]] if "box" in prompt else None,
+    )
+    assert given is not None
+    masks = torch.from_numpy(once.logits)[None]
+    ignored = ignored_clicks(
+        masks, torch.from_numpy(given.xy), torch.from_numpy(given.labels)
+    )
+    mask, believed = Blend()(masks, torch.from_numpy(once.predicted_iou)[None], ignored)
+    wanted, score = mask[0].numpy(), float(believed)
 
     if "labels" not in prompt and "points" in prompt:
         # One click leaves open what is meant: what the outputs disagree on costs.
@@ -177,7 +181,7 @@ def test_it_is_the_same_prompt_asked_twice(
     assert result.default == 0
     np.testing.assert_allclose(result.logits[0], wanted, atol=0.02)
     assert result.score == pytest.approx(score, abs=1e-3)
-    # Subpart, part and whole stay those of the first look.
+    # Subpart, part and whole stay those of the model.
     np.testing.assert_allclose(result.logits[1:], once.logits[1:], atol=1e-3)
     np.testing.assert_allclose(result.scores, once.scores, atol=1e-4)
     assert result.index_of(MaskLevel.AUTO) == 0
@@ -192,7 +196,7 @@ def test_many_at_once_are_the_same_as_one_by_one(plane: SamPlane) -> None:
         np.testing.assert_allclose(one.predicted_iou, many.predicted_iou, atol=1e-3)
 
 
-def test_everything_mode_sees_the_blend_of_the_first_look(
+def test_everything_mode_sees_the_same_blend(
     plane: SamPlane, plane32: SamPlane
 ) -> None:
     points = [COIN, (127.0, 154.0), (60.0, 60.0), (200.0, 300.0), (30.0, 340.0)]
@@ -227,20 +231,6 @@ def test_all_three_masks_of_a_point_are_as_before(
         assert a.token.tolist() == b.token.tolist() == [0, 1, 2]
 
 
-def test_a_refined_answer_is_looked_at_once(plane: SamPlane, plane32: SamPlane) -> None:
-    """A correction is a second look already."""
-    before = plane.predict(points=[COIN])
-    prompt = {"points": [COIN, (127.0, 154.0)], "labels": [1, 0]}
-    result = plane.predict(**prompt, logits=before.logits[0])  # type: ignore[arg-type]
-    once = plane32.predict(**prompt, logits=before.logits[0])  # type: ignore[arg-type]
-    wanted, score = Blend()(
-        torch.from_numpy(once.logits)[None], torch.from_numpy(once.predicted_iou)[None]
-    )
-    assert result.default == 0
-    np.testing.assert_allclose(result.logits[0], wanted[0], atol=0.02)
-    assert result.score == pytest.approx(float(score), abs=1e-3)
-
-
 def test_the_levels_stay_nested_in_size(plane: SamPlane) -> None:
     result = plane.predict(points=[COIN])
     areas = [result.crop(level).area for level in NESTED_LEVELS]
@@ -248,12 +238,12 @@ def test_the_levels_stay_nested_in_size(plane: SamPlane) -> None:
 
 
 def test_a_file_keeps_it(tmp_path: Path, network: SamNetwork) -> None:
-    path = tmp_path / "twice.safetensors"
+    path = tmp_path / "blending.safetensors"
     save_network(network, path)
     read = load_network(path)
     assert read.blend is not None
     assert float(read.blend.temperature) == pytest.approx(TEMPERATURE, rel=1e-3)
-    assert SamModel.from_file(path, device="cpu").looks_twice
+    assert SamModel.from_file(path, device="cpu").blends_masks
 
 
 def test_it_is_part_of_what_a_model_is(network: SamNetwork) -> None:
@@ -275,6 +265,6 @@ def test_a_file_with_a_temperature_that_is_none(
         load_network(path)
 
 
-def test_only_the_microscopy_model_looks_twice() -> None:
-    assert load_model("mobile-sam-microscopy", device="cpu").looks_twice
-    assert not load_model("mobile-sam", device="cpu").looks_twice
+def test_only_the_microscopy_model_blends_its_masks() -> None:
+    assert load_model("mobile-sam-microscopy", device="cpu").blends_masks
+    assert not load_model("mobile-sam", device="cpu").blends_masks

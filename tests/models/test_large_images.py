@@ -96,16 +96,16 @@ def test_corrections_refine_it_where_it_was_found(
     assert iou(one.best, truth) > 0.9
     for result in (both, one):
         assert result.detail is not None
-        assert result.detail.window == first.detail.window
+        assert result.detail.view == first.detail.view
 
 
-def test_a_correction_beyond_the_window_leaves_it(large: SamPlane) -> None:
+def test_a_correction_beyond_the_view_leaves_it(large: SamPlane) -> None:
     first = large.predict(points=[POINT])
     assert first.detail is not None
     far = (POINT[0] + 900, POINT[1])
     second = large.predict(points=[POINT, far], labels=[1, 1], logits=first.earlier())
-    window = second.detail.window if second.detail else None
-    assert window != first.detail.window
+    view = second.detail.view if second.detail else None
+    assert view != first.detail.view
 
 
 def test_an_earlier_answer_to_another_image_does_no_harm(
@@ -131,7 +131,7 @@ def test_large_things_are_seen_as_a_whole(model: SamModel) -> None:
 def test_of_a_pyramid_the_level_is_looked_at(
     model: SamModel, coins: np.ndarray
 ) -> None:
-    """Also to refine: windows are the same there and back."""
+    """Also to refine: views are the same there and back."""
     level = to_rgb(np.tile(coins, (5, 4)))
     point = np.add(COIN, (2 * 303, 384))
     found = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from skimage.transform import resize
 from torch.nn import functional
 
-from napari_sam.core.enclosure import Enclosure
 from napari_sam.core.model import EncodedPlane, Model
 from napari_sam.core.results import upscale_mask
 from napari_sam.errors import ImageError, ModelError, PromptError
@@ -85,56 +83,6 @@ def test_a_box_is_cut_at_the_border(plane32: SamPlane) -> None:
     a = plane32.predict(box=(-40, -40, 50, 60))
     b = plane32.predict(box=(-0.5, -0.5, 50, 60))
     np.testing.assert_array_equal(a.logits, b.logits)
-
-
-CUT = (104.5, 185.5, 133.5, 225.5)
-"""A box that leaves out the lowest quarter of the coin."""
-
-
-def below(mask: np.ndarray) -> int:
-    return int(mask[134:].sum())
-
-
-@pytest.mark.parametrize("inside", [None, [COIN]])
-def test_masks_keep_to_a_box(
-    plane32: SamPlane, inside: list[tuple[float, float]] | None
-) -> None:
-    result = plane32.predict(points=inside, box=CUT)
-    assert result.enclosure == Enclosure(CUT)
-    free = replace(result, enclosure=None)
-    assert below(result.best) < below(free.best)
-    np.testing.assert_array_equal(result.best[105:133], free.best[105:133])
-    assert all((a <= b).all() for a, b in zip(result.masks, free.masks, strict=True))
-    np.testing.assert_array_equal(result.logits, free.logits)
-
-
-def test_a_click_beyond_the_box_lifts_it(plane32: SamPlane) -> None:
-    clicks = [COIN, (140.0, 205.0)]
-    lifted = plane32.predict(points=clicks, box=CUT)
-    assert lifted.enclosure is None
-    assert below(lifted.best) > below(plane32.predict(box=CUT).best)
-    # Not a negative one, which agrees with the box.
-    bounded = plane32.predict(points=clicks, labels=[1, 0], box=CUT)
-    assert bounded.enclosure == Enclosure(CUT)
-
-
-def test_each_of_many_boxes_bounds_its_own_object(plane32: SamPlane) -> None:
-    boxes = [BOX, CUT, (106, 137, 146, 175)]
-    results = plane32.predict_many(boxes=boxes)
-    assert [r.enclosure for r in results] == [Enclosure(b) for b in boxes]
-    points = [[COIN], [(140.0, 205.0)], [OTHER]]
-    results = plane32.predict_many(points=points, boxes=boxes)
-    assert [r.enclosure is None for r in results] == [False, True, False]
-
-
-def test_the_box_of_a_rough_mask_is_no_bound(
-    plane32: SamPlane, coins: np.ndarray
-) -> None:
-    rough = np.zeros(coins.shape, bool)
-    rough[105:134, 186:226] = True
-    assert plane32.predict(mask=rough).enclosure is None
-    assert plane32.predict(mask=rough, box=CUT).enclosure == Enclosure(CUT)
-    assert plane32.predict(points=[COIN]).enclosure is None
 
 
 def test_refining_from_logits(plane32: SamPlane) -> None:

@@ -115,7 +115,7 @@ def test_five_objects_help_their_neighbours(cells: Example, network: SamNetwork)
 
 
 def test_it_is_judged_by_the_answers_that_users_get(rgb: RGBArray, labels: np.ndarray):
-    """The default model looks twice, so what it learnt is measured like that."""
+    """The default model blends its masks, so what it learnt is measured like that."""
     network = load_network(find_model("mobile-sam-microscopy").path).float()
     model = SamModel.from_network(network, name="same", device="cpu", dtype="float32")
     plane = model.restore(model.encode_rgb(rgb).embedding)

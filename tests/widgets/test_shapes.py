@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from driver import Driver, Pixels
 
-    from napari_sam.core.enclosure import Enclosure
-
     OpenSam = Callable[..., Driver]
 
 pytestmark = pytest.mark.gui
@@ -70,34 +68,6 @@ def test_moving_a_box_moves_the_preview(open_sam: OpenSam, coins: Pixels) -> Non
     preview = sam.annotator.preview.layer
     assert preview is not None
     wait_until(lambda: preview.data[COINS[5]], "the preview to follow the box")
-
-
-def test_a_box_bounds_the_preview_until_a_click_beyond(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
-    sam.choose_tool(Tool.BOX)
-    r, c = COINS[4]
-    beyond = (r + 18, c)
-
-    def bounds() -> Enclosure | None:
-        prediction = sam.annotator.prediction
-        assert prediction is not None
-        (result,) = prediction.results
-        return result.enclosure
-
-    sam.drag([(r - 24, c - 24), (r + 8, c + 24)])  # cuts the coin in two
-    sam.wait_preview()
-    box = bounds()
-    assert box is not None
-    assert box.box == pytest.approx((r - 24, c - 24, r + 8, c + 24), abs=1.0)
-    sam.choose_tool(Tool.POINT)
-    sam.click(beyond)
-    wait_until(lambda: bounds() is None, "the click beyond the box to lift it")
-    sam.key("N")
-    assert sam.labelled == [1]
-    assert sam.labels.data[beyond] == 1
-    assert sam.labels.data[r - 4, c] == 1
 
 
 def test_a_lasso_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.enclosure import Enclosure
-    from napari_sam.core.windows import Window
+    from napari_sam.core.views import View
 
 _LEVEL_INDEX = {level: i for i, level in enumerate(NESTED_LEVELS, start=1)}
 _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 cache
@@ -37,19 +36,19 @@ _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 ca
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detail:
-    """An answer in a part of the image that was looked at closer.
+    """An answer in the cells of a view that shows the object larger.
 
     Parameters
     ----------
     logits : float32 array (1, h, w) or (4, h, w)
-        Logits over the square input of the window, positive inside: of the first of
+        Logits over the square input of the view, positive inside: of the first of
         :attr:`MaskResult.logits` only, or of all of them.
-    window : Window
+    view : View
         The part of the image; beyond it nothing is inside.
     """
 
     logits: FloatArray
-    window: Window
+    view: View
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or len(self.logits) not in (1, 4):
@@ -61,26 +60,17 @@ class Detail:
         """Return whether it has this one of :attr:`MaskResult.logits`."""
         return index < len(self.logits)
 
-    def crop(self, index: int, enclosure: Enclosure | None = None) -> MaskCrop:
+    def crop(self, index: int) -> MaskCrop:
         """Return a mask at image resolution, cut to its bounding box.
 
         Parameters
         ----------
         index : int
             Which of :attr:`MaskResult.logits`; one that it shows.
-        enclosure : Enclosure, optional
-            The box that was asked about, in pixels of the whole image.
         """
-        mask = upscale_mask(
-            self.logits[index], self.window.frame, enclosure=self.within(enclosure)
-        )
-        origin = self.window.region
+        mask = upscale_mask(self.logits[index], self.view.frame)
+        origin = self.view.region
         return MaskCrop(mask.mask, mask.region.shifted(origin.row0, origin.col0))
-
-    def within(self, enclosure: Enclosure | None) -> Enclosure | None:
-        """Return a box of the whole image in pixels of the window."""
-        origin = self.window.region
-        return enclosure and enclosure.shifted(-origin.row0, -origin.col0)
 
     def reordered(self, index: Sequence[int]) -> Detail:
         """Return it with these of :attr:`MaskResult.logits`, if it shows them."""
@@ -113,8 +103,8 @@ class MaskResult:
     ----------
     logits : float32 array (4, side / 4, side / 4)
         Low-resolution logits, positive inside: the single-mask output, then
-        subpart, part and whole ordered by area.  Of a model that looks twice,
-        the first is its answer after the second look.
+        subpart, part and whole ordered by area.  Of a model that blends its
+        masks, the first is the blend.
     predicted_iou : float32 array (4,)
         The model's own estimate of the IoU of each.
     frame : Frame
@@ -122,12 +112,10 @@ class MaskResult:
     default : int
         Index of the model's own choice: the best-scored of the three for
         exactly one point, the first of ``logits`` otherwise and of a model that
-        looks twice.
+        blends its masks.
     detail : Detail, optional
-        The first of ``logits``, or all of them, in finer cells, where the object is so
-        small that it was looked at closer.
-    enclosure : Enclosure, optional
-        The box that was asked about.  Masks keep to it; logits know nothing of it.
+        The first of ``logits``, or all of them, in finer cells, where a view shows the
+        object larger.
     """
 
     logits: FloatArray
@@ -135,7 +123,6 @@ class MaskResult:
     frame: Frame
     default: int
     detail: Detail | None = None
-    enclosure: Enclosure | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.logits.shape[0] != 4:
@@ -178,14 +165,14 @@ class MaskResult:
     def crop_of(self, index: int) -> MaskCrop:
         """Return the mask of one of :attr:`logits`, as :meth:`crop` does."""
         if self.detail is not None and self.detail.shows(index):
-            return self.detail.crop(index, self.enclosure)
-        return upscale_mask(self.logits[index], self.frame, enclosure=self.enclosure)
+            return self.detail.crop(index)
+        return upscale_mask(self.logits[index], self.frame)
 
     def earlier(self, level: MaskLevel = MaskLevel.AUTO) -> Earlier:
         """Return what the next prompts are to refine.
 
         Of an object that is tiny in the whole image, :attr:`logits` tell the model
-        little; what only a closer look has found goes with them.
+        little; what was found in a view alone goes with them.
         """
         index, detail = self.index_of(level), self.detail
         if detail is None or not detail.shows(len(self.logits) - 1):
@@ -253,12 +240,9 @@ class MaskResult:
         inside the image; 0 for an empty mask.
         """
         index = self.index_of(level)
-        logits, frame, enclosure = self.logits[index], self.frame, self.enclosure
+        logits, frame = self.logits[index], self.frame
         if self.detail is not None and self.detail.shows(index):
-            logits, frame = self.detail.logits[index], self.detail.window.frame
-            enclosure = self.detail.within(enclosure)
-        if enclosure is not None:
-            logits = logits - enclosure.doubt(*_centres(frame, logits.shape))
+            logits, frame = self.detail.logits[index], self.detail.view.frame
         logits = inside_frame(logits, frame)
         union = np.count_nonzero(logits > -offset)
         return np.count_nonzero(logits > offset) / union if union else 0.0
@@ -306,8 +290,6 @@ def upscale_mask(
     logits: FloatArray,
     frame: Frame,
     threshold: float = 0.0,
-    *,
-    enclosure: Enclosure | None = None,
 ) -> MaskCrop:
     """Return the mask ``upscale(logits, frame) > threshold``, tightly cropped.
 
@@ -321,8 +303,6 @@ def upscale_mask(
         How the image sat in that input.
     threshold : float
         Logit above which a pixel is inside.
-    enclosure : Enclosure, optional
-        A box in pixels of the image, to which the mask keeps.
 
     Returns
     -------
@@ -344,11 +324,6 @@ def upscale_mask(
         high -= low
         high *= weights[part, None]
         high += low
-        if enclosure is not None:
-            high -= enclosure.doubt(
-                np.arange(region.row0, region.row1)[part],
-                np.arange(region.col0, region.col1),
-            )
         np.greater(high, 0, out=mask[part])
     return MaskCrop(mask, region).tight()
 
@@ -392,17 +367,6 @@ def _steps(frame: Frame, logits_shape: tuple[int, ...]) -> tuple[float, float]:
         scale[0] * logits_shape[0] / frame.side,
         scale[1] * logits_shape[1] / frame.side,
     )
-
-
-def _centres(
-    frame: Frame, shape: tuple[int, ...]
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-    """Return where rows and columns of cells lie, in pixels of the image."""
-    rows, cols = (
-        (np.arange(count) + 0.5) / step - 0.5
-        for count, step in zip(shape, _steps(frame, shape), strict=True)
-    )
-    return rows, cols
 
 
 def _samples(

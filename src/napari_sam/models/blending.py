@@ -1,8 +1,7 @@
-"""One answer of a model's four, and a second look at it.
+"""One mask of a model's four.
 
 SAM gives four masks and takes one of them.  A model with a `Blend` takes all of
-them, each as far as it is believed, and answers the same prompts once more with
-that mask as a prompt of its own.  Measured (docs/model-card.md): better outlines,
+them, each as far as it is believed.  Measured (docs/model-card.md): better outlines,
 and large things for which the single-mask output alone finds a part only.
 """
 

@@ -11,11 +11,11 @@ from napari_sam.core.model import ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.results import Earlier, MaskResult, inside_frame
 from napari_sam.errors import PromptError
+from napari_sam.models.fusion import Fusion, Question
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.prompt_head import CENTRE, FOREGROUND, PromptHead
 from napari_sam.models.prompts import Tokens, numbers, tokens
-from napari_sam.models.second_look import Question, SecondLook
 from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.enclosure import Enclosure
     from napari_sam.core.results import Detail
     from napari_sam.models.blending import Blend
-    from napari_sam.models.closer import CloserLook
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
+    from napari_sam.models.views import PlaneViews
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
 
 # Measured on two cores, milliseconds per prompt in batches of 1, 2, 4 and 8:
 # float32 15.5, 13.6, 13.9, 16.4; bfloat16 10.8, 8.0, 8.6, 7.5.
 BATCH = 4
 ROUND = 64
-"""Prompts that a model that looks twice is asked together, so that neighbours share its
-windows.  A prompt takes about 3 MB until its round is answered."""
+"""Prompts that a model that blends its masks is asked together, so that neighbors share
+views.  A prompt takes about 3 MB until its round is answered."""
 
 
 class SamPlane:
@@ -53,17 +52,19 @@ class SamPlane:
         device: torch.device,
         head: PromptHead | None = None,
         blend: Blend | None = None,
-        closer: CloserLook | None = None,
+        views: PlaneViews | None = None,
         thresholds: ModelThresholds | None = None,
+        has_views: bool = False,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
         self._device = device
         self._head = head
         self._blend = blend
-        self._closer = closer
+        self._views = views
+        self._has_views = has_views
         self._thresholds = thresholds or ModelThresholds()
-        self._second = None if blend is None else SecondLook(decoder, blend, closer)
+        self._fusion = None if blend is None else Fusion(blend, views)
         self._state: ImageState | None = None
         self._objects: ObjectMaps | None = None
 
@@ -83,10 +84,15 @@ class SamPlane:
         return self._thresholds
 
     @property
+    def has_views(self) -> bool:
+        """Whether its model encodes parts of a plane at the size of a view."""
+        return self._has_views
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it keeps beside the embedding: pixels, and what is prepared."""
         state = 0 if self._state is None else self._state.nbytes
-        return state + (0 if self._closer is None else self._closer.nbytes)
+        return state + (0 if self._views is None else self._views.nbytes)
 
     def predict(
         self,
@@ -324,7 +330,7 @@ class SamPlane:
             yield PointMasks(logits, iou, point + start, token)
 
     def _iter_results(self, given: Tokens) -> Iterator[MaskResult]:
-        count = BATCH if self._second is None else ROUND
+        count = BATCH if self._fusion is None else ROUND
         for start in range(0, given.count, count):
             yield from self._decode(given.part(start, start + count), None)
 
@@ -341,8 +347,6 @@ class SamPlane:
         if mask is not None and is_rough:
             boxes = bounding_box(mask)[None]
         given = tokens(self.frame, points, labels, boxes)
-        if given is not None and is_rough:
-            given = given.without_enclosures()
         before = logits.detail if isinstance(logits, Earlier) else None
         if isinstance(logits, Earlier):
             logits = logits.logits
@@ -371,7 +375,7 @@ class SamPlane:
             logits, iou = (torch.cat(x).float() for x in zip(*looks, strict=True))
             is_click, refines = given.single_point and mask is None, mask is not None
             details: list[Detail | None] = [None] * given.count
-            if self._second is not None:
+            if self._fusion is not None:
                 parts = (slice(i, i + 1) for i in range(given.count))
                 asked = [
                     Question(
@@ -379,17 +383,11 @@ class SamPlane:
                     )
                     for i in parts
                 ]
-                found = self._second.answers(self._image(), asked)
+                found = self._fusion.answers(asked)
                 logits = torch.stack([answer.logits for answer in found])
                 iou = torch.stack([answer.iou for answer in found])
                 details = [answer.detail for answer in found]
-            answers = zip(
-                logits.cpu().numpy(),
-                iou.cpu().numpy(),
-                details,
-                given.enclosures,
-                strict=True,
-            )
+            answers = zip(logits.cpu().numpy(), iou.cpu().numpy(), details, strict=True)
             return [self._result(*one, is_click) for one in answers]
 
     def _result(
@@ -397,23 +395,22 @@ class SamPlane:
         logits: FloatArray,
         iou: FloatArray,
         detail: Detail | None,
-        enclosure: Enclosure | None,
         is_click: bool,
     ) -> MaskResult:
         """Order subpart, part and whole by area and make the model's own choice.
 
-        A model that looks twice has made it already.
+        A model that blends its masks has made it already.
         """
         cells, frame = logits, self.frame
         if detail is not None and detail.shows(len(logits) - 1):
-            cells, frame = detail.logits, detail.window.frame
+            cells, frame = detail.logits, detail.view.frame
         areas = np.count_nonzero(inside_frame(cells[1:], frame) > 0, axis=(1, 2))
         order = np.concatenate([[0], 1 + np.argsort(areas, kind="stable")])
         iou = iou[order]
         detail = detail and detail.reordered(order.tolist())
-        chooses = is_click and self._second is None
+        chooses = is_click and self._fusion is None
         best = 1 + int(np.argmax(iou[1:])) if chooses else 0
-        return MaskResult(logits[order], iou, self.frame, best, detail, enclosure)
+        return MaskResult(logits[order], iou, self.frame, best, detail)
 
     def _image(self) -> ImageState:
         """Prepare the embedding at the first prompt."""

@@ -7,12 +7,11 @@ only place where the one becomes the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.enclosure import Enclosure
 from napari_sam.errors import PromptError
 from napari_sam.models.prompt_encoder import TokenLabel
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from napari_sam.types import FloatArray, Frame
 
     FloatingArray = npt.NDArray[np.float64]
-
-_NOWHERE: FloatingArray = np.empty((0, 2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,14 +38,11 @@ class Tokens:
     single_point : bool
         Whether each object has exactly one point and nothing else, so that
         the answer is ambiguous.
-    enclosures : tuple of Enclosure or None
-        The box of each object, unless a positive point lies beyond it.
     """
 
     xy: FloatArray
     labels: npt.NDArray[np.int64]
     single_point: bool
-    enclosures: tuple[Enclosure | None, ...]
 
     @property
     def count(self) -> int:
@@ -58,13 +52,7 @@ class Tokens:
     def part(self, start: int, stop: int) -> Tokens:
         """Return some of the objects."""
         one = slice(start, stop)
-        return Tokens(
-            self.xy[one], self.labels[one], self.single_point, self.enclosures[one]
-        )
-
-    def without_enclosures(self) -> Tokens:
-        """Return the same tokens where boxes are no more than a hint."""
-        return replace(self, enclosures=(None,) * self.count)
+        return Tokens(self.xy[one], self.labels[one], self.single_point)
 
     @staticmethod
     def padding() -> Tokens:
@@ -73,7 +61,6 @@ class Tokens:
             np.zeros((1, 1, 2), np.float32),
             np.full((1, 1), TokenLabel.PADDING, np.int64),
             False,
-            (None,),
         )
 
 
@@ -143,12 +130,10 @@ def tokens(
     xy: list[FloatArray] = []
     kinds: list[npt.NDArray[np.int64]] = []
     single = False
-    positive: list[FloatingArray] = []
     if points is not None:
         p = _checked_points(points, frame)
         xy.append(to_model_xy(p, frame))
         kinds.append(_checked_labels(labels, (p.shape[0], p.shape[1])))
-        positive = [at[is_in > 0] for at, is_in in zip(p, kinds[0], strict=True)]
         single = boxes is None and p.shape[1] == 1
     elif labels is not None:
         raise PromptError("There are labels without points; give a point for each.")
@@ -158,7 +143,6 @@ def tokens(
         # SAM was trained with this token wherever there is no box.
         xy.append(np.zeros((xy[0].shape[0], 1, 2), np.float32))
         kinds.append(np.full((xy[0].shape[0], 1), TokenLabel.PADDING, np.int64))
-        enclosures: tuple[Enclosure | None, ...] = (None,) * xy[0].shape[0]
     else:
         b = _checked_boxes(boxes, frame)
         if xy and b.shape[0] != xy[0].shape[0]:
@@ -169,18 +153,7 @@ def tokens(
         xy.append(to_model_xy(b.reshape(-1, 2, 2), frame))
         corners = np.array([TokenLabel.BOX_START, TokenLabel.BOX_END], np.int64)
         kinds.append(np.tile(corners, (b.shape[0], 1)))
-        enclosures = tuple(map(_enclosure, b, positive or [_NOWHERE] * b.shape[0]))
-    return Tokens(
-        np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1), single, enclosures
-    )
-
-
-def _enclosure(box: FloatingArray, positive: FloatingArray) -> Enclosure | None:
-    """Return a box as the bounds of its object, if no click says otherwise."""
-    if ((positive < box[:2]) | (positive > box[2:])).any():
-        return None
-    row0, col0, row1, col1 = (float(v) for v in box)
-    return Enclosure((row0, col0, row1, col1))
+    return Tokens(np.concatenate(xy, axis=1), np.concatenate(kinds, axis=1), single)
 
 
 def _checked_points(points: npt.ArrayLike, frame: Frame) -> FloatingArray:

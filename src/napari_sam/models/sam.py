@@ -11,6 +11,7 @@ import torch
 
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.steps import finish
+from napari_sam.core.views import SIDE
 from napari_sam.errors import ImageError, ModelError
 from napari_sam.models.checkpoint import (
     SamNetwork,
@@ -19,12 +20,12 @@ from napari_sam.models.checkpoint import (
     load_network,
     network_fingerprint,
 )
-from napari_sam.models.closer import CloserLook, Lens
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.plane import SamPlane
 from napari_sam.models.preprocess import preprocess
+from napari_sam.models.views import PlaneViews, ViewEncoder
 from napari_sam.types import Embedding, Frame
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class SamModel:
         self._device = device
         self._dtype = dtype
         self._decoder = FastDecoder(self._network, dtype)
-        self._lens: Lens | None = None
-        if network.blend is not None and Lens.fits(network):
-            self._lens = Lens(self._network, device, dtype)
+        self._view_encoder: ViewEncoder | None = None
+        if ViewEncoder.fits(network):
+            self._view_encoder = ViewEncoder(self._network, device, dtype)
 
     @classmethod
     def from_file(
@@ -173,8 +174,8 @@ class SamModel:
         return self._network.prompt_head is not None
 
     @property
-    def looks_twice(self) -> bool:
-        """Whether it answers with a blend of its masks, after a second look.
+    def blends_masks(self) -> bool:
+        """Whether it answers with a blend of its masks, from several views.
 
         See :class:`napari_sam.models.blending.Blend`.
         """
@@ -224,7 +225,11 @@ class SamModel:
         return self.encode_rgb(to_rgb(image))
 
     def encode_rgb(
-        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> SamPlane:
         """Encode an RGB image.
 
@@ -235,6 +240,9 @@ class SamModel:
         image_size : tuple of int, optional
             Height and width that prompts and masks refer to, where ``rgb`` is a
             level of a pyramid; its own size by default.
+        frame : Frame, optional
+            How ``rgb`` sits in the input, which may be that of a
+            :class:`~napari_sam.core.views.View`; it fills the model's own by default.
 
         Returns
         -------
@@ -246,12 +254,16 @@ class SamModel:
         ImageError
             If ``rgb`` is not a uint8 RGB image with at least one pixel.
         ModelError
-            If the device fails.
+            If the device fails, or the model has no input of the frame's size.
         """
-        return finish(self.iter_encode_rgb(rgb, image_size))
+        return finish(self.iter_encode_rgb(rgb, image_size, frame=frame))
 
     def iter_encode_rgb(
-        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> Generator[None, None, SamPlane]:
         """Encode an RGB image in short steps.
 
@@ -266,11 +278,15 @@ class SamModel:
                 f"An array of shape {rgb.shape} and type {rgb.dtype} is not an RGB "
                 f"image of uint8; use encode() for other images."
             )
-        # The plane keeps them to look closer, whatever becomes of the array.
-        pixels = None if self._lens is None else rgb.copy()
-        frame = Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
+        # The plane keeps them for its views, whatever becomes of the array; a view has
+        # none of its own.
+        has_views = self.blends_masks and frame is None
+        pixels = rgb.copy() if has_views else None
+        frame = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
+        self._decoder_of(frame.side)
+        seen = frame
         x = self._step(
-            lambda: preprocess(rgb, frame, self._device).to(
+            lambda: preprocess(rgb, seen, self._device).to(
                 self._dtype, memory_format=torch.channels_last
             )
         )
@@ -293,35 +309,47 @@ class SamModel:
         embedding : Embedding
             Of this model's image encoder.
         rgb : uint8 array (H, W, 3), optional
-            What was encoded; it is not copied.  With it a model that looks twice
-            looks closer at small objects.
+            What was encoded; it is not copied.  With it a model that blends
+            its masks looks at views of the plane.
 
         Raises
         ------
         ModelError
             If another image encoder computed it.
         """
-        grid = self.side // 16
-        if (
-            embedding.model != self._encoder_fingerprint
-            or embedding.frame.side != self.side
-            or embedding.features.shape != (256, grid, grid)
+        grid = embedding.frame.side // 16
+        if embedding.model != self._encoder_fingerprint or embedding.features.shape != (
+            256,
+            grid,
+            grid,
         ):
             raise ModelError(
                 f"The embedding {embedding.features.shape} was not computed by "
                 f"{self._name}; encode the image again."
             )
-        closer = None
-        if rgb is not None and self._lens is not None:
-            closer = CloserLook(rgb, embedding.frame, self._lens)
+        decoder, views = self._decoder_of(embedding.frame.side), None
+        if rgb is not None and self.blends_masks and self._view_encoder is not None:
+            views = PlaneViews(rgb, embedding.frame, self._view_encoder)
         return SamPlane(
-            self._decoder,
+            decoder,
             embedding,
             self._device,
             self._network.prompt_head,
             self._network.blend,
-            closer,
+            views,
             self.thresholds,
+            has_views=self._view_encoder is not None,
+        )
+
+    def _decoder_of(self, side: int) -> FastDecoder:
+        """Return the decoder for an input of this side."""
+        if side == self.side:
+            return self._decoder
+        if side == SIDE and self._view_encoder is not None:
+            return self._view_encoder.decoder
+        raise ModelError(
+            f"{self._name} has no input of {side} × {side} pixels; encode the image "
+            f"again."
         )
 
     def _step(self, compute: Callable[[], Tensor]) -> Tensor:

@@ -119,8 +119,8 @@ def iter_quick_score(
 class _Planes:
     """Encoded planes of a network that is in no file; at most two at a time.
 
-    They answer as those of the model do, apart from its closer look at what is
-    small: there may be no pixels.
+    They answer as those of the model do, without its views of what is small: there
+    may be no pixels.
     """
 
     def __init__(

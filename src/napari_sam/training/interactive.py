@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam.training.memory import Memory
 
 _LOOK_AGAIN = 0.3
-"""Share of the later rounds in which a model that looks twice does so."""
+"""Share of later rounds in which a model that blends its masks repeats the prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def backward_from(
         losses.append(float(loss.detach()))
         fed = shown_logits(network, logits.detach(), predicted.detach(), xy, kinds)
         shown.append(float(true_iou(fed, targets.fine).mean()))
-        # A model that looks twice also sees its own answer without a new click.
+        # In a closer view a model sees its own answer without a new click.
         looks_again = network.blend is not None and rng.random() < _LOOK_AGAIN
         if number + 1 < rounds and not looks_again:
             xy, kinds = _corrected(rng, xy, kinds, fed, targets)

@@ -1,4 +1,4 @@
-"""Small objects, looked at closer in an enlarged window."""
+"""Small objects, seen in views that show them larger."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from napari_sam.core.imaging import to_rgb
-from napari_sam.core.windows import SIDE, Window, plan_window
-from napari_sam.models import closer as closer_module
+from napari_sam.core.views import SIDE, View, object_view
 from napari_sam.models import find_model, load_model
+from napari_sam.models import views as views_module
 from napari_sam.models.checkpoint import load_network
-from napari_sam.models.closer import CloserLook, Lens
 from napari_sam.models.preprocess import preprocess
 from napari_sam.models.prompts import tokens
-from napari_sam.models.second_look import CLOSER, CLOSER_INSIDE, closer_share
+from napari_sam.models.views import PlaneViews, ViewEncoder
 from napari_sam.training.interactive import decode
 from napari_sam.types import Frame
 
@@ -105,7 +104,7 @@ def test_a_small_object_is_outlined_as_well_as_a_large_one(
     assert closer > before
 
 
-def test_models_that_look_once_do_not(many_coins: np.ndarray) -> None:
+def test_models_that_do_not_blend_have_no_views(many_coins: np.ndarray) -> None:
     plane = load_model("mobile-sam", device="cpu").encode_rgb(many_coins)
     assert plane.predict(points=[np.add(COIN, AT)]).detail is None
 
@@ -116,7 +115,7 @@ def test_many_are_answered_like_one(plane: SamPlane) -> None:
         one = plane.predict(points=[point])
         assert one.detail is not None
         assert many.detail is not None
-        assert one.detail.window == many.detail.window
+        assert one.detail.view == many.detail.view
         np.testing.assert_allclose(one.detail.logits, many.detail.logits, atol=0.02)
         assert one.score == pytest.approx(many.score, abs=1e-3)
 
@@ -127,22 +126,22 @@ def test_neighbours_share_a_window_even_if_one_only_is_kept(
     many_coins: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Asked together, in whatever order, each window is encoded once."""
-    monkeypatch.setattr(closer_module, "_KEPT", 1)
+    """Asked together, in whatever order, each view is encoded once."""
+    monkeypatch.setattr(views_module, "_KEPT", 1)
     encoded: list[Frame] = []
-    visited: set[Window] = set()
-    prepare, decode_in = Lens.prepare, CloserLook.decode
+    visited: set[View] = set()
+    prepare, decode_in = ViewEncoder.prepare, PlaneViews.decode
 
-    def counted(self: Lens, rgb: np.ndarray, frame: Frame) -> ImageState:
+    def counted(self: ViewEncoder, rgb: np.ndarray, frame: Frame) -> ImageState:
         encoded.append(frame)
         return prepare(self, rgb, frame)
 
-    def watched(self: CloserLook, window: Window, *asked: torch.Tensor):
-        visited.add(window)
-        return decode_in(self, window, *asked)
+    def watched(self: PlaneViews, view: View, *asked: torch.Tensor):
+        visited.add(view)
+        return decode_in(self, view, *asked)
 
-    monkeypatch.setattr(Lens, "prepare", counted)
-    monkeypatch.setattr(CloserLook, "decode", watched)
+    monkeypatch.setattr(ViewEncoder, "prepare", counted)
+    monkeypatch.setattr(PlaneViews, "decode", watched)
     plane = model.restore(plane.embedding, many_coins)
     far = np.add(COIN, AT) - (606, 384)
     points = [np.add(COIN, AT), far, np.add(COIN, AT) + 2, far + 2]
@@ -232,7 +231,7 @@ def test_an_array_that_is_used_again(
 def test_the_next_click_finds_the_window_encoded(
     model: SamModel, plane: SamPlane, many_coins: np.ndarray
 ) -> None:
-    plane = model.restore(plane.embedding, many_coins)  # without a window yet
+    plane = model.restore(plane.embedding, many_coins)  # without a view yet
     encoded = []
     hook = model._network.image_encoder.neck.register_forward_hook(
         lambda *args: encoded.append(args[-1].shape[-1])
@@ -240,14 +239,14 @@ def test_the_next_click_finds_the_window_encoded(
     try:
         point = np.add(COIN, AT)
         first = plane.predict(points=[point])
-        # At the magnifications 1 and 2, and around what the whole image shows.
-        assert encoded == 3 * [SIDE // 16]
+        # At the magnifications 1 and 2; the larger one is as large as is best.
+        assert encoded == 2 * [SIDE // 16]
         for d in (-1.0, 1.0):
             plane.predict(points=[point + d])
         plane.predict(points=[point, point + 2], labels=[1, 1], logits=first.earlier())
     finally:
         hook.remove()
-    assert encoded == 3 * [SIDE // 16]
+    assert encoded == 2 * [SIDE // 16]
 
 
 def test_it_decodes_as_it_was_trained(
@@ -255,8 +254,8 @@ def test_it_decodes_as_it_was_trained(
 ) -> None:
     """Against the decoder of the training, on a crop in the middle of the frame."""
     frame = Frame.fit(many_coins.shape[:2])
-    lens = Lens(network, torch.device("cpu"), torch.float32)
-    look = CloserLook(many_coins, frame, lens)
+    encoder = ViewEncoder(network, torch.device("cpu"), torch.float32)
+    views = PlaneViews(many_coins, frame, encoder)
     row, col = np.add(COIN, AT)
     given = tokens(frame, [[(row, col)]], [[1]], None)
     assert given is not None
@@ -265,23 +264,21 @@ def test_it_decodes_as_it_was_trained(
     at = [int(v * s / 4) for v, s in zip((row, col), frame.scale, strict=True)]
     answer[at[0] - 3 : at[0] + 4, at[1] - 3 : at[1] + 4] = 5.0
     with torch.inference_mode():
-        window = look.window(answer, xy[0], labels[0])
-        assert window is not None
-        seen = look.seen_in(window, answer)
-        logits, iou_, moved = look.decode(window, xy, labels, seen)
-        pixels = many_coins[window.region.slices]
-        # Where the click is in the window's own pixels.
+        view = views.of_object(views.whole, answer, xy[0], labels[0])
+        assert view is not None
+        seen = views.moved(answer, views.whole, view)
+        logits, iou_, moved = views.decode(view, xy, labels, seen)
+        pixels = many_coins[view.region.slices]
+        # Where the click is in the view's own pixels.
         wanted = tokens(
-            window.frame,
-            [[(row - window.region.row0, col - window.region.col0)]],
+            view.frame,
+            [[(row - view.region.row0, col - view.region.col0)]],
             [[1]],
             None,
         )
         assert wanted is not None
         np.testing.assert_allclose(moved[0, 0], wanted.xy[0, 0], atol=1e-3)
-        crop = preprocess(
-            np.ascontiguousarray(pixels), window.frame, torch.device("cpu")
-        )
+        crop = preprocess(np.ascontiguousarray(pixels), view.frame, torch.device("cpu"))
         offset = (1024 - SIDE) // 2
         trained = decode(
             network,
@@ -295,72 +292,59 @@ def test_it_decodes_as_it_was_trained(
     torch.testing.assert_close(iou_, trained[1], atol=1e-3, rtol=0)
 
 
-def test_the_answer_is_of_both_looks(
+def test_the_answer_is_the_mean_of_both_views(
     model: SamModel, network: SamNetwork, many_coins: np.ndarray
 ) -> None:
-    """Against the same by hand, for a box; score and mask in the same shares."""
+    """Against the same by hand, for a box."""
     many_coins = many_coins[:1024, :1024]  # fits as it is, its coins are small
     plane = model.encode_rgb(many_coins)
-    blind = model.restore(plane.embedding)
     row, col = np.add(COIN, AT)
     box = (row - 20, col - 19, row + 20, col + 21)
-    far = blind.predict(box=box)
+    far = model.restore(plane.embedding).predict(box=box)
     found = plane.predict(box=box)
     assert network.blend is not None
     assert found.detail is not None
     given = tokens(plane.frame, None, None, [box])
     assert given is not None
     xy, labels = torch.from_numpy(given.xy), torch.from_numpy(given.labels)
-    look = CloserLook(
-        many_coins, plane.frame, Lens(network, torch.device("cpu"), torch.float32)
+    views = PlaneViews(
+        many_coins,
+        plane.frame,
+        ViewEncoder(network, torch.device("cpu"), torch.float32),
     )
     with torch.inference_mode():
-        once = plane.decode_tokens(xy, labels)
-        first, score = network.blend(*once)
-        window = look.window(first[0], xy[0], labels[0])
-        assert window == found.detail.window
-        seen = look.seen_in(window, first[0])
-        logits, believed, _ = look.decode(window, xy, labels, seen)
-        closer, closer_score = network.blend(logits, believed)
-        both = look.seen_in(window, torch.from_numpy(far.logits[0]))
-        both = CLOSER * closer[0] + (1 - CLOSER) * both
-    np.testing.assert_allclose(found.detail.logits[0], both, atol=0.05)
-    assert far.score == pytest.approx(float(score), abs=1e-3)
-    score = CLOSER * closer_score + (1 - CLOSER) * score
-    assert found.score == pytest.approx(float(score), abs=2e-3)
-
-
-def test_a_click_on_the_inside_of_what_is_seen_from_far() -> None:
-    def area(pixels: int) -> torch.Tensor:
-        return torch.where(torch.arange(100) < pixels, 3.0, -3.0).view(10, 10)
-
-    shares = [closer_share(area(n), area(80)) for n in (0, 40, 60, 68, 76, 80, 100)]
-    assert shares == sorted(shares)
-    assert shares[0] == shares[2] == pytest.approx(CLOSER_INSIDE)
-    assert CLOSER_INSIDE < shares[3] < CLOSER
-    assert shares[4] == shares[-1] == pytest.approx(CLOSER)
-    assert closer_share(area(10), area(0)) == CLOSER
+        first, score = network.blend(*plane.decode_tokens(xy, labels))
+        view = views.of_object(views.whole, first[0], xy[0], labels[0])
+        assert view is not None
+        assert view == found.detail.view
+        seen = views.moved(first[0], views.whole, view)
+        closer, _ = network.blend(*views.decode(view, xy, labels, seen)[:2])
+    np.testing.assert_allclose(
+        found.detail.logits[0], (closer[0] + seen) / 2, atol=0.05
+    )
+    np.testing.assert_allclose(found.logits[1:], far.logits[1:], atol=0.02)
+    assert found.score == pytest.approx(float(score), abs=1e-3)
 
 
 def test_what_is_beyond_the_image_does_not_count(network: SamNetwork) -> None:
     """The square input is padded below a wide image, and logits there are noise."""
     shape = (800, 1600)
     frame = Frame.fit(shape)
-    look = CloserLook(
+    views = PlaneViews(
         np.zeros((*shape, 3), np.uint8),
         frame,
-        Lens(network, torch.device("cpu"), torch.float32),
+        ViewEncoder(network, torch.device("cpu"), torch.float32),
     )
     given = tokens(frame, [[(300.0, 500.0)]], [[1]], None)
     assert given is not None
     xy, labels = torch.from_numpy(given.xy)[0], torch.from_numpy(given.labels)[0]
     logits = torch.full((256, 256), -5.0)
     logits[200:203, 100:103] = 5.0
-    assert look.window(logits, xy, labels) is None
+    assert views.of_object(views.whole, logits, xy, labels) is None
     logits[46:50, 78:82] = 5.0  # the pixel that was clicked is 300 * 0.64 / 4 = 48
-    with_noise = look.window(logits, xy, labels)
+    with_noise = views.of_object(views.whole, logits, xy, labels)
     logits[200:203, 100:103] = -5.0
-    assert with_noise == look.window(logits, xy, labels)
+    assert with_noise == views.of_object(views.whole, logits, xy, labels)
     assert with_noise is not None
 
 
@@ -370,14 +354,15 @@ def test_logits_move_to_a_window_and_back(
 ) -> None:
     """Linear logits are the same linear function of the image's pixels."""
     frame = Frame.fit(shape)
-    look = CloserLook(
+    views = PlaneViews(
         np.zeros((*shape, 3), np.uint8),
         frame,
-        Lens(network, torch.device("cpu"), torch.float32),
+        ViewEncoder(network, torch.device("cpu"), torch.float32),
     )
     row, col = shape[0] * 0.6, shape[1] * 0.45
-    window = plan_window((row - 15, col - 15, row + 15, col + 15), 900, frame)
-    assert window is not None
+    extent = (row - 15, col - 15, row + 15, col + 15)
+    view = object_view(extent, 900, shape, max(frame.scale))
+    assert view is not None
 
     def linear(cells: int, scale: tuple[float, float], origin: tuple[int, int]):
         rows, cols = (
@@ -387,19 +372,19 @@ def test_logits_move_to_a_window_and_back(
         return 0.01 * rows[:, None] - 0.02 * cols + 3
 
     whole = linear(256, frame.scale, (0, 0))
-    origin = (window.region.row0, window.region.col0)
-    wanted = linear(SIDE // 4, window.frame.scale, origin)
-    seen = look.seen_in(window, whole)
-    rows, cols = (n // 4 for n in window.frame.input_size)
+    origin = (view.region.row0, view.region.col0)
+    wanted = linear(SIDE // 4, view.frame.scale, origin)
+    seen = views.moved(whole, views.whole, view)
+    rows, cols = (n // 4 for n in view.frame.input_size)
     torch.testing.assert_close(
         seen[:rows, :cols], wanted[:rows, :cols], atol=1e-3, rtol=0
     )
     assert (seen[rows + 1 :] < -10).all()
     assert (seen[:, cols + 1 :] < -10).all()
     marked = torch.full_like(whole, -7.0)
-    back = look.put_back(window, wanted, marked)
+    back = views.put_back(view, wanted, marked)
     changed = back != marked
-    # Values are held within half a cell of the window's border.
+    # Values are held within half a cell of the view's border.
     inner = changed.nonzero()
     (row0, col0), (row1, col1) = inner.amin(dim=0) + 1, inner.amax(dim=0)
     part = (slice(row0, row1), slice(col0, col1))
@@ -407,7 +392,7 @@ def test_logits_move_to_a_window_and_back(
     cells = [
         n / 4 * f / w
         for n, f, w in zip(
-            window.frame.input_size, frame.scale, window.frame.scale, strict=True
+            view.frame.input_size, frame.scale, view.frame.scale, strict=True
         )
     ]
     assert changed.sum() == pytest.approx(cells[0] * cells[1], rel=0.15)
