@@ -44,8 +44,8 @@ def main() -> None:
         load_model("mobile-sam", device="cpu", dtype="float32"),
         load_model("mobile-sam", device="cpu", dtype="auto"),
     ]
-    twice_model = load_model(device="cpu", dtype="auto")
-    twice = twice_model.encode(image)
+    default = load_model(device="cpu", dtype="auto")
+    plane_of_default = default.encode(image)
     planes = [model.encode(image) for model in models]
     reference = transformers_sam(
         load_network(find_model("mobile-sam").path), {"num_hidden_layers": 1}
@@ -81,16 +81,18 @@ def main() -> None:
             p.iter_points(points, min_iou=MIN_IOU)
         )
     tiled = to_rgb(np.tile(image, (5, 4)))
-    near, fast = (twice_model.encode_rgb(tiled) for _ in range(2))
+    near, fast = (default.encode_rgb(tiled) for _ in range(2))
     coin = np.array([[124, 205]])
     small = coin + 2 * np.array(image.shape)
-    one["ours, auto, looking closer"] = lambda: fast.predict(small).crop()
-    # A plane that has no window yet; preparing it for the decoder is part of this.
-    one["the same, first click near a place"] = lambda: twice_model.restore(
+    one["ours, auto, default model, in a large image"] = lambda: fast.predict(
+        small
+    ).crop()
+    # A plane that has no view yet; preparing it for the decoder is part of this.
+    one["the same, first click near a place"] = lambda: default.restore(
         near.embedding, tiled
     ).predict(small)
-    one["ours, auto, looking twice"] = lambda: twice.predict(coin).crop()
-    many["ours, auto, looking twice"] = lambda: twice.predict_many(points)
+    one["ours, auto, default model"] = lambda: plane_of_default.predict(coin).crop()
+    many["ours, auto, default model"] = lambda: plane_of_default.predict_many(points)
     base = "transformers"
     print_table("one prompt, image encoded", interleaved(one, rounds), base=base)
     print_table(

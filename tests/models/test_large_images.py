@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
+from napari_sam.core.evaluation import average_precision
+from napari_sam.core.everything import EverythingSettings, iter_everything, run
 from napari_sam.core.imaging import to_rgb
 from napari_sam.models import load_model
+from napari_sam.samples import SAMPLES
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
@@ -143,3 +147,23 @@ def test_of_a_pyramid_the_level_is_looked_at(
         assert second.detail is not None
         found.append(second.best)
     assert iou(found[0], np.kron(found[1], np.ones((3, 3), bool))) > 0.97
+
+
+def test_everything_of_a_large_plane_is_what_is_in_a_part(model: SamModel) -> None:
+    """Nuclei of some ten pixels: nearly nothing is found in the whole at once."""
+    small = np.ascontiguousarray(iio.imread(SAMPLES["nuclei"].path)[::3, ::3])
+    rows, cols = small.shape
+    plane = np.full((200, 1100), small.min())
+    place = (slice(10, 10 + rows), slice(400, 400 + cols))
+    plane[place] = small
+
+    def found(image: np.ndarray, **settings: float) -> np.ndarray:
+        chosen = EverythingSettings(**settings)  # type: ignore[arg-type]
+        steps = iter_everything(to_rgb(image), model.encode_rgb, chosen)
+        return run(steps).to_labels()
+
+    alone = found(small)
+    truth = np.zeros(plane.shape, np.int32)
+    truth[place] = alone
+    assert average_precision(truth, found(plane))[0] > 0.85
+    assert average_precision(truth, found(plane, object_size=1100.0))[0] < 0.7

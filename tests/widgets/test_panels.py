@@ -114,6 +114,18 @@ def test_what_has_no_effect_with_a_model_rests(
         panel.side.value = 3
         assert search() != first
     assert panel.crops.enabled  # what they find: tests/core/test_everything.py
+    assert panel.size.enabled is sees
+    if sees:
+        # As large as the coins, which the whole plane shows well enough.
+        assert panel.size.native.text() == "auto"
+        panel.size.value = 9
+        assert search() != first
+        assert controller.everything.shown is not None
+        assert controller.everything.shown.scale == pytest.approx(4, rel=0.02)
+        panel.size.value = 0
+        assert panel.size.native.text() == "auto: 4.0 ×"
+    else:
+        assert "does not see objects" in panel.size.tooltip
 
     controller.everything.discard()
     sam.click(COINS[4])
@@ -163,12 +175,14 @@ def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:
     everything = sam.widget.everything
     everything.side.value = 5
     everything.crops.value = 1
+    everything.size.value = 24
     everything.score.value = 0.7
     everything.stability.value = 0.75
     everything.area.value = 33
     settings = controller.settings
     assert settings.everything.points_per_side == 5
     assert settings.everything.crop_n_layers == 1
+    assert settings.everything.object_size == 24
     assert settings.min_score == pytest.approx(0.7)
     assert settings.min_stability == pytest.approx(0.75)
     assert settings.min_area == 33

@@ -116,6 +116,7 @@ def _settings(options: argparse.Namespace) -> EverythingSettings:
         pred_iou_thresh=options.min_score,
         stability_score_thresh=options.min_stability,
         crop_n_layers=options.crop_layers,
+        object_size=options.object_size,
     )
 
 

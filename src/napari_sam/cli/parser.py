@@ -72,6 +72,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="larger objects are left out (default: 40 %% of the plane)",
     )
     everything.add_argument("--crop-layers", type=int, default=0, metavar="N")
+    everything.add_argument(
+        "--object-size",
+        type=float,
+        metavar="PIXELS",
+        help="diameter of the objects, for the scale at which they are searched"
+        " (default: the model looks how large they are)",
+    )
     everything.set_defaults(run=run_everything)
 
     predict = commands.add_parser(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model import EncodedPlane, Model
     from napari_sam.core.store import EmbeddingStore
-    from napari_sam.types import RGBArray
+    from napari_sam.types import Frame, RGBArray
 
 _LiveKey = tuple[str, tuple[int, int]]
 
@@ -98,6 +98,7 @@ class Engine:
         image_size: tuple[int, int] | None = None,
         *,
         key: str | None = None,
+        frame: Frame | None = None,
     ) -> EncodedPlane:
         """Return a plane ready to answer prompts.
 
@@ -112,7 +113,12 @@ class Engine:
             coarser pyramid level of the plane; that of ``rgb`` by default.
         key : str, optional
             What :meth:`key` returned for ``rgb``, to save hashing again.
+        frame : Frame, optional
+            How ``rgb`` sits in the input, where it is a view of a plane.  Views are
+            encoded anew each time, and drop no plane that is kept.
         """
+        if frame is not None:
+            return self.model.encode_rgb(rgb, image_size, frame=frame)
         return finish(self.iter_encode(rgb, image_size, key=key))
 
     def iter_encode(

@@ -8,21 +8,25 @@ crops if asked for; duplicates are suppressed.
 
 A model that sees where objects are (:mod:`napari_sam.core.centres`) is asked
 there instead of on the grid, and once more where it sees objects that no mask
-covers.  Everything else is the same.
+covers.  Such a model is asked at the scale that the objects need
+(:mod:`napari_sam.core.object_scale`): where the whole plane shows them too small, in
+overlapping tiles, each of which is asked in its core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sized
-from typing import TYPE_CHECKING, TypeVar
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from napari_sam.core.asking import make_questions
 from napari_sam.core.decoding import decode_candidates
 from napari_sam.core.everything_settings import EverythingSettings
-from napari_sam.core.grid import is_whole, plan_searches
+from napari_sam.core.grid import Search, is_whole, plan_searches
 from napari_sam.core.model_thresholds import ModelThresholds
+from napari_sam.core.object_scale import LOOKS, iter_scale, known_scale
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates
 from napari_sam.core.steps import finish
@@ -31,7 +35,8 @@ from napari_sam.types import Plane, Progress, ProgressCallback, Region
 
 if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.types import RGBArray
+    from napari_sam.core.views import View
+    from napari_sam.types import Frame, RGBArray
 
 __all__ = [
     "EverythingSettings",
@@ -41,8 +46,19 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Encode = Callable[["RGBArray"], "EncodedPlane"]
 ShouldStop = Callable[[], bool]
+
+
+class Encode(Protocol):
+    """What encodes the windows of a plane."""
+
+    def __call__(self, rgb: RGBArray, *, frame: Frame | None = None) -> EncodedPlane:
+        """Encode RGB uint8 (H, W, 3).
+
+        ``frame`` says how a view sits in its input; without, the pixels fill the
+        model's own.
+        """
+
 
 _CHUNK = 8
 """Points between two progress reports, some tenths of a second on two cores."""
@@ -59,6 +75,9 @@ def iter_everything(
 ) -> Generator[Progress, None, Proposals]:
     """Find all objects of a plane; yield progress, return proposals.
 
+    A model that sees objects searches the plane, or the region, at the scale that these
+    need, which is the proposals' ``scale``.
+
     Drive it with `run`, or with ``next`` and take the value of
     ``StopIteration``.  Closing it abandons everything; to keep what has been
     found so far, make ``should_stop`` return True.
@@ -68,7 +87,7 @@ def iter_everything(
     rgb : uint8 array (H, W, 3)
         The plane.
     encode : callable
-        Encodes an RGB array (a crop of ``rgb`` or all of it).
+        Encodes an RGB array (a crop of ``rgb`` or all of it), see `Encode`.
     settings : EverythingSettings, optional
         SAM's defaults if not given.
     region : Region, optional
@@ -99,7 +118,8 @@ def iter_everything(
     PromptError
         If the region lies outside the image.
     SettingsError
-        If crop layers are wanted of a coarse level of a pyramid.
+        If crop layers or a size of objects are wanted of a coarse level of a pyramid,
+        the size is larger than the plane, or the model does not see objects.
     """
     return (
         yield from _search(
@@ -119,13 +139,8 @@ def _search(
     """Do what `iter_everything` does; return also whether it came to its end."""
     size = (int(rgb.shape[0]), int(rgb.shape[1]))
     shape = size if plane is None else plane.frame.image_size
-    if shape != size and settings.crop_n_layers > 0:
-        raise SettingsError(
-            f"crop_n_layers is {settings.crop_n_layers}, which needs the image at "
-            f"full resolution, but only a level of {size[0]} x {size[1]} is loaded; "
-            "set it to 0."
-        )
-    searches = plan_searches(
+    _check(settings, size, shape)
+    searches: Sequence[Search] = plan_searches(
         shape,
         region,
         sides=[settings.side_points(i) for i in range(settings.crop_n_layers + 1)],
@@ -133,22 +148,24 @@ def _search(
         can_crop=shape == size,
     )
     stopped = should_stop or (lambda: False)
+    windows = _Windows(rgb, encode, plane, shape)
+    if shape == size and not settings.crop_n_layers and not stopped():
+        searches = yield from _at_scale(windows, searches[0], settings, stopped)
     found: list[Candidates] = []
     done = 0
     is_finished = True
     on_objects, own = False, ModelThresholds()
     for number, search in enumerate(searches):
-        # Windows to come count like the grids they may get.
+        # Windows to come count like the grids they may get, tiles like those before.
         ahead = sum(s.side**2 for s in searches[number + 1 :])
+        if search.frame is not None:
+            ahead = max(1, done // max(1, number)) * (len(searches) - number - 1)
         if not stopped():
             yield Progress(done, done + search.side**2 + ahead, "encoding")
         if stopped():
             is_finished = False
             break
-        if plane is not None and search.window == Region.whole(shape):
-            encoded = plane
-        else:
-            encoded = encode(np.ascontiguousarray(rgb[search.window.slices]))
+        encoded = windows.take(search.window, search.frame)
         questions = make_questions(encoded, search, settings)
         on_objects, own = questions.on_objects, encoded.thresholds
         while len(chunk := questions.take(_CHUNK)):
@@ -156,7 +173,8 @@ def _search(
                 encoded,
                 chunk,
                 origin=(search.window.row0, search.window.col0),
-                crop=number,
+                # Of tiles no one goes before another.
+                crop=number if search.frame is None else 0,
                 offset=settings.stability_score_offset,
                 floor=settings.floor(own, on_objects),
                 on_objects=on_objects,
@@ -174,10 +192,118 @@ def _search(
         Candidates.concatenate(found),
         settings.thresholds(shape, own, on_objects),
         shape=shape,
-        crops=[s.window for s in searches],
+        crops=[s.window for s in searches if s.frame is None],
         floor=settings.floor(own, on_objects),
+        scale=None if searches[0].frame is None else max(searches[0].frame.scale),
     )
     return proposals, is_finished
+
+
+class _Windows:
+    """Encoded windows of one plane.
+
+    Those that were looked at for the scale are kept, the last few of them, and searched
+    without being encoded again.
+    """
+
+    def __init__(
+        self,
+        rgb: RGBArray,
+        encode: Encode,
+        plane: EncodedPlane | None,
+        shape: tuple[int, int],
+    ) -> None:
+        self._rgb = rgb
+        self._encode = encode
+        self._seen: OrderedDict[tuple[Region, Frame | None], EncodedPlane]
+        self._seen = OrderedDict()
+        if plane is not None:
+            self._seen[Region.whole(shape), None] = plane
+
+    def look(self, window: Region, frame: Frame | None = None) -> EncodedPlane:
+        """Return a window and keep it."""
+        seen = self._seen[window, frame] = self.take(window, frame)
+        while len(self._seen) > 2 * LOOKS + 1:
+            self._seen.popitem(last=False)
+        return seen
+
+    def take(self, window: Region, frame: Frame | None = None) -> EncodedPlane:
+        """Return a window and forget it."""
+        seen = self._seen.pop((window, frame), None)
+        if seen is not None:
+            return seen
+        pixels = np.ascontiguousarray(self._rgb[window.slices])
+        # Of the model's own input nothing has to be said.
+        return (
+            self._encode(pixels) if frame is None else self._encode(pixels, frame=frame)
+        )
+
+
+def _check(
+    settings: EverythingSettings, size: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    """Refuse what cannot be done with a plane of which this size is loaded."""
+    for name in ("crop_n_layers", "object_size"):
+        value = getattr(settings, name)
+        if value and shape != size:
+            raise SettingsError(
+                f"{name} is {value:g}, which needs the image at full resolution, but "
+                f"only a level of {size[0]} x {size[1]} is loaded; leave it out."
+            )
+    if settings.object_size is not None and settings.object_size > max(shape):
+        raise SettingsError(
+            f"object_size is {settings.object_size:g}, larger than the image of "
+            f"{shape[0]} x {shape[1]}; give the diameter of an object in pixels."
+        )
+
+
+def _at_scale(
+    windows: _Windows,
+    search: Search,
+    settings: EverythingSettings,
+    stopped: ShouldStop,
+) -> Generator[Progress, None, Sequence[Search]]:
+    """Return the search of a window at the scale that its objects need."""
+    if settings.prompts == "grid":
+        return [search]
+    yield Progress(0, search.side**2, "encoding")
+    if stopped():
+        return [search]
+    encoded = windows.look(search.window)
+    if encoded.objects() is None or not encoded.has_views:
+        if settings.object_size is not None:
+            raise SettingsError(
+                f"object_size is {settings.object_size:g}, but this model does not see "
+                "objects at several scales; leave it out, or choose another model."
+            )
+        return [search]
+
+    def look(view: View) -> Generator[Progress, None, EncodedPlane]:
+        yield Progress(0, search.side**2, "looking how large objects are")
+        return windows.look(view.region, view.frame)
+
+    if settings.object_size is None:
+        center, _ = settings.object_limits(encoded.thresholds)
+        steps = iter_scale(encoded, look, search.window, min_center=center)
+        scale = yield from _until(steps, stopped)
+    else:
+        scale = known_scale(settings.object_size, max(encoded.frame.scale))
+    return [search] if scale is None else search.tiles(scale)
+
+
+def _until(
+    steps: Generator[Progress, None, T], stopped: ShouldStop
+) -> Generator[Progress, None, T | None]:
+    """Go on with steps until they end, or somebody wants to stop."""
+    while not stopped():
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        yield step
+    steps.close()
+    return None
 
 
 def iter_everything_stack(

@@ -43,6 +43,10 @@ class EverythingSettings:
     min_foreground : float, optional
         Of masks found on objects: lowest probability of foreground, on average
         over the mask.  Masks below are not kept.
+    object_size : float, optional
+        Where the model sees objects: their diameter in pixels of the plane.  It is
+        searched at the scale that shows them as large as is best, in tiles; by default
+        the model looks how large they are.
     pred_iou_thresh : float, optional
         Masks whose predicted IoU is not above this are hidden.
     stability_score_thresh : float, optional
@@ -78,6 +82,7 @@ class EverythingSettings:
     points_per_side: int = 32
     min_centre: float | None = None
     min_foreground: float | None = None
+    object_size: float | None = None
     pred_iou_thresh: float | None = None
     stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
@@ -110,6 +115,8 @@ class EverythingSettings:
         )
         check_number("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
         check_number("min_area", self.min_area, 0, math.inf)
+        if self.object_size is not None:
+            check_number("object_size", self.object_size, 1, math.inf)
         for name in (
             "min_centre",
             "min_foreground",

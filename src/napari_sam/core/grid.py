@@ -1,14 +1,15 @@
-"""What everything mode encodes: a plane and its crops, with grids of points."""
+"""What everything mode encodes, and where it asks there."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_sam.core.selection import as_box
+from napari_sam.core.views import plan_tiles
 from napari_sam.errors import PromptError
 from napari_sam.types import Region
 
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.types import FloatArray
+    from napari_sam.types import FloatArray, Frame
 
 _EDGE_TOLERANCE = 20
 """Pixels: a mask this near to the edge of a crop is taken to be cut by it."""
+_TILE_EDGE = 4
+"""The same for a tile, in pixels of its input: a cell of the logits."""
 
 _REGION_MARGIN = 0.25
 _MIN_REGION_MARGIN = 32
@@ -101,6 +104,8 @@ class Search:
         The drawn rectangle, which masks must not leave.
     is_crop : bool
         Whether masks at the window's edges are cut off by it.
+    frame : Frame, optional
+        How the window sits in the model's input, where it does not fill it.
     """
 
     window: Region
@@ -108,6 +113,28 @@ class Search:
     side: int
     limits: Region | None
     is_crop: bool
+    frame: Frame | None = None
+
+    @property
+    def edge(self) -> int:
+        """Pixels from the window's edge at which a mask is taken to be cut."""
+        if self.frame is None:
+            return _EDGE_TOLERANCE
+        return math.ceil(_TILE_EDGE / min(self.frame.scale))
+
+    def tiles(self, scale: float) -> list[Search]:
+        """Return the search of the same target in tiles of a scale."""
+        return [
+            replace(
+                self,
+                window=tile.view.region,
+                target=tile.core.intersection(self.target),
+                is_crop=True,
+                frame=tile.view.frame,
+            )
+            for tile in plan_tiles(self.window, scale)
+            if not tile.core.intersection(self.target).is_empty
+        ]
 
     def grid(self) -> FloatArray:
         """Return an even grid over the target, (N, 2), in the plane."""
@@ -188,8 +215,8 @@ def is_whole(
     if search.is_crop:
         # First and last pixel against the crop's edges, as the reference does.
         ends = box - np.array([0, 0, 1, 1])
-        near_crop = np.abs(ends - as_box(search.window)) <= _EDGE_TOLERANCE
-        near_image = np.abs(ends - (0, 0, *shape)) <= _EDGE_TOLERANCE
+        near_crop = np.abs(ends - as_box(search.window)) <= search.edge
+        near_image = np.abs(ends - (0, 0, *shape)) <= search.edge
         keep &= ~(near_crop & ~near_image).any(axis=1)
     if search.limits is not None:
         row0, col0, row1, col1 = as_box(search.limits)

@@ -81,6 +81,10 @@ class EncodedPlane(Protocol):
         """Those of its model."""
 
     @property
+    def has_views(self) -> bool:
+        """Whether its model encodes parts of a plane at the size of a view."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes that it keeps beside the embedding; asked from any thread."""
 
@@ -153,16 +157,25 @@ class Model(Protocol):
         """Normalise an image of any type to RGB and encode it."""
 
     def encode_rgb(
-        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> EncodedPlane:
         """Encode an RGB image (H, W, 3) uint8.
 
         ``image_size`` is the height and width that prompts and masks refer to
         when ``rgb`` is a coarser pyramid level; that of ``rgb`` by default.
+        ``frame`` is that of a view; by default the image fills the model's input.
         """
 
     def iter_encode_rgb(
-        self, rgb: RGBArray, image_size: tuple[int, int] | None = None
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        frame: Frame | None = None,
     ) -> Generator[None, None, EncodedPlane]:
         """Encode in short steps, between which other planes may be used."""
 

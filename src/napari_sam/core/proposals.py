@@ -77,6 +77,9 @@ class Proposals:
         Every mask above the floor.
     shown : Candidates
         The masks that pass the thresholds, by descending score.
+    scale : float, optional
+        Input pixels per pixel of the plane at which it was searched in tiles; None if
+        the model saw all of it, or a crop, at once.
     """
 
     shape: tuple[int, int]
@@ -85,6 +88,7 @@ class Proposals:
     thresholds: Thresholds
     candidates: Candidates
     shown: Candidates
+    scale: float | None = None
 
     @staticmethod
     def from_candidates(
@@ -94,12 +98,13 @@ class Proposals:
         shape: tuple[int, int],
         crops: Sequence[Region] = (),
         floor: tuple[float, float] = (0.0, 0.0),
+        scale: float | None = None,
     ) -> Proposals:
         """Return the proposals that pass the thresholds."""
         regions = tuple(crops) or (Region.whole(shape),)
         shown = candidates.take(select(candidates, thresholds, shape, regions))
         shown = without_small_regions(shown, thresholds, shape)
-        return Proposals(shape, regions, floor, thresholds, candidates, shown)
+        return Proposals(shape, regions, floor, thresholds, candidates, shown, scale)
 
     def __len__(self) -> int:
         return len(self.shown)
@@ -219,6 +224,7 @@ class Proposals:
             shape=self.shape,
             crops=self.crops,
             floor=self.floor,
+            scale=self.scale,
         )
 
     def to_labels(
@@ -288,6 +294,7 @@ class Proposals:
             "shape": np.array(self.shape),
             "crops": np.array([as_box(r) for r in self.crops]),
             "floor": np.array(self.floor),
+            "scale": np.array(self.scale or 0.0),
             "thresholds": np.array(
                 [getattr(self.thresholds, f.name) for f in fields(Thresholds)], float
             ),
@@ -371,4 +378,6 @@ def _from_arrays(file: Any) -> Proposals:
         shape=(height, width),
         crops=[Region(*r) for r in file["crops"].tolist()],
         floor=tuple(file["floor"].tolist()),
+        # Files of before had none.
+        scale=(float(file["scale"]) if "scale" in file else 0.0) or None,
     )

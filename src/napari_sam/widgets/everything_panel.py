@@ -36,6 +36,12 @@ class EverythingPanel(Panel):
             min=0,
             max=2,
         )
+        self.size = SpinBox(
+            label="Object size (px)",
+            value=round(settings.everything.object_size or 0),
+            min=0,
+            max=10_000,
+        )
         self.score = FloatSlider(
             label="Lowest score",
             value=chosen(settings.min_score, usual.score),
@@ -75,6 +81,7 @@ class EverythingPanel(Panel):
                 self.stability,
                 self.area,
                 self.share,
+                self.size,
                 self.side,
                 self.crops,
             ],
@@ -85,6 +92,7 @@ class EverythingPanel(Panel):
         self.stack.changed.connect(controller.segment_stack)
         self.side.changed.connect(self._grid)
         self.crops.changed.connect(self._grid)
+        self.size.changed.connect(self._grid)
         self.score.changed.connect(lambda v: controller.change_settings(min_score=v))
         self.stability.changed.connect(
             lambda v: controller.change_settings(min_stability=v)
@@ -101,6 +109,7 @@ class EverythingPanel(Panel):
             self.controller.settings.everything,
             points_per_side=self.side.value,
             crop_n_layers=self.crops.value,
+            object_size=self.size.value or None,
         )
         self.controller.change_settings(everything=everything)
 
@@ -127,6 +136,13 @@ class EverythingPanel(Panel):
             self._why_no_crops(),
             "1 also looks at 4 enlarged crops, for small objects.",
         )
+        rest(
+            self.size,
+            self._why_no_size(),
+            "Diameter of an object: how far the plane is enlarged to be searched, in "
+            "tiles. 0 lets the model look how large objects are.",
+        )
+        self._show_scale()
         count = everything.count
         self.write.text = f"Write {count} into labels" if count else "Write into labels"
         none = "" if count else "There are no proposals."
@@ -148,6 +164,22 @@ class EverythingPanel(Panel):
         if not sees or self.controller.settings.everything.prompts == "grid":
             return ""
         return "This model sees where objects are and asks there, not on a grid."
+
+    def _why_no_size(self) -> str:
+        """Return why the size of objects has no effect, empty if some was chosen."""
+        if self.size.value:
+            return ""
+        if self.crops.value:
+            return "The plane is searched in crops; set Crop layers to 0."
+        if not self._why_no_grid():
+            return "This model does not see objects by itself; it asks on a grid."
+        return self._why_no_crops()
+
+    def _show_scale(self) -> None:
+        """Show beside "auto" the scale that was chosen."""
+        shown = self.controller.everything.shown
+        found = "" if shown is None or shown.scale is None else f": {shown.scale:.1f} ×"
+        self.size.native.setSpecialValueText(f"auto{found}")
 
     def _why_no_crops(self) -> str:
         """Return why crops cannot be looked at, empty if they can or some are asked."""
