@@ -155,8 +155,8 @@ def test_the_same_view_of_a_finer_level() -> None:
 def test_views_around_prompts_hold_them_and_enlarge(drawn, has_box, seen_at):
     shape, extent, _ = drawn
     views = prompt_views(extent, extent if has_box else None, shape, seen_at)
-    if seen_at >= 1:
-        assert views == []  # every pixel is seen
+    if seen_at >= (1 if has_box else 2 / STEP + 1e-9):
+        assert views == []  # as much is seen
     assert len(views) <= (1 if has_box else len(MAGNIFICATIONS))
     for view in views:
         assert view.region == view.region.intersection(Region.whole(shape))

@@ -5,8 +5,9 @@ its longer side as long as its input, and answers in cells of four pixels of tha
 of an object of a few cells it sees little, and its mask is coarse.  In a view that
 shows the same object larger, it is as large as the model likes it.
 
-In a plane that is larger than the input, the object under a click may not be seen at
-all, and nothing says how large it is; so there are views of several scales around it.
+In a plane that is not much smaller than the input, the object under a click may
+hardly be seen, and nothing says how large it is; so there are views of several scales
+around it.
 
 Views lie on a lattice and come in a few scales, so that the next click on the same
 object, and a click on its neighbor, find theirs encoded.
@@ -151,12 +152,12 @@ def prompt_views(
     Returns
     -------
     list of View
-        With all prompts inside, from the largest to the smallest: none if every
-        pixel of the plane is seen already.
+        With all prompts inside, from the largest to the smallest; for a box none if
+        every pixel of the plane is seen already.
     """
-    if seen_at >= 1:
-        return []
     if box is not None:
+        if seen_at >= 1:
+            return []
         # Of the ellipse in it, as objects are round rather than square.
         area = math.pi / 4 * (box[2] - box[0]) * (box[3] - box[1])
         fitting = object_view(extent, area, image_size, seen_at)

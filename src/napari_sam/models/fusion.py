@@ -1,11 +1,11 @@
 """One answer of what a model sees in several views of a plane.
 
-A model that blends its masks answers in the whole plane.  In a plane that is larger
-than its input, clicks are also asked in views of several scales, each by itself, and
-the answer that it believes most is taken; a box, which says how large its object is,
-in the view that suits it.  A small object is looked at once more in the view that
-shows it as large as is best, with the answer as a mask prompt, and both answers count
-alike.
+A model that blends its masks answers in the whole plane.  Clicks are also asked in
+views of several scales that show more of it, each by itself, and the answer that the
+model believes most is taken; in a plane that is larger than the input a box, which
+says how large its object is, in the view that suits it.  A small object is looked at
+once more in the view that shows it as large as is best, with the answer as a mask
+prompt, and both answers count alike.
 """
 
 from __future__ import annotations

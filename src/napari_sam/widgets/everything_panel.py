@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import FloatSlider, PushButton, Slider, SpinBox
+from magicgui.widgets import FloatSlider, FloatSpinBox, PushButton, Slider, SpinBox
 
 from napari_sam.core.everything_settings import chosen
 from napari_sam.core.model_thresholds import ModelThresholds
@@ -36,12 +36,15 @@ class EverythingPanel(Panel):
             min=0,
             max=2,
         )
-        self.size = SpinBox(
+        # Of magicgui's boxes that for fractions can say "auto" instead of 0.
+        self.size = FloatSpinBox(
             label="Object size (px)",
-            value=round(settings.everything.object_size or 0),
+            value=settings.everything.object_size or 0,
             min=0,
             max=10_000,
+            step=1,
         )
+        self.size.native.setDecimals(0)
         self.score = FloatSlider(
             label="Lowest score",
             value=chosen(settings.min_score, usual.score),
