@@ -157,8 +157,9 @@ def _search(
     on_objects, own = False, ModelThresholds()
     for number, search in enumerate(searches):
         # Windows to come count like the grids they may get, tiles like those before.
-        ahead = sum(s.side**2 for s in searches[number + 1 :])
-        if search.frame is not None:
+        if search.frame is None:
+            ahead = sum(s.side**2 for s in searches[number + 1 :])
+        else:
             ahead = max(1, done // max(1, number)) * (len(searches) - number - 1)
         if not stopped():
             yield Progress(done, done + search.side**2 + ahead, "encoding")

@@ -128,12 +128,12 @@ class Search:
             replace(
                 self,
                 window=tile.view.region,
-                target=tile.core.intersection(self.target),
+                target=target,
                 is_crop=True,
                 frame=tile.view.frame,
             )
             for tile in plan_tiles(self.window, scale)
-            if not tile.core.intersection(self.target).is_empty
+            if not (target := tile.core.intersection(self.target)).is_empty
         ]
 
     def grid(self) -> FloatArray:

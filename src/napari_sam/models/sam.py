@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -280,13 +281,13 @@ class SamModel:
             )
         # The plane keeps them for its views, whatever becomes of the array; a view has
         # none of its own.
-        has_views = self.blends_masks and frame is None
-        pixels = rgb.copy() if has_views else None
-        frame = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
-        self._decoder_of(frame.side)
-        seen = frame
+        pixels = (
+            None if frame is not None or self._prompted_views is None else rgb.copy()
+        )
+        sits = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
+        self._decoder_of(sits.side)  # refused before the work, not after it
         x = self._step(
-            lambda: preprocess(rgb, seen, self._device).to(
+            lambda: preprocess(rgb, sits, self._device).to(
                 self._dtype, memory_format=torch.channels_last
             )
         )
@@ -295,10 +296,8 @@ class SamModel:
             x = self._step(partial(step, x))
         features = self._step(lambda: x[0].float().to("cpu", torch.float16)).numpy()
         if image_size is not None:
-            frame = Frame(
-                (int(image_size[0]), int(image_size[1])), frame.input_size, frame.side
-            )
-        embedding = Embedding(features, frame, self._encoder_fingerprint)
+            sits = replace(sits, image_size=(int(image_size[0]), int(image_size[1])))
+        embedding = Embedding(features, sits, self._encoder_fingerprint)
         return self.restore(embedding, pixels)
 
     def restore(self, embedding: Embedding, rgb: RGBArray | None = None) -> SamPlane:
@@ -328,8 +327,8 @@ class SamModel:
                 f"{self._name}; encode the image again."
             )
         decoder, views = self._decoder_of(embedding.frame.side), None
-        if rgb is not None and self.blends_masks and self._view_encoder is not None:
-            views = PlaneViews(rgb, embedding.frame, self._view_encoder)
+        if rgb is not None and self._prompted_views is not None:
+            views = PlaneViews(rgb, embedding.frame, self._prompted_views)
         return SamPlane(
             decoder,
             embedding,
@@ -340,6 +339,11 @@ class SamModel:
             self.thresholds,
             has_views=self._view_encoder is not None,
         )
+
+    @property
+    def _prompted_views(self) -> ViewEncoder | None:
+        """What encodes views for prompts, which only a blend knows how to join."""
+        return self._view_encoder if self.blends_masks else None
 
     def _decoder_of(self, side: int) -> FastDecoder:
         """Return the decoder for an input of this side."""
