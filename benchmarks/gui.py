@@ -23,11 +23,13 @@ warnings.simplefilter("ignore")
 os.environ["NAPARI_SAM_CACHE_DIR"] = tempfile.mkdtemp()
 
 import napari
+import torch
 from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data, measure
 
+from napari_sam.core.steps import finish
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.image_binding import ImageBinding
 from napari_sam.viewer.mirror import PromptMirror
@@ -92,13 +94,17 @@ class Bare:
         self.canvas = self.viewer.window._qt_viewer.canvas
         pump(1.0)
 
-    def click(self, row: float, column: float) -> None:
-        """Press and release the left button over a pixel."""
+    def at(self, row: float, column: float) -> QPoint:
+        """Return where a pixel is on the canvas."""
         height, width = self.canvas.size
         camera = self.viewer.camera
         x = width / 2 + (column - camera.center[-1]) * camera.zoom
         y = height / 2 + (row - camera.center[-2]) * camera.zoom
-        at = QPoint(round(x), round(y))
+        return QPoint(round(x), round(y))
+
+    def click(self, row: float, column: float) -> None:
+        """Press and release the left button over a pixel."""
+        at = self.at(row, column)
         QTest.mouseMove(self.canvas.native, at)
         QTest.mouseClick(
             self.canvas.native,
@@ -133,17 +139,47 @@ class Window(Bare):
         """Whether the plane on screen is encoded."""
         return bool(self.controller.prefetcher.is_shown_ready)
 
-    def click_to_preview(self, row: float, column: float) -> float:
-        """Milliseconds from the click to the preview drawn on the canvas."""
+    def click_to_preview(
+        self, row: float, column: float, *, rest: float = 0.0
+    ) -> tuple[float, float]:
+        """Milliseconds from the click to the first and the final preview on screen.
+
+        The pointer rests there before the click for a number of seconds.
+        """
         annotator = self.controller.annotator
         annotator.discard()
         pump(0.15)
+        if rest:
+            QTest.mouseMove(self.canvas.native, self.at(row, column))
+            pump(rest)
         start = time.perf_counter()
         self.click(row, column)
-        pump(20.0, lambda: annotator.prediction is not None)
-        answered = time.perf_counter()
-        pump(2.0, lambda: self.drawn_at > answered)
-        return (time.perf_counter() - start) * 1e3
+        took = []
+        for is_there in (
+            lambda: annotator.prediction is not None,
+            lambda: annotator.prediction is not None and annotator.prediction.is_final,
+        ):
+            before = annotator.prediction
+            pump(60.0, is_there)
+            answered = time.perf_counter()
+            if not took or annotator.prediction is not before:
+                pump(2.0, lambda since=answered: self.drawn_at > since)
+                took.append((time.perf_counter() - start) * 1e3)
+        return took[0], took[-1]
+
+    def plain_decode(self) -> float:
+        """Milliseconds that the model takes to decode one click, at the median."""
+        controller = self.controller
+        encoder, plane = controller.context.planes, controller.context.plane
+        encoded = finish(encoder.iter_get(plane))
+        xy = torch.tensor([[[300.0, 300.0], [0.0, 0.0]]])
+        labels = torch.tensor([[1, -1]])
+        took = []
+        for _ in range(9):
+            start = time.perf_counter()
+            encoded.decode_tokens(xy, labels)
+            took.append((time.perf_counter() - start) * 1e3)
+        return float(np.median(took))
 
 
 def first_mask() -> None:
@@ -158,26 +194,68 @@ def first_mask() -> None:
     window.close()
 
 
-def latency(clicks: int) -> None:
-    """Click to preview on three image sizes, idle and while prefetching."""
-    print(f"\nclick -> preview on screen, ms ({clicks} clicks)")
-    print("image      idle p50   p95    | while the stack is encoded p50   p95")
+def bare_clicks(image: np.ndarray, places: np.ndarray) -> list[float]:
+    """Milliseconds until napari alone has drawn a point that was clicked."""
+    bare = Bare(image)
+    points = bare.viewer.add_points(ndim=image.ndim, size=image.shape[-1] / 100)
+    points.mode = "add"
+    drawn_at = [0.0]
+
+    def drawn(event: Any) -> None:
+        drawn_at[0] = time.perf_counter()
+
+    bare.canvas._scene_canvas.events.draw.connect(drawn, position="last")
+    pump(0.5)
+    took = []
+    for place in places:
+        pump(0.15)
+        count = len(points.data)
+        start = time.perf_counter()
+        bare.click(*place)
+        pump(5.0, lambda count=count: len(points.data) > count)
+        added = time.perf_counter()
+        pump(2.0, lambda since=added: drawn_at[0] > since)
+        took.append((time.perf_counter() - start) * 1e3)
+    bare.close()
+    return took
+
+
+def latency(clicks: int, sides: list[int]) -> None:
+    """Click to first and final preview, beside napari's click and one decoding."""
+    print(f"\nclick -> preview on screen, ms, p50 / p95 of {clicks} clicks")
+    print("bar: napari alone drawing a clicked point + one plain decoding (p50)")
+    heads = ("bar", "first", "final", "rested: first", "final", "busy: first", "final")
+    print(
+        "image   " + "".join(f"{head:>16}" for head in heads) + "   ratios to the bar"
+    )
     rng = np.random.default_rng(0)
-    for side in (512, 1024, 2048):
-        window = Window(cells(side, 40))
+    for side in sides:
+        image = cells(side, 40 if side <= 2048 else 4)
+        places = rng.uniform(0.15, 0.85, (3 * clicks, 2)) * side
+        alone = bare_clicks(image, places[:clicks])
+        window = Window(image)
         window.controller.change_settings(prefetch=False)
         pump(60.0, window.ready)
         pump(1.0)
-        points = rng.uniform(0.15, 0.85, (clicks, 2)) * side
-        idle = [window.click_to_preview(*p) for p in points]
+        decode = window.plain_decode()
+        idle = [window.click_to_preview(*p) for p in places[:clicks]]
+        rested = [
+            window.click_to_preview(*p, rest=0.5) for p in places[clicks : 2 * clicks]
+        ]
         window.controller.encode_stack()
         pump(0.5)
-        busy = [window.click_to_preview(*p) for p in points]
+        busy = [window.click_to_preview(*p) for p in places[2 * clicks :]]
         left = int((~window.controller.prefetcher.strip.ready).sum())
-        row = [*np.percentile(idle, [50, 95]), *np.percentile(busy, [50, 95])]
+        bar = float(np.median(alone)) + decode
+        cases = [t for case in (idle, rested, busy) for t in np.transpose(case)]
+        columns = [np.percentile(times, [50, 95]) for times in cases]
         print(
-            f"{side:5d}²   {row[0]:8.0f} {row[1]:6.0f}    |"
-            f" {row[2]:24.0f} {row[3]:6.0f}   ({left} planes still to encode)"
+            f"{side:5d}²  {bar:16.0f}"
+            + "".join(f"{f'{p50:.0f} / {p95:.0f}':>16}" for p50, p95 in columns)
+            + "   "
+            + ", ".join(f"{p50 / bar:.2f} / {p95 / bar:.2f}" for p50, p95 in columns)
+            + f"   (decoding {decode:.0f} ms, {left} planes still to encode)",
+            flush=True,
         )
         window.close()
 
@@ -316,12 +394,13 @@ def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clicks", type=int, default=20)
+    parser.add_argument("--sides", type=int, nargs="+", default=[512, 1024, 2048, 8192])
     parser.add_argument("--only", choices=["first", "latency", "stalls", "closing"])
     options = parser.parse_args()
     if options.only in (None, "first"):
         first_mask()
     if options.only in (None, "latency"):
-        latency(options.clicks)
+        latency(options.clicks, options.sides)
     if options.only in (None, "stalls"):
         stalls()
     if options.only in (None, "closing"):

@@ -20,6 +20,8 @@ from napari_sam.training.interactive import decode
 from napari_sam.types import Frame
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
     from napari_sam.models.plane import SamPlane
@@ -130,9 +132,11 @@ def test_neighbours_share_a_window_even_if_one_only_is_kept(
     monkeypatch.setattr(views_module, "_KEPT", 1)
     encoded: list[Frame] = []
     visited: set[View] = set()
-    prepare, decode_in = ViewEncoder.prepare, PlaneViews.decode
+    prepare, decode_in = ViewEncoder.iter_prepare, PlaneViews.decode
 
-    def counted(self: ViewEncoder, rgb: np.ndarray, frame: Frame) -> ImageState:
+    def counted(
+        self: ViewEncoder, rgb: np.ndarray, frame: Frame
+    ) -> Generator[None, None, ImageState]:
         encoded.append(frame)
         return prepare(self, rgb, frame)
 
@@ -140,7 +144,7 @@ def test_neighbours_share_a_window_even_if_one_only_is_kept(
         visited.add(view)
         return decode_in(self, view, *asked)
 
-    monkeypatch.setattr(ViewEncoder, "prepare", counted)
+    monkeypatch.setattr(ViewEncoder, "iter_prepare", counted)
     monkeypatch.setattr(PlaneViews, "decode", watched)
     plane = model.restore(plane.embedding, many_coins)
     far = np.add(COIN, AT) - (606, 384)

@@ -24,7 +24,12 @@ from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
-from napari_sam.viewer.settings import AnnotationSettings, Normalisation, PreviewStyle
+from napari_sam.viewer.settings import (
+    AcceptWait,
+    AnnotationSettings,
+    Normalisation,
+    PreviewStyle,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -230,6 +235,7 @@ def test_every_setting_is_kept_and_a_damaged_one_passed_over() -> None:
         policy=OverlapPolicy.UNLABELLED,
         cleaning=PostProcessing(fill_holes=False, min_area=7),
         live=True,
+        accept_wait=AcceptWait.FINAL,
         hover=True,
         preview=PreviewStyle.CONTOUR,
         normalisation=Normalisation.DISPLAYED,

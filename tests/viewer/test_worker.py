@@ -459,7 +459,7 @@ def test_awaited_work_and_background_work_take_turns(bench):
     bench.settle()
     assert max(most) == 1
     awaited = Priority.PREDICT, Priority.SHOWN, Priority.UNSEEN, Priority.HOVER
-    background = Priority.EVERYTHING, Priority.PREFETCH
+    background = Priority.AHEAD, Priority.EVERYTHING, Priority.PREFETCH
     assert {*names} == {*awaited, *background}
     assert set().union(*(names[k] for k in awaited)) == {"napari-sam worker"}
     assert set().union(*(names[k] for k in background)) == {
@@ -490,8 +490,7 @@ def test_only_background_work_has_a_lower_scheduling_priority(bench, start):
     bench.settle()
     lower = min(19, usual + NICENESS)
     assert seen == {
-        kind: lower if kind in (Priority.EVERYTHING, Priority.PREFETCH) else usual
-        for kind in Priority
+        kind: usual if kind <= Priority.HOVER else lower for kind in Priority
     }
 
 

@@ -117,9 +117,7 @@ class Engine:
             How ``rgb`` sits in the input, where it is a view of a plane.  Views are
             encoded anew each time, and drop no plane that is kept.
         """
-        if frame is not None:
-            return self.model.encode_rgb(rgb, image_size, frame=frame)
-        return finish(self.iter_encode(rgb, image_size, key=key))
+        return finish(self.iter_encode(rgb, image_size, key=key, frame=frame))
 
     def iter_encode(
         self,
@@ -127,11 +125,14 @@ class Engine:
         image_size: tuple[int, int] | None = None,
         *,
         key: str | None = None,
+        frame: Frame | None = None,
     ) -> Generator[None, None, EncodedPlane]:
         """Do what :meth:`encode` does in short steps.
 
         Between two steps other planes may be encoded and used.
         """
+        if frame is not None:
+            return (yield from self.model.iter_encode_rgb(rgb, image_size, frame=frame))
         key = key or self.key(rgb)
         size = image_size or (rgb.shape[0], rgb.shape[1])
         live = self.live(key, size)

@@ -103,6 +103,15 @@ class EncodedPlane(Protocol):
     ) -> MaskResult:
         """Segment one object from a prompt set."""
 
+    def iter_prompts(
+        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
+    ) -> Generator[MaskResult | None, None, MaskResult]:
+        """Segment one object in short steps.
+
+        Yields a preliminary answer as soon as there is one, better ones as they come,
+        and None in between; returns what `predict_prompts` does.
+        """
+
     def predict_many(
         self,
         points: npt.ArrayLike | None = None,

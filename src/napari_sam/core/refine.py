@@ -9,15 +9,15 @@ higher after two corrections and 0.03 to 0.29 higher after four.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.core.results import MaskResult
+    from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.types import PromptSet
 
 MOST_ROUNDS = 4
@@ -55,19 +55,86 @@ def refine(
     PromptError
         If a prompt is unusable.
     """
+    result, stages = _rounds(prompts, known)
+    for stage in stages:
+        result = plane.predict_prompts(stage, _earlier(result, level))
+    # There was an answer to begin with, or a round.
+    return cast("MaskResult", result)
+
+
+def iter_refine(
+    plane: EncodedPlane,
+    prompts: PromptSet,
+    level: MaskLevel = MaskLevel.AUTO,
+    known: Mapping[PromptSet, MaskResult] | None = None,
+) -> Generator[MaskResult | None, None, MaskResult]:
+    """Answer a prompt set in short steps, with what is known at once.
+
+    As :func:`refine`, whose result it returns.
+
+    Yields
+    ------
+    MaskResult or None
+        Preliminary answers to all clicks, each better than the last one; the first
+        before anything is encoded that takes a while.
+    """
+    result, stages = _rounds(prompts, known)
+    is_told = False
+    for number, stage in enumerate(stages):
+        steps = plane.iter_prompts(stage, _earlier(result, level))
+        later = stages[number + 1 :]
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                result = end.value
+                break
+            if step is None:
+                yield None
+            elif not later:
+                yield step
+            elif not is_told:
+                # Of the clicks that follow, what can be said without waiting either.
+                is_told = True
+                yield _outlook(plane, later, level, step)
+    # There was an answer to begin with, or a round.
+    return cast("MaskResult", result)
+
+
+def _rounds(
+    prompts: PromptSet, known: Mapping[PromptSet, MaskResult] | None
+) -> tuple[MaskResult | None, list[PromptSet]]:
+    """Return the answer to begin with, and the prompts of the rounds after it."""
     count = len(prompts.points)
     stages = [replace(prompts, points=prompts.points[:n]) for n in range(count + 1)]
     usable = [n for n, stage in enumerate(stages) if not stage.is_empty]
-    found = [n for n in usable if known is not None and stages[n] in known]
-    if found and known is not None:
-        done = found[-1]
-        result = known[stages[done]]
-    else:
-        first = usable[0] if usable else count
-        # A click together with a box is one prompt, not a correction of it.
-        done = min(count, max(first, count - MOST_ROUNDS + 1, 1))
-        result = plane.predict_prompts(stages[done])
-    for stage in stages[done + 1 :]:
-        # Of a mask prompt, the logits leave only its box to be used.
-        result = plane.predict_prompts(stage, result.earlier(level))
+    for n in reversed(usable):
+        if known is not None and stages[n] in known:
+            return known[stages[n]], stages[n + 1 :]
+    first = usable[0] if usable else count
+    # A click together with a box is one prompt, not a correction of it.
+    return None, stages[min(count, max(first, count - MOST_ROUNDS + 1, 1)) :]
+
+
+def _earlier(result: MaskResult | None, level: MaskLevel) -> Earlier | None:
+    # Of a mask prompt, the logits leave only its box to be used.
+    return None if result is None else result.earlier(level)
+
+
+def _outlook(
+    plane: EncodedPlane,
+    stages: Sequence[PromptSet],
+    level: MaskLevel,
+    result: MaskResult,
+) -> MaskResult:
+    """Return the first that can be said after some more rounds."""
+    for stage in stages:
+        steps = plane.iter_prompts(stage, result.earlier(level))
+        try:
+            while (step := next(steps)) is None:
+                pass
+            result = step
+        except StopIteration as end:
+            result = end.value
+        steps.close()
     return result

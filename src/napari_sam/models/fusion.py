@@ -10,7 +10,7 @@ prompt, and both answers count alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -98,6 +98,14 @@ class _Seen:
         return float(self.iou[0])
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A view that a procedure looks into next, and what it knows before."""
+
+    view: View
+    so_far: _Seen | None = field(compare=False)
+
+
 class Fusion:
     """Make one answer of the views of a plane.  Not thread-safe.
 
@@ -127,9 +135,40 @@ class Fusion:
             ]
         return together([self._steps(self._views, q) for q in asked])
 
+    def iter_answer(self, asked: Question) -> Generator[Answer | None, None, Answer]:
+        """Answer one question in short steps, the first of which is an answer already.
+
+        Parameters
+        ----------
+        asked : Question
+            Prompts, and what they gave in the whole plane.
+
+        Yields
+        ------
+        Answer or None
+            Before a view is encoded, what is known until then; none if that is what
+            was yielded last, and while encoding.
+        """
+        if self._views is None:
+            return self.answers([asked])[0]
+        told: _Seen | None = None
+        steps = self._steps(self._views, asked)
+        while True:
+            try:
+                look = next(steps)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            if self._views.is_encoded(look.view):
+                continue
+            if look.so_far is not None and look.so_far is not told:
+                told = look.so_far
+                yield self._answer(self._views, told)
+            yield from self._views.iter_encode(look.view)
+
     def _steps(
         self, views: PlaneViews, asked: Question
-    ) -> Generator[View, None, Answer]:
+    ) -> Generator[_Look, None, Answer]:
         """Answer one question; yield each view before looking into it."""
         seen = yield from self._refined(views, asked)
         if seen is None:
@@ -141,21 +180,21 @@ class Fusion:
 
     def _refined(
         self, views: PlaneViews, asked: Question
-    ) -> Generator[View, None, _Seen | None]:
+    ) -> Generator[_Look, None, _Seen | None]:
         """Refine an answer in the view that it is from, if all prompts are in it."""
         if asked.before is None:
             return None
         view = views.own(asked.before.view)
         if not views.holds_prompts(view, asked.xy[0], asked.labels[0]):
             return None
-        yield view
+        yield _Look(view, None)
         mask = torch.from_numpy(asked.before.logits[0]).to(asked.logits)
         seen = self._seen(views, view, asked, mask)
         return seen if views.holds_all(view, seen.masks[0]) else None
 
     def _found(
         self, views: PlaneViews, asked: Question
-    ) -> Generator[View, None, _Seen]:
+    ) -> Generator[_Look, None, _Seen]:
         """Find the object in the whole plane, or in a view around its prompts."""
         best = _Seen(
             views.whole, *self._chosen(asked, asked.logits, asked.iou, asked.xy)
@@ -163,7 +202,7 @@ class Fusion:
         if asked.refines:
             return best
         for view in views.of_prompts(asked.xy[0], asked.labels[0]):
-            yield view
+            yield _Look(view, best)
             seen = self._seen(views, view, asked)
             if views.holds_all(view, seen.masks[0]) and (
                 asked.has_box or seen.score > best.score
@@ -173,12 +212,12 @@ class Fusion:
 
     def _closer(
         self, views: PlaneViews, asked: Question, seen: _Seen
-    ) -> Generator[View, None, Answer]:
+    ) -> Generator[_Look, None, Answer]:
         """Look once more where the object is shown as large as is best."""
         view = views.of_object(seen.view, seen.masks[0], asked.xy[0], asked.labels[0])
         if view is None:
             return self._answer(views, seen)
-        yield view
+        yield _Look(view, seen)
         before = views.moved(seen.masks[0], seen.view, view)
         closer = self._seen(views, view, asked, before)
         fused = ((before + closer.masks[0]) / 2)[None]

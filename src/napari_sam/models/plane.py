@@ -11,7 +11,8 @@ from napari_sam.core.model import ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.results import Earlier, MaskResult, inside_frame
 from napari_sam.errors import PromptError
-from napari_sam.models.fusion import Fusion, Question
+from napari_sam.models.encoding import inferring
+from napari_sam.models.fusion import Answer, Fusion, Question
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.prompt_head import CENTRE, FOREGROUND, PromptHead
@@ -20,7 +21,7 @@ from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
     from napari_sam.models.views import PlaneViews
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
+
+    # Prompt tokens, a mask prompt, and the earlier answer where it is a view's alone.
+    _Given = tuple[Tokens, FloatArray | None, Detail | None]
 
 # Measured on two cores, milliseconds per prompt in batches of 1, 2, 4 and 8:
 # float32 15.5, 13.6, 13.9, 16.4; bfloat16 10.8, 8.0, 8.6, 7.5.
@@ -134,7 +138,8 @@ class SamPlane:
         given_points = None if points is None else np.atleast_2d(numbers(points))[None]
         given_labels = None if labels is None else np.atleast_1d(labels)[None]
         boxes = None if box is None else numbers(box)[None]
-        return self._predict(given_points, given_labels, boxes, crop, logits)
+        given = self._given(given_points, given_labels, boxes, crop, logits)
+        return self._decode(*given)[0]
 
     def predict_prompts(
         self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
@@ -159,12 +164,23 @@ class SamPlane:
         ModelError
             If the device fails.
         """
-        points = labels = None
-        if prompts.points:
-            points = np.array([[(p.row, p.column) for p in prompts.points]])
-            labels = np.array([[p.positive for p in prompts.points]])
-        boxes = None if prompts.box is None else numbers(prompts.box)[None]
-        return self._predict(points, labels, boxes, prompts.mask, logits)
+        return self._decode(*self._asked(prompts, logits))[0]
+
+    def iter_prompts(
+        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
+    ) -> Generator[MaskResult | None, None, MaskResult]:
+        """Segment one object in short steps, with what is known at once.
+
+        As :meth:`predict_prompts`, whose result it returns.  Where parts of the plane
+        have to be encoded for that, it first yields what is known without them.
+
+        Yields
+        ------
+        MaskResult or None
+            A preliminary answer that is better than the last one, or none.
+        """
+        steps = self._iter_decode(*self._asked(prompts, logits))
+        return (yield from inferring(steps, "decode the prompt", str(self._device)))
 
     def predict_many(
         self,
@@ -334,15 +350,26 @@ class SamPlane:
         for start in range(0, given.count, count):
             yield from self._decode(given.part(start, start + count), None)
 
-    def _predict(
+    def _asked(
+        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None
+    ) -> _Given:
+        """Return a prompt set as the decoder takes it."""
+        points = labels = None
+        if prompts.points:
+            points = np.array([[(p.row, p.column) for p in prompts.points]])
+            labels = np.array([[p.positive for p in prompts.points]])
+        boxes = None if prompts.box is None else numbers(prompts.box)[None]
+        return self._given(points, labels, boxes, prompts.mask, logits)
+
+    def _given(
         self,
         points: npt.NDArray[np.float64] | None,
         labels: npt.NDArray[np.generic] | None,
         boxes: npt.NDArray[np.float64] | None,
         mask: MaskCrop | None,
         logits: npt.ArrayLike | Earlier | None,
-    ) -> MaskResult:
-        """Segment one object; arrays have a leading axis of one."""
+    ) -> _Given:
+        """Return one object's prompts; arrays have a leading axis of one."""
         is_rough = mask is not None and boxes is None
         if mask is not None and is_rough:
             boxes = bounding_box(mask)[None]
@@ -357,50 +384,67 @@ class SamPlane:
             if dense is None:
                 raise PromptError("There is no prompt; give a point, a box or a mask.")
             given = Tokens.padding()
-        return self._decode(given, dense, before)[0]
+        return given, dense, before
 
     def _decode(
         self, given: Tokens, dense: FloatArray | None, before: Detail | None = None
     ) -> list[MaskResult]:
         with torch.inference_mode(), self._guard():
-            xy, labels = self._tensors(given)
-            mask = None
-            if dense is not None:
-                mask = torch.from_numpy(dense)[None, None].to(self._device)
-            batches = [slice(i, i + BATCH) for i in range(0, given.count, BATCH)]
-            looks = [
-                self._decoder.decode(self._image(), xy[some], labels[some], mask)
-                for some in batches
-            ]
-            logits, iou = (torch.cat(x).float() for x in zip(*looks, strict=True))
-            is_click, refines = given.single_point and mask is None, mask is not None
-            details: list[Detail | None] = [None] * given.count
-            if self._fusion is not None:
-                parts = (slice(i, i + 1) for i in range(given.count))
-                asked = [
-                    Question(
-                        xy[i], labels[i], is_click, refines, logits[i], iou[i], before
-                    )
-                    for i in parts
-                ]
-                found = self._fusion.answers(asked)
-                logits = torch.stack([answer.logits for answer in found])
-                iou = torch.stack([answer.iou for answer in found])
-                details = [answer.detail for answer in found]
-            answers = zip(logits.cpu().numpy(), iou.cpu().numpy(), details, strict=True)
-            return [self._result(*one, is_click) for one in answers]
+            asked = self._questions(given, dense, before)
+            if self._fusion is None:
+                answers = [Answer(q.logits[0], q.iou[0], None) for q in asked]
+            else:
+                answers = self._fusion.answers(asked)
+            return [self._result(a, given, dense) for a in answers]
+
+    def _iter_decode(
+        self, given: Tokens, dense: FloatArray | None, before: Detail | None
+    ) -> Generator[MaskResult | None, None, MaskResult]:
+        """Decode one object's prompts; see `iter_prompts`."""
+        (asked,) = self._questions(given, dense, before)
+        if self._fusion is None:
+            return self._result(
+                Answer(asked.logits[0], asked.iou[0], None), given, dense
+            )
+        steps = self._fusion.iter_answer(asked)
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                return self._result(end.value, given, dense)
+            yield None if step is None else self._result(step, given, dense)
+
+    def _questions(
+        self, given: Tokens, dense: FloatArray | None, before: Detail | None
+    ) -> list[Question]:
+        """Return the prompts and what they give in the whole plane."""
+        xy, labels = self._tensors(given)
+        mask = None
+        if dense is not None:
+            mask = torch.from_numpy(dense)[None, None].to(self._device)
+        batches = [slice(i, i + BATCH) for i in range(0, given.count, BATCH)]
+        looks = [
+            self._decoder.decode(self._image(), xy[some], labels[some], mask)
+            for some in batches
+        ]
+        logits, iou = (torch.cat(x).float() for x in zip(*looks, strict=True))
+        is_click = given.single_point and mask is None
+        return [
+            Question(
+                xy[i], labels[i], is_click, mask is not None, logits[i], iou[i], before
+            )
+            for i in (slice(i, i + 1) for i in range(given.count))
+        ]
 
     def _result(
-        self,
-        logits: FloatArray,
-        iou: FloatArray,
-        detail: Detail | None,
-        is_click: bool,
+        self, answer: Answer, given: Tokens, dense: FloatArray | None
     ) -> MaskResult:
         """Order subpart, part and whole by area and make the model's own choice.
 
         A model that blends its masks has made it already.
         """
+        logits, iou = answer.logits.cpu().numpy(), answer.iou.cpu().numpy()
+        detail, is_click = answer.detail, given.single_point and dense is None
         cells, frame = logits, self.frame
         if detail is not None and detail.shows(len(logits) - 1):
             cells, frame = detail.logits, detail.view.frame

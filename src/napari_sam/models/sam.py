@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,19 +21,18 @@ from napari_sam.models.checkpoint import (
     network_fingerprint,
 )
 from napari_sam.models.devices import resolve_device, resolve_dtype
+from napari_sam.models.encoding import iter_features
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.guard import translated_errors
 from napari_sam.models.plane import SamPlane
-from napari_sam.models.preprocess import preprocess
 from napari_sam.models.views import PlaneViews, ViewEncoder
 from napari_sam.types import Embedding, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
     import numpy.typing as npt
-    from torch import Tensor
 
     from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.types import RGBArray
@@ -286,15 +284,11 @@ class SamModel:
         )
         sits = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
         self._decoder_of(sits.side)  # refused before the work, not after it
-        x = self._step(
-            lambda: preprocess(rgb, sits, self._device).to(
-                self._dtype, memory_format=torch.channels_last
-            )
+        x = yield from iter_features(
+            self._encoder, rgb, sits, self._device, self._dtype
         )
-        for step in self._encoder.steps():
-            yield
-            x = self._step(partial(step, x))
-        features = self._step(lambda: x[0].float().to("cpu", torch.float16)).numpy()
+        with torch.inference_mode(), translated_errors("encode the image", self.device):
+            features = x.float().to("cpu", torch.float16).numpy()
         if image_size is not None:
             sits = replace(sits, image_size=(int(image_size[0]), int(image_size[1])))
         embedding = Embedding(features, sits, self._encoder_fingerprint)
@@ -355,9 +349,3 @@ class SamModel:
             f"{self._name} has no input of {side} × {side} pixels; encode the image "
             f"again."
         )
-
-    def _step(self, compute: Callable[[], Tensor]) -> Tensor:
-        # Entered anew for each step: the mode belongs to the thread, and what
-        # runs between two steps must not inherit it.
-        with torch.inference_mode(), translated_errors("encode the image", self.device):
-            return compute()

@@ -12,20 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from napari_sam.core.results import cells_inside
+from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE, View, object_view, prompt_views
 from napari_sam.models.cells import CELL, sample
+from napari_sam.models.encoding import iter_features
 from napari_sam.models.fast_decoder import FastDecoder
-from napari_sam.models.preprocess import preprocess
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.models.tiny_vit import TinyViT
 from napari_sam.types import Frame, Region
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
     from napari_sam.types import Box, RGBArray
 
 _KEPT = 32  # views of a plane; prepared for the decoder each takes 3 MB
+_BEGUN = 2  # views whose encoding was begun and not finished
 _OUTSIDE = -20.0  # logit of what lies beyond a view, or beyond the image in it
 
 
@@ -59,11 +63,15 @@ class ViewEncoder:
         """For an embedding of a view."""
         return FastDecoder(self._network, self._dtype, cells=SIDE // TinyViT.patch)
 
-    def prepare(self, rgb: RGBArray, frame: Frame) -> ImageState:
-        """Encode the pixels of a view."""
-        x = preprocess(np.ascontiguousarray(rgb), frame, self._device)
-        x = x.to(self._dtype, memory_format=torch.channels_last)
-        return self.decoder.prepare(self._network.image_encoder(x)[0])
+    def iter_prepare(
+        self, rgb: RGBArray, frame: Frame
+    ) -> Generator[None, None, ImageState]:
+        """Encode the pixels of a view in short steps."""
+        pixels = np.ascontiguousarray(rgb)
+        encoder = self._network.image_encoder
+        x = yield from iter_features(encoder, pixels, frame, self._device, self._dtype)
+        with torch.inference_mode():
+            return self.decoder.prepare(x)
 
 
 class PlaneViews:
@@ -87,6 +95,7 @@ class PlaneViews:
         self._image_size = frame.image_size
         self._encoder = encoder
         self._kept: OrderedDict[View, ImageState] = OrderedDict()
+        self._begun: OrderedDict[View, Generator[None, None, None]] = OrderedDict()
         self._nbytes = rgb.nbytes
 
     @property
@@ -304,17 +313,49 @@ class PlaneViews:
             min(high[1], width),
         )
 
+    def is_encoded(self, view: View) -> bool:
+        """Return whether a view can be decoded at once."""
+        return view in self._kept
+
+    def iter_encode(self, view: View) -> Generator[None, None, None]:
+        """Encode a view in short steps, going on with what was begun before.
+
+        What somebody has begun and given up is not lost: a click often wants the view
+        that was being encoded while the pointer rested there.
+
+        Parameters
+        ----------
+        view : View
+            From :meth:`of_object` or :meth:`of_prompts`.
+        """
+        while view not in self._kept:
+            steps = self._begun.get(view)
+            if steps is None:
+                while len(self._begun) >= _BEGUN:
+                    self._begun.popitem(last=False)[1].close()
+                steps = self._begun[view] = self._iter_state(view)
+            try:
+                # Not ``yield from``: who gives up must not close it.
+                for _ in steps:
+                    yield
+            except BaseException as error:
+                if not isinstance(error, GeneratorExit):
+                    self._begun.pop(view, None)
+                raise
+            self._begun.pop(view, None)
+
+    def _iter_state(self, view: View) -> Generator[None, None, None]:
+        pixels = self._rgb[view.region.slices]
+        state = yield from self._encoder.iter_prepare(pixels, view.frame)
+        self._kept[view] = state
+        self._nbytes += state.nbytes
+        while len(self._kept) > _KEPT:
+            self._nbytes -= self._kept.popitem(last=False)[1].nbytes
+
     def _state(self, view: View) -> ImageState:
-        state = self._kept.get(view)
-        if state is None:
-            pixels = self._rgb[view.region.slices]
-            state = self._encoder.prepare(pixels, view.frame)
-            self._kept[view] = state
-            self._nbytes += state.nbytes
-            while len(self._kept) > _KEPT:
-                self._nbytes -= self._kept.popitem(last=False)[1].nbytes
+        finish(self.iter_encode(view))
         self._kept.move_to_end(view)
-        return state
+        return self._kept[view]
 
     def _to_view(self, view: View, xy: Tensor) -> Tensor:
         """Map pixels of the whole input to a view's, from corner to corner."""

@@ -7,6 +7,7 @@ their answers are there, or were put aside for one that the user picked.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -207,9 +208,11 @@ class Annotator:
         if all(c.mask.area == 0 for c in prediction.candidates):
             self.status.emit("Nothing found there: add a point or draw a box.")
             return
-        if live and not self._live_held:
+        if live and not self._live_held and prediction.is_final:
             self._write_live()
-        if prediction is self.prediction:
+        if prediction is self.prediction and not prediction.is_final:
+            self.status.emit(f"Score {prediction.score:.2f}.  Looking closer …")
+        elif prediction is self.prediction:
             verb = "N next object" if live else "N accept"
             self.status.emit(
                 f"Score {prediction.score:.2f}.  {verb} · W other size · Esc discard"
@@ -264,13 +267,17 @@ class Annotator:
         return self._write(draft)
 
     def _is_ready(self, draft: ObjectDraft) -> bool:
-        """Whether all that an accept writes is known."""
-        target = self._context.target
-        return (
-            self._context.planes is not None
-            and not self.prompting.questions(draft)
-            and not self.prompting.requests.is_awaited(draft)
-            and (target is None or target.is_counted)
+        """Whether all that an accept writes is known, or as much as it waits for."""
+        target, requests = self._context.target, self.prompting.requests
+        if self._context.planes is None or not (target is None or target.is_counted):
+            return False
+        since, now = draft.waits_since, time.monotonic()
+        waited = 0.0 if since is None else now - since
+        is_urgent = waited >= self._context.settings.accept_wait.seconds
+        if self.prompting.questions(draft, is_urgent=is_urgent):
+            return False
+        return not (
+            requests.is_releveled(draft) if is_urgent else requests.is_awaited(draft)
         )
 
     def _wait_for(self, draft: ObjectDraft) -> None:
@@ -280,6 +287,7 @@ class Annotator:
             self._asked = 0
         left = len(self.prompting.questions(draft))
         self._asked += left
+        draft.waits_since = time.monotonic()
         self.prompting.waiting.append(draft)
         self.start_next()
         self.status.emit(
@@ -297,6 +305,9 @@ class Annotator:
                 on_end=self._on_changed,
             )
         )
+        wait = self._context.settings.accept_wait.seconds
+        if math.isfinite(wait):
+            self._context.runner.later(wait, self._settle)
         self._settle()
 
     def _settle(self) -> None:
@@ -304,6 +315,8 @@ class Annotator:
         waiting = self.prompting.waiting
         while waiting and self._is_ready(waiting[0]):
             draft = waiting.pop(0)
+            # What comes later than it is written changes nothing.
+            self.prompting.requests.forget(draft)
             if not self._write(draft):
                 self._give_back(draft)
         self.changed.emit()
@@ -312,6 +325,9 @@ class Annotator:
         """Write a draft whose answers are all there; whether it is in the labels."""
         is_live = draft.live is not None
         try:
+            if is_live and draft.live_of != draft.to_write:
+                # Answers that came while it waited, or none better in time.
+                self._writer.write_live(draft)
             transaction = draft.live or self._writer.write(draft)
         except SamError as error:
             self.status.emit(self._context.report(error))
@@ -348,6 +364,7 @@ class Annotator:
 
     def _give_back(self, draft: ObjectDraft) -> None:
         """Let a draft that was not written be under way again."""
+        draft.waits_since = None
         if self.is_empty:
             self.prompting.begin(draft)
             self._after_change()
@@ -569,7 +586,7 @@ class Annotator:
 
     def write_live(self) -> None:
         """Write the current object as far as it is answered; live mode began."""
-        if self.draft.to_write:
+        if self.draft.to_write and not self.prompting.questions(self.draft):
             self._write_live()
 
     def _write_live(self) -> None:

@@ -72,14 +72,20 @@ class ObjectDraft:
         Rough masks that go with the prompts of a plane.
     answers : dict of Plane to Prediction
         The model's, by plane; not more than one per plane and its transposed view.
+        A preliminary one is shown, but its question is still open.
     adopted : Adopted, optional
         The proposal that it began as.
     failed : dict of Plane to prompts
         What the model could not answer; not asked again before an accept.
     live : Transaction, optional
         What of it is in the labels, in "write while I click" mode.
+    live_of : tuple of Prediction
+        The answers that this was made of.
     taken_back : Accepted, optional
         The accept that an undo took back, if that is how it came to be under way.
+    waits_since : float, optional
+        When it was accepted, in seconds of the monotonic clock, while it waits for
+        answers.
     """
 
     label: int | None = None
@@ -91,7 +97,9 @@ class ObjectDraft:
     adopted: Adopted | None = None
     failed: dict[Plane, tuple[PromptSet, ...]] = field(default_factory=dict)
     live: Transaction | None = None
+    live_of: tuple[Prediction, ...] = ()
     taken_back: Accepted | None = None
+    waits_since: float | None = None
 
     @property
     def first_label(self) -> int | None:
@@ -108,6 +116,7 @@ class ObjectDraft:
             answers={p: a.compact() for p, a in self.answers.items()},
             failed={},
             live=None,
+            waits_since=None,
         )
 
     @property
@@ -145,15 +154,27 @@ class ObjectDraft:
             return (PromptSet(prompts[0].points, prompts[0].box, seed),)
         return prompts
 
-    def question(self, plane: Plane, shape: tuple[int, ...]) -> tuple[PromptSet, ...]:
+    def question(
+        self, plane: Plane, shape: tuple[int, ...], *, is_urgent: bool = False
+    ) -> tuple[PromptSet, ...]:
         """Return what the model can be asked on a plane; empty if it is answered.
 
         Prompts of background alone ask nothing.
+
+        Parameters
+        ----------
+        plane : Plane
+            Which plane.
+        shape : tuple of int
+            Of the image.
+        is_urgent : bool
+            Whether a preliminary answer will do.
         """
         usable = tuple(p for p in self.prompts_on(plane, shape) if not p.is_empty)
         answer = self.answers.get(plane)
         if (
             answer is not None
+            and (answer.is_final or is_urgent)
             and answer.level == self.level
             and _ask_the_same(answer.prompts, usable)
         ):
@@ -163,15 +184,20 @@ class ObjectDraft:
             return ()
         return usable
 
-    def questions(self, shape: tuple[int, ...]) -> dict[Plane, tuple[PromptSet, ...]]:
-        """Return what is left to ask before it can be written, by plane."""
+    def questions(
+        self, shape: tuple[int, ...], *, is_urgent: bool = False
+    ) -> dict[Plane, tuple[PromptSet, ...]]:
+        """Return what is left to ask before it can be written, by plane.
+
+        Parameters are those of `question`.
+        """
         left = {}
         for plane in self.planes:
             if not is_plane_of(plane, shape):
                 continue
             known = self.answer_on(plane)
             asked = plane if known is None else known.plane
-            question = self.question(asked, shape)
+            question = self.question(asked, shape, is_urgent=is_urgent)
             if question:
                 left[asked] = question
         return left

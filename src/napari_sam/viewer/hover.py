@@ -1,23 +1,59 @@
-"""The mask under the cursor, before clicking."""
+"""What a click at the cursor would give, before clicking.
+
+Shown where the user wants it.  Otherwise asked in idle time as soon as the pointer
+rests, so that the answer, or at least what it takes, is there when the click comes.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_sam.types import PointPrompt, PromptSet
 from napari_sam.viewer.overlay import ShownMask, bright
-from napari_sam.viewer.predict import Prediction, predict
+from napari_sam.viewer.predict import Prediction, predict, same_prompts
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from napari_sam.types import MaskLevel
+    from collections.abc import Generator, Sequence
+
+    from napari_sam.core.masks import PostProcessing
+    from napari_sam.types import MaskLevel, Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.overlay import PlaneOverlay
+    from napari_sam.viewer.predict import PlaneEncoder
 
 HOVER_SLOT = "hover"
+AHEAD_SLOT = "ahead"
+REST_SECONDS = 0.15
+"""How long the pointer stays where it is before it is taken to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What an answer depends on: equal ones have the same."""
+
+    planes: PlaneEncoder
+    plane: Plane
+    prompts: PromptSet = field(compare=False)  # see `same_prompts`
+    level: MaskLevel
+    cleaning: PostProcessing
+    last: Prediction | None
+
+    def work(self) -> Generator[Prediction | None, None, Prediction]:
+        """Ask; for the worker."""
+        if self.planes is None:
+            raise ValueError("nothing can be asked without a model")
+        return predict(
+            self.planes,
+            self.plane,
+            [self.prompts],
+            self.level,
+            self.cleaning,
+            self.last,
+        )
 
 
 class Hover:
@@ -35,6 +71,7 @@ class Hover:
         self._context = context
         self._overlay = overlay
         self.score: float | None = None
+        self._foreseen: tuple[_Asked, Prediction] | None = None
 
     def at(
         self,
@@ -45,40 +82,105 @@ class Hover:
         level: MaskLevel,
         last: Prediction | None = None,
     ) -> None:
-        """Predict the prompts so far plus one at the cursor; the latest wins.
+        """Show what the prompts so far plus one at the cursor give; the latest wins.
 
         ``last`` is the answer to the prompts so far.
         """
-        context = self._context
-        if context.plane is None or context.planes is None:
-            return
-        point = PointPrompt(row, column, positive)
-        prompts = PromptSet((*base.points, point), base.box, base.mask)
-        if prompts.is_empty:
-            return
-        context.runner.submit(
-            Job(
-                partial(
-                    predict,
-                    context.planes,
-                    context.plane,
-                    [prompts],
-                    level,
-                    context.settings.cleaning,
-                    last,
-                ),
-                priority=Priority.HOVER,
-                slot=HOVER_SLOT,
-                on_result=self._show,
-                on_error=context.log_error,
+        asked = self._asked(row, column, base, positive, level, last)
+        if asked is not None:
+            self._context.runner.submit(
+                Job(
+                    asked.work,
+                    priority=Priority.HOVER,
+                    slot=HOVER_SLOT,
+                    on_yield=self._show,
+                    on_result=self._show,
+                    on_error=self._context.log_error,
+                )
             )
+
+    def ahead(
+        self,
+        row: float,
+        column: float,
+        base: PromptSet,
+        positive: bool,
+        level: MaskLevel,
+        last: Prediction | None = None,
+    ) -> None:
+        """Ask the same without showing it, as soon as the pointer rests there."""
+        asked = self._asked(row, column, base, positive, level, last)
+        if asked is None:
+            return
+
+        def done(answer: Prediction) -> None:
+            self._foreseen = asked, answer
+
+        self._context.runner.submit(
+            Job(
+                asked.work,
+                priority=Priority.AHEAD,
+                slot=AHEAD_SLOT,
+                delay=REST_SECONDS,
+                on_result=done,
+                on_error=self._context.log_error,
+            )
+        )
+
+    def foreseen(
+        self,
+        plane: Plane,
+        prompts: Sequence[PromptSet],
+        level: MaskLevel,
+        last: Prediction | None,
+    ) -> Prediction | None:
+        """Return the answer to these prompts, if it was asked ahead.
+
+        Parameters
+        ----------
+        plane : Plane
+            Where they are.
+        prompts : sequence of PromptSet
+            What is asked now.
+        level : MaskLevel
+            Which of the answers.
+        last : Prediction, optional
+            The answer to the prompts before.
+        """
+        planes, cleaning = self._context.planes, self._context.settings.cleaning
+        if self._foreseen is None or planes is None or len(prompts) != 1:
+            return None
+        asked, answer = self._foreseen
+        now = _Asked(planes, plane, prompts[0], level, cleaning, last)
+        return (
+            answer if now == asked and same_prompts(prompts[0], asked.prompts) else None
         )
 
     def stop(self) -> bool:
         """Drop what is under way; True if a hover preview was on screen."""
         self._context.runner.cancel(HOVER_SLOT)
+        self._context.runner.cancel(AHEAD_SLOT)
         was_shown, self.score = self.score is not None, None
         return was_shown
+
+    def _asked(
+        self,
+        row: float,
+        column: float,
+        base: PromptSet,
+        positive: bool,
+        level: MaskLevel,
+        last: Prediction | None,
+    ) -> _Asked | None:
+        context = self._context
+        if context.plane is None or context.planes is None:
+            return None
+        point = PointPrompt(row, column, positive)
+        prompts = PromptSet((*base.points, point), base.box, base.mask)
+        if prompts.is_empty:
+            return None
+        cleaning = context.settings.cleaning
+        return _Asked(context.planes, context.plane, prompts, level, cleaning, last)
 
     def _show(self, prediction: Prediction) -> None:
         image = self._context.image

@@ -87,6 +87,16 @@ class ShownMask:
     score: float = 1.0
 
 
+def _looks_the_same(a: ShownMask, b: ShownMask) -> bool:
+    """Whether two masks are drawn alike, on the same plane."""
+    return (
+        a.color == b.color
+        and (a.score < DOUBTFUL) == (b.score < DOUBTFUL)
+        and a.mask.region == b.mask.region
+        and (a.mask is b.mask or np.array_equal(a.mask.mask, b.mask.mask))
+    )
+
+
 def _colormap() -> CyclicLabelColormap:
     # A direct colormap would say the same, but napari compiles code for it: a
     # second or more, in the GUI thread, when the first one is made.
@@ -187,10 +197,17 @@ class PlaneOverlay:
         A layer that the user has hidden comes back where there was nothing, and
         for what is looked at.
         """
+        before = self.layer, self._plane, self.layer and self.layer.data
         layer = self._ensure(image, plane)
         is_news = not self.masks or self._is_looked_at(masks)
+        is_same = (
+            all(a is b for a, b in zip(before, (layer, plane, layer.data), strict=True))
+            and len(self.masks) == len(masks)
+            and all(map(_looks_the_same, self.masks, masks))
+        )
         self.masks = tuple(masks)
-        self._draw()
+        if not is_same:
+            self._draw()
         if masks and is_news:
             layer.visible = True
         self.drawn.emit()

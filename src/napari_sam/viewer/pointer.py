@@ -123,10 +123,16 @@ class Pointer:
         point = world_to_data(context.viewer.dims, context.image, world)
         return context.plane.to_plane_point(point)
 
-    def _hover(self, world: Any) -> None:
-        context = self._context
-        if context.image is None or context.plane is None:
+    def rest(self, world: Any) -> None:
+        """Prepare for a click at a world point, should the pointer stay there."""
+        if self.is_hovering or not self._prefetcher.is_shown_ready:
             return
+        if self.pixel_at(world) is not None:
+            self._prompting.rest_at(*self._locate(world))
+        else:
+            self._prompting.end_hover()
+
+    def _hover(self, world: Any) -> None:
         if not self._prefetcher.is_shown_ready:
             return
         if self.pixel_at(world) is not None:

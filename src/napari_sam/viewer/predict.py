@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean, crop_iou
-from napari_sam.core.refine import refine
+from napari_sam.core.refine import iter_refine
 from napari_sam.types import NESTED_LEVELS, MaskLevel, Progress
 
 if TYPE_CHECKING:
@@ -86,6 +86,9 @@ class Prediction:
         The proposal that this object began with.
     is_compact : bool
         Whether other levels than this have to be asked for again.
+    is_final : bool
+        False of what can be said at once, while parts of the plane are still encoded
+        for a better answer.
     """
 
     plane: Plane
@@ -96,6 +99,7 @@ class Prediction:
     corrections: tuple[int, ...] = ()
     start: Start | None = None
     is_compact: bool = False
+    is_final: bool = True
 
     def compact(self) -> Prediction:
         """Return what is needed to show and to refine it, and no more."""
@@ -293,37 +297,76 @@ def predict(
     level: MaskLevel,
     cleaning: PostProcessing,
     last: Prediction | None = None,
-) -> Generator[None, None, Prediction]:
+) -> Generator[Prediction | None, None, Prediction]:
     """Answer all prompts of a plane, encoding it first if needed.
 
     Each click refines the answer to those before it, which ``last`` may hold.
+
+    Yields
+    ------
+    Prediction or None
+        What can be said of all objects before more is encoded for a better answer,
+        and again whenever one of them is answered better.
     """
     encoded = yield from planes.iter_get(plane)
     known = {}
-    if last is not None and last.level == level and last.is_asked:
+    # An answer depends on image and prompts, and not on what was ready when.
+    if last is not None and last.level == level and last.is_asked and last.is_final:
         known = dict(zip(last.prompts, last.results, strict=True))
     start = last.start if last is not None else None
     if start is not None:
         result = start.result
         if result is None:
             result = answer_like(encoded, start.prompts, start.mask)
-            yield
+            yield None
         start = replace(start, result=result)
         known[start.prompts] = result
-    results = []
-    for prompt_set in prompts:
-        results.append(refine(encoded, prompt_set, level, known))
-        yield
     blank = Prediction(
         plane,
         tuple(prompts),
-        tuple(results),
+        (),
         level,
         (),
         count_corrections(prompts, last),
         start,
     )
-    return relevel(blank, level, cleaning)
+    shown: list[tuple[MaskResult, Candidate]] = []
+    left = []
+    for prompt_set in prompts:
+        steps = iter_refine(encoded, prompt_set, level, known)
+        result, is_final = yield from _next_answer(steps)
+        if not is_final:
+            left.append((len(shown), steps))
+        shown.append(_shown(result, prompt_set, level, cleaning))
+        yield None
+    for index, steps in left:
+        is_final = False
+        while not is_final:
+            yield _with_answers(blank, shown, is_final=False)
+            result, is_final = yield from _next_answer(steps)
+            shown[index] = _shown(result, prompts[index], level, cleaning)
+    return _with_answers(blank, shown, is_final=True)
+
+
+def _next_answer(
+    steps: Generator[MaskResult | None, None, MaskResult],
+) -> Generator[None, None, tuple[MaskResult, bool]]:
+    """Return the next answer of a procedure, and whether it is its last."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            return end.value, True
+        if step is not None:
+            return step, False
+        yield
+
+
+def _with_answers(
+    blank: Prediction, shown: Sequence[tuple[MaskResult, Candidate]], *, is_final: bool
+) -> Prediction:
+    results, candidates = zip(*shown, strict=True) if shown else ((), ())
+    return replace(blank, results=results, candidates=candidates, is_final=is_final)
 
 
 def answer_like(
@@ -391,19 +434,25 @@ def relevel(
     Subpart, part and whole are put in order of the masks that are shown: what is
     cleaned away counts for the model's order, but the user does not see it.
     """
-    results, candidates = [], []
-    for prompts, result in zip(prediction.prompts, prediction.results, strict=True):
-        result, mask = _shown(result, prompts, level, cleaning)
-        # A regression output: the model may be surer than certain.
-        score = min(1.0, float(result.predicted_iou[result.index_of(level)]))
-        results.append(result)
-        candidates.append(Candidate(mask, score))
-    return replace(
-        prediction, level=level, results=tuple(results), candidates=tuple(candidates)
-    )
+    shown = [
+        _shown(result, prompts, level, cleaning)
+        for prompts, result in zip(prediction.prompts, prediction.results, strict=True)
+    ]
+    level_of = replace(prediction, level=level)
+    return _with_answers(level_of, shown, is_final=prediction.is_final)
 
 
 def _shown(
+    result: MaskResult, prompts: PromptSet, level: MaskLevel, cleaning: PostProcessing
+) -> tuple[MaskResult, Candidate]:
+    """Return an answer with its levels in order, and its mask at one of them."""
+    result, mask = _leveled(result, prompts, level, cleaning)
+    # A regression output: the model may be surer than certain.
+    score = min(1.0, float(result.predicted_iou[result.index_of(level)]))
+    return result, Candidate(mask, score)
+
+
+def _leveled(
     result: MaskResult, prompts: PromptSet, level: MaskLevel, cleaning: PostProcessing
 ) -> tuple[MaskResult, MaskCrop]:
     """Return an answer with its levels in order, and its mask at one of them."""

@@ -112,10 +112,17 @@ class Prompting:
             return ()
         return self.draft.prompts_on(context.plane, layer_shape(context.image))
 
-    def questions(self, draft: ObjectDraft) -> dict[Plane, tuple[PromptSet, ...]]:
-        """Return what is left to ask about a draft before it can be written."""
+    def questions(
+        self, draft: ObjectDraft, *, is_urgent: bool = False
+    ) -> dict[Plane, tuple[PromptSet, ...]]:
+        """Return what is left to ask about a draft before it can be written.
+
+        Where it is urgent a preliminary answer will do.
+        """
         image = self._context.image
-        return {} if image is None else draft.questions(layer_shape(image))
+        if image is None:
+            return {}
+        return draft.questions(layer_shape(image), is_urgent=is_urgent)
 
     # -- prompts ------------------------------------------------------------
 
@@ -195,11 +202,18 @@ class Prompting:
             )
             return
         question = draft.question(plane, layer_shape(image))
-        if question:
+        foreseen = self.hover.foreseen(
+            plane, question, draft.level, draft.answers.get(plane)
+        )
+        if question and foreseen is None:
             self.requests.ask(draft, plane, question)
         else:
             self.requests.stop()
-        self.draw()
+        if foreseen is not None:
+            draft.take(foreseen)
+            self._take(draft, foreseen)
+        else:
+            self.draw()
 
     def _ask_unseen(self) -> None:
         shown = self._context.plane
@@ -270,11 +284,20 @@ class Prompting:
 
     def hover_at(self, row: float, column: float) -> None:
         """Preview the mask that a click at this place of the plane would give."""
-        if self.requests.is_shown_awaited:
-            return
+        if not self.requests.is_shown_awaited:
+            self.hover.at(*self._click_at(row, column))
+
+    def rest_at(self, row: float, column: float) -> None:
+        """Prepare for a click at this place of the plane, should the pointer rest."""
+        if not self.requests.is_shown_awaited:
+            self.hover.ahead(*self._click_at(row, column))
+
+    def _click_at(
+        self, row: float, column: float
+    ) -> tuple[float, float, PromptSet, bool, MaskLevel, Prediction | None]:
         here = self.here()
         base = here[0] if len(here) == 1 else PromptSet()
-        self.hover.at(row, column, base, self.positive, self.level, self.prediction)
+        return row, column, base, self.positive, self.level, self.prediction
 
     def end_hover(self) -> None:
         """Show the preview of what was clicked again."""

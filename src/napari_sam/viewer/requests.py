@@ -1,7 +1,8 @@
 """Asking the model about objects under way: one question per plane, in the background.
 
 The plane on screen is asked first and by itself.  What was left behind, or waits to be
-written, is asked after it, one plane after another.
+written, is asked after it, one plane after another.  What can be said at once comes as
+a preliminary answer, and the question stays open until the final one.
 """
 
 from __future__ import annotations
@@ -61,6 +62,10 @@ class PredictionRequests:
             asked.append(self._shown[0])
         return self._releveled is draft or any(d is draft for d in asked)
 
+    def is_releveled(self, draft: ObjectDraft) -> bool:
+        """Whether another level of the draft's answers is on its way."""
+        return self._releveled is draft
+
     @property
     def is_shown_awaited(self) -> bool:
         """Whether an answer on the plane on screen is on its way."""
@@ -74,6 +79,9 @@ class PredictionRequests:
         if work is None:
             return
         question = self._shown = (draft, plane, prompts)
+
+        def told(answer: Prediction) -> None:
+            self._deliver(question, answer)
 
         def done(answer: Prediction) -> None:
             if self._shown is question:
@@ -90,6 +98,7 @@ class PredictionRequests:
                 work,
                 priority=Priority.PREDICT,
                 slot=PREDICT_SLOT,
+                on_yield=told,
                 on_result=done,
                 on_error=failed,
             )
@@ -117,7 +126,8 @@ class PredictionRequests:
                 if steps is None:
                     continue
                 try:
-                    answer: Prediction | Exception = yield from _silently(steps())
+                    answer: Prediction | Exception
+                    answer = yield from _about(question, steps())
                 except Exception as error:  # noqa: BLE001 - told with its question
                     answer = error
                 yield question, answer
@@ -191,13 +201,10 @@ class PredictionRequests:
             draft.answers.get(plane),
         )
 
-    def _take_unseen(
-        self, told: tuple[Question, Prediction | Exception] | None
-    ) -> None:
-        if told is None:
-            return
+    def _take_unseen(self, told: tuple[Question, Prediction | Exception]) -> None:
         question, answer = told
-        self._unseen = [q for q in self._unseen if q is not question]
+        if isinstance(answer, Exception) or answer.is_final:
+            self._unseen = [q for q in self._unseen if q is not question]
         self._deliver(question, answer)
 
     def _deliver(self, question: Question, answer: Prediction | Exception) -> None:
@@ -209,17 +216,17 @@ class PredictionRequests:
         self._on_answer(draft, answer)
 
 
-def _silently(
-    steps: Generator[Any, None, Prediction],
-) -> Generator[None, None, Prediction]:
-    """Pass on the pauses of a generator, not what it yields in them."""
+def _about(
+    question: Question, steps: Generator[Prediction | None, None, Prediction]
+) -> Generator[tuple[Question, Prediction] | None, None, Prediction]:
+    """Pass on a generator, with its question to what it yields."""
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as end:
             answer: Prediction = end.value
             return answer
-        yield None
+        yield None if step is None else (question, step)
 
 
 def _same_questions(a: Sequence[Question], b: Sequence[Question]) -> bool:

@@ -29,6 +29,19 @@ class Tool(StrEnum):
     EDIT = "edit"
 
 
+class AcceptWait(StrEnum):
+    """How long an accept waits for a better mask than the one that is shown."""
+
+    NONE = "none"
+    BRIEF = "brief"
+    FINAL = "final"
+
+    @property
+    def seconds(self) -> float:
+        """The longest wait."""
+        return {AcceptWait.NONE: 0.0, AcceptWait.BRIEF: 0.3}.get(self, math.inf)
+
+
 class PreviewStyle(StrEnum):
     """How masks are drawn before they are written."""
 
@@ -54,6 +67,9 @@ class AnnotationSettings:
         Applied to every previewed mask.
     live : bool
         Write the result into the labels as it changes, without an accept.
+    accept_wait : AcceptWait
+        How long an accept waits for a better mask than the preliminary one that
+        is shown.
     hover : bool
         Show the mask under the cursor before clicking.
     preview : PreviewStyle
@@ -78,6 +94,7 @@ class AnnotationSettings:
     policy: OverlapPolicy = OverlapPolicy.KEEP
     cleaning: PostProcessing = field(default_factory=PostProcessing)
     live: bool = False
+    accept_wait: AcceptWait = AcceptWait.BRIEF
     hover: bool = False
     preview: PreviewStyle = PreviewStyle.FILL
     normalisation: Normalisation = Normalisation.PERCENTILE
@@ -93,6 +110,7 @@ class AnnotationSettings:
     def __post_init__(self) -> None:
         check_type("policy", self.policy, OverlapPolicy, "an OverlapPolicy")
         check_type("cleaning", self.cleaning, PostProcessing, "a PostProcessing")
+        check_type("accept_wait", self.accept_wait, AcceptWait, "an AcceptWait")
         check_type("preview", self.preview, PreviewStyle, "a PreviewStyle")
         check_type(
             "normalisation", self.normalisation, Normalisation, "a Normalisation"

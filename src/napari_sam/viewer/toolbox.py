@@ -79,14 +79,19 @@ class Toolbox:
         self._selection.connect(viewer.layers.selection.events.active, self.follow)
         # Before all others, which go by the layer that is selected and its mode.
         viewer.mouse_drag_callbacks.insert(0, self._on_press)
+        viewer.mouse_move_callbacks.append(self._on_move)
 
     def close(self) -> None:
         """Stop listening."""
         self._modes.clear()
         self._selection.clear()
-        callbacks = self._context.viewer.mouse_drag_callbacks
-        if self._on_press in callbacks:
-            callbacks.remove(self._on_press)
+        viewer = self._context.viewer
+        for callbacks, ours in (
+            (viewer.mouse_drag_callbacks, self._on_press),
+            (viewer.mouse_move_callbacks, self._on_move),
+        ):
+            if ours in callbacks:
+                callbacks.remove(ours)
 
     @property
     def tool(self) -> Tool:
@@ -184,6 +189,10 @@ class Toolbox:
         elif tool in _LINES and has_moved:
             # napari's own callback, which may finish the line, comes after this one.
             self._context.runner.soon(self._finish_line)
+
+    def _on_move(self, viewer: object, event: Any) -> None:
+        if self.lit is Tool.POINT:
+            self._pointer.rest(event.position)
 
     @property
     def _rests(self) -> bool:

@@ -49,13 +49,14 @@ class Priority(IntEnum):
     SHOWN = 1
     UNSEEN = 2
     HOVER = 3
-    EVERYTHING = 4
-    PREFETCH = 5
+    AHEAD = 4
+    EVERYTHING = 5
+    PREFETCH = 6
 
 
 def is_awaited(priority: Priority) -> bool:
     """Whether the user waits for work of this priority."""
-    return priority < Priority.EVERYTHING
+    return priority < Priority.AHEAD
 
 
 class Job:
@@ -65,8 +66,8 @@ class Job:
     ----------
     work : callable
         Takes no argument; returns the result, or a generator whose yielded
-        values go to ``on_yield`` and whose return value is the result.  Runs in
-        the worker and must not touch napari.
+        values, unless None, go to ``on_yield`` and whose return value is the
+        result.  Runs in the worker and must not touch napari.
     on_result, on_yield, on_error, on_end : callable, optional
         Called in the GUI thread.  ``on_end`` is called last, whatever happened,
         unless the job was superseded before it began.
@@ -213,7 +214,7 @@ class SyncRunner:
         if finished:
             self._running = None
         callback = job.on_result if finished else job.on_yield
-        if callback is not None:
+        if callback is not None and (finished or value is not None):
             callback(value)
         return finished
 
@@ -456,7 +457,11 @@ class ThreadRunner:
         finished, callback = True, None
         try:
             finished, value = job.step()
-            callback = job.on_result if finished else job.on_yield
+            if finished:
+                callback = job.on_result
+            elif value is not None:
+                # A mere pause is nothing to wake the other thread for.
+                callback = job.on_yield
         except Exception as error:
             value, callback = error, job.on_error
             if job.cancelled:

@@ -26,7 +26,7 @@ from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.layers import is_ours
-from napari_sam.viewer.settings import Normalisation, Tool
+from napari_sam.viewer.settings import AcceptWait, Normalisation, Tool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +48,11 @@ _POLICIES = {
     OverlapPolicy.KEEP: "keep other objects",
     OverlapPolicy.OVERWRITE: "overwrite them",
     OverlapPolicy.UNLABELLED: "only unlabelled pixels",
+}
+_WAITS = {
+    AcceptWait.NONE: "takes the mask that is shown",
+    AcceptWait.BRIEF: "waits 0.3 s for a better mask",
+    AcceptWait.FINAL: "waits for the best mask",
 }
 _TOOLS = {
     Tool.POINT: ("Point", "Click on objects; Ctrl-click marks background."),
@@ -358,6 +363,12 @@ class OptionsPanel(Panel):
             text="Preview under the cursor (hold H)", value=settings.hover
         )
         self.live = CheckBox(text="Write while I click", value=settings.live)
+        self.accept_wait = ComboBox(
+            label="Accept",
+            choices=[(text, wait) for wait, text in _WAITS.items()],
+            value=settings.accept_wait,
+            tooltip="A mask is shown at once, and a better one as soon as it is there.",
+        )
         self.policy = ComboBox(
             label="Overlaps",
             choices=[(text, policy) for policy, text in _POLICIES.items()],
@@ -393,6 +404,7 @@ class OptionsPanel(Panel):
             [
                 self.hover,
                 self.live,
+                self.accept_wait,
                 self.policy,
                 self.normalisation,
                 row(self.fill, self.largest),
@@ -403,6 +415,9 @@ class OptionsPanel(Panel):
         )
         self.hover.changed.connect(lambda on: controller.change_settings(hover=on))
         self.live.changed.connect(lambda on: controller.change_settings(live=on))
+        self.accept_wait.changed.connect(
+            lambda w: controller.change_settings(accept_wait=w)
+        )
         self.policy.changed.connect(lambda p: controller.change_settings(policy=p))
         self.normalisation.changed.connect(
             lambda n: controller.change_settings(normalisation=n)

@@ -106,6 +106,7 @@ class ObjectWriter:
         if before is not None and target is not None and target.take_back(before):
             draft.live = None
         draft.live = self.write(draft) or draft.live
+        draft.live_of = draft.to_write
 
     def retract_live(self, draft: ObjectDraft) -> None:
         """Take what is written of a draft out of the labels again."""
