@@ -9,8 +9,12 @@ from skimage import data, transform
 
 from napari_sam import load_model
 from napari_sam.core.engine import Engine
+from napari_sam.core.folder import EntryFolder
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.store import EmbeddingStore
+from napari_sam.models import sam as sam_module
+from napari_sam.models import views as views_module
+from napari_sam.types import Frame
 
 if TYPE_CHECKING:
     from napari_sam.core.model import Model
@@ -55,13 +59,13 @@ class Counting:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def iter_encode_rgb(self, rgb, image_size=None):
+    def iter_encode_rgb(self, rgb, image_size=None, **how):
         self.encoded += 1
-        return self._model.iter_encode_rgb(rgb, image_size)
+        return self._model.iter_encode_rgb(rgb, image_size, **how)
 
-    def restore(self, embedding, rgb=None):
+    def restore(self, embedding, rgb=None, **how):
         self.restored += 1
-        return self._model.restore(embedding, rgb)
+        return self._model.restore(embedding, rgb, **how)
 
 
 def make(model, folder, **kwargs) -> tuple[Engine, Counting]:
@@ -232,3 +236,68 @@ def test_models_do_not_share_entries(model, folder, coins):
     other = Engine(Other(model), EmbeddingStore(folder))
     assert other.key(coins) != key
     assert not other.is_ready(other.key(coins))
+
+
+@pytest.fixture(scope="module")
+def blending(small_models) -> Model:
+    return load_model("mobile-sam-microscopy", device="cpu", dtype="float32")
+
+
+class TestViews:
+    """What a plane encodes of itself, and tiles of it: in the store as well."""
+
+    @pytest.fixture
+    def encoded(self, monkeypatch) -> list[tuple[int, ...]]:
+        """Note the pixels that the encoder is given, whoever asks."""
+        noted = []
+        for module in (sam_module, views_module):
+            features = module.iter_features
+
+            def watched(encoder, rgb, *how, features=features):
+                noted.append(rgb.shape)
+                return features(encoder, rgb, *how)
+
+            monkeypatch.setattr(module, "iter_features", watched)
+        return noted
+
+    def test_tomorrow_a_click_finds_its_views_encoded(
+        self, blending, tmp_path, encoded
+    ):
+        image = to_rgb(np.tile(data.coins(), (3, 2)))
+        clicks = [(427, 205), (127, 205), (500, 300)]
+        first = Engine(blending, EmbeddingStore(tmp_path)).encode(image)
+        before = [first.predict(points=[at]) for at in clicks]
+        assert len(encoded) > 3
+        encoded.clear()
+        again = Engine(blending, EmbeddingStore(tmp_path)).encode(image)
+        for at, answer in zip(clicks, before, strict=True):
+            assert np.array_equal(again.predict(points=[at]).logits, answer.logits)
+        assert encoded == []
+
+    def test_nor_is_a_tile_encoded_twice(self, blending, coins, tmp_path, encoded):
+        pixels = np.ascontiguousarray(coins[:224, :160])
+        frames = [Frame((224, 160), size, 448) for size in ((448, 320), (224, 160))]
+        planes = {}
+        for _ in range(2):
+            engine = Engine(blending, EmbeddingStore(tmp_path))
+            for frame in frames:
+                found = engine.encode(pixels, frame=frame).embedding
+                assert found.frame == frame
+                before = planes.setdefault(frame, found)
+                assert np.array_equal(before.features, found.features)
+        assert len(encoded) == len(frames)
+        # Nor are they taken for the plane of the same pixels.
+        engine.encode(pixels)
+        assert len(encoded) == len(frames) + 1
+
+    def test_on_a_full_disk_it_is_encoded_and_answers(
+        self, blending, tmp_path, monkeypatch, encoded
+    ):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        engine = Engine(blending, EmbeddingStore(tmp_path))
+        monkeypatch.setattr(EntryFolder, "write", full)
+        plane = engine.encode(to_rgb(np.tile(data.coins(), (3, 2))))
+        assert plane.predict(points=[(427, 205)]).best.any()
+        assert "No space left" in str(engine.store.problem)

@@ -135,10 +135,10 @@ def test_neighbours_share_a_window_even_if_one_only_is_kept(
     prepare, decode_in = ViewEncoder.iter_prepare, PlaneViews.decode
 
     def counted(
-        self: ViewEncoder, rgb: np.ndarray, frame: Frame
+        self: ViewEncoder, rgb: np.ndarray, frame: Frame, store: None
     ) -> Generator[None, None, ImageState]:
         encoded.append(frame)
-        return prepare(self, rgb, frame)
+        return prepare(self, rgb, frame, store)
 
     def watched(self: PlaneViews, view: View, *asked: torch.Tensor):
         visited.add(view)
@@ -258,7 +258,7 @@ def test_it_decodes_as_it_was_trained(
 ) -> None:
     """Against the decoder of the training, on a crop in the middle of the frame."""
     frame = Frame.fit(many_coins.shape[:2])
-    encoder = ViewEncoder(network, torch.device("cpu"), torch.float32)
+    encoder = ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32)
     views = PlaneViews(many_coins, frame, encoder)
     row, col = np.add(COIN, AT)
     given = tokens(frame, [[(row, col)]], [[1]], None)
@@ -314,7 +314,7 @@ def test_the_answer_is_the_mean_of_both_views(
     views = PlaneViews(
         many_coins,
         plane.frame,
-        ViewEncoder(network, torch.device("cpu"), torch.float32),
+        ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )
     with torch.inference_mode():
         first, score = network.blend(*plane.decode_tokens(xy, labels))
@@ -337,7 +337,7 @@ def test_what_is_beyond_the_image_does_not_count(network: SamNetwork) -> None:
     views = PlaneViews(
         np.zeros((*shape, 3), np.uint8),
         frame,
-        ViewEncoder(network, torch.device("cpu"), torch.float32),
+        ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )
     given = tokens(frame, [[(300.0, 500.0)]], [[1]], None)
     assert given is not None
@@ -361,7 +361,7 @@ def test_logits_move_to_a_window_and_back(
     views = PlaneViews(
         np.zeros((*shape, 3), np.uint8),
         frame,
-        ViewEncoder(network, torch.device("cpu"), torch.float32),
+        ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )
     row, col = shape[0] * 0.6, shape[1] * 0.45
     extent = (row - 15, col - 15, row + 15, col + 15)

@@ -58,9 +58,11 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Frame, int]]:
     noted: list[tuple[Frame, int]] = []
     prepare = ViewEncoder.iter_prepare
 
-    def watched(self: ViewEncoder, rgb: RGBArray, frame: Frame) -> Iterator[None]:
+    def watched(
+        self: ViewEncoder, rgb: RGBArray, frame: Frame, store: None
+    ) -> Iterator[None]:
         noted.append((frame, int(rgb.sum())))
-        return prepare(self, rgb, frame)
+        return prepare(self, rgb, frame, store)
 
     monkeypatch.setattr(ViewEncoder, "iter_prepare", watched)
     return noted
@@ -138,7 +140,7 @@ def test_an_error_in_a_view_is_told_and_tried_again(
 ) -> None:
     prepare = ViewEncoder.iter_prepare
 
-    def fails(self: ViewEncoder, rgb: RGBArray, frame: Frame) -> Iterator[None]:
+    def fails(*_: object) -> Iterator[None]:
         yield
         raise OSError("unreadable")
 

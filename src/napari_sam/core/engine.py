@@ -114,8 +114,8 @@ class Engine:
         key : str, optional
             What :meth:`key` returned for ``rgb``, to save hashing again.
         frame : Frame, optional
-            How ``rgb`` sits in the input, where it is a view of a plane.  Views are
-            encoded anew each time, and drop no plane that is kept.
+            How ``rgb`` sits in the input, where it is a view of a plane.  Views drop
+            no plane that is kept ready.
         """
         return finish(self.iter_encode(rgb, image_size, key=key, frame=frame))
 
@@ -132,7 +132,7 @@ class Engine:
         Between two steps other planes may be encoded and used.
         """
         if frame is not None:
-            return (yield from self.model.iter_encode_rgb(rgb, image_size, frame=frame))
+            return (yield from self._iter_encode_view(rgb, frame))
         key = key or self.key(rgb)
         size = image_size or (rgb.shape[0], rgb.shape[1])
         live = self.live(key, size)
@@ -142,13 +142,25 @@ class Engine:
         if embedding is not None:
             # Stored once for all pyramids that the same pixels appear in.
             frame = replace(embedding.frame, image_size=size)
-            plane = self.model.restore(replace(embedding, frame=frame), rgb)
+            embedding = replace(embedding, frame=frame)
+            plane = self.model.restore(embedding, rgb, store=self.store)
         else:
-            plane = yield from self.model.iter_encode_rgb(rgb, size)
+            plane = yield from self.model.iter_encode_rgb(rgb, size, store=self.store)
             self.store.put(key, plane.embedding)
         with self._live_lock:
             self._live[(key, size)] = plane
             self._drop()
+        return plane
+
+    def _iter_encode_view(
+        self, rgb: RGBArray, frame: Frame
+    ) -> Generator[None, None, EncodedPlane]:
+        key = embedding_key(rgb, self.model.encoder_fingerprint, frame)
+        embedding = self.store.get(key)
+        if embedding is not None:
+            return self.model.restore(embedding)
+        plane = yield from self.model.iter_encode_rgb(rgb, frame=frame)
+        self.store.put(key, plane.embedding)
         return plane
 
     def _drop(self) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.core.results import Earlier, MaskResult
+    from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
 
 
@@ -185,10 +186,18 @@ class Model(Protocol):
         image_size: tuple[int, int] | None = None,
         *,
         frame: Frame | None = None,
+        store: EmbeddingStore | None = None,
     ) -> Generator[None, None, EncodedPlane]:
-        """Encode in short steps, between which other planes may be used."""
+        """Encode in short steps, between which other planes may be used.
+
+        ``store`` is where the plane keeps the views of it that are encoded later.
+        """
 
     def restore(
-        self, embedding: Embedding, rgb: RGBArray | None = None
+        self,
+        embedding: Embedding,
+        rgb: RGBArray | None = None,
+        *,
+        store: EmbeddingStore | None = None,
     ) -> EncodedPlane:
         """Return the plane of an embedding by this model's image encoder."""

@@ -34,7 +34,7 @@ from napari_sam.types import Embedding
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam.types import RGBArray
+    from napari_sam.types import Frame, RGBArray
 
 logger = logging.getLogger(__name__)
 
@@ -75,15 +75,17 @@ def default_folder() -> Path:
     return Path(root or platformdirs.user_cache_dir("napari-sam")) / "embeddings"
 
 
-def embedding_key(rgb: RGBArray, model: str) -> str:
-    """Return the key of the embedding that a model computes from an RGB plane.
+def embedding_key(rgb: RGBArray, model: str, frame: Frame | None = None) -> str:
+    """Return the key of the embedding that a model computes from RGB pixels.
 
     Parameters
     ----------
     rgb : uint8 array (H, W, 3)
-        The plane as the model sees it.
+        The plane, or a part of it, as the model sees it.
     model : str
         Fingerprint of the model's image encoder.
+    frame : Frame, optional
+        How the pixels sit in the input, where they are those of a view.
 
     Returns
     -------
@@ -91,7 +93,8 @@ def embedding_key(rgb: RGBArray, model: str) -> str:
         40 hexadecimal digits.
     """
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(f"{PREPROCESSING_VERSION} {model} {rgb.shape}\n".encode())
+    sits = "" if frame is None else f" in {frame.input_size} of {frame.side}"
+    digest.update(f"{PREPROCESSING_VERSION} {model} {rgb.shape}{sits}\n".encode())
     digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
 

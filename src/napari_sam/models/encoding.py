@@ -13,6 +13,8 @@ from napari_sam.models.preprocess import preprocess
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
     from napari_sam.models.tiny_vit import TinyViT
@@ -29,7 +31,7 @@ def iter_features(
     frame: Frame,
     device: torch.device,
     dtype: torch.dtype,
-) -> Generator[None, None, Tensor]:
+) -> Generator[None, None, npt.NDArray[np.float16]]:
     """Encode pixels, one block of the network at a time.
 
     Parameters
@@ -45,8 +47,8 @@ def iter_features(
 
     Returns
     -------
-    tensor (256, side / 16, side / 16)
-        On the device, in ``dtype``.
+    float16 array (256, side / 16, side / 16)
+        As it is stored, so that what is found again answers alike.
     """
     where = str(device)
     x = _compute(
@@ -58,7 +60,7 @@ def iter_features(
     for step in encoder.steps():
         yield
         x = _compute(partial(step, x), where)
-    return x[0]
+    return _compute(lambda: x[0].float().to("cpu", torch.float16), where).numpy()
 
 
 def inferring(

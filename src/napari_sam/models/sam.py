@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.model_thresholds import ModelThresholds
+    from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import RGBArray
 
 
@@ -81,7 +82,9 @@ class SamModel:
         self._decoder = FastDecoder(self._network, dtype)
         self._view_encoder: ViewEncoder | None = None
         if ViewEncoder.fits(network):
-            self._view_encoder = ViewEncoder(self._network, device, dtype)
+            self._view_encoder = ViewEncoder(
+                self._network, encoder_fingerprint, device, dtype
+            )
 
     @classmethod
     def from_file(
@@ -263,13 +266,14 @@ class SamModel:
         image_size: tuple[int, int] | None = None,
         *,
         frame: Frame | None = None,
+        store: EmbeddingStore | None = None,
     ) -> Generator[None, None, SamPlane]:
         """Encode an RGB image in short steps.
 
         As `encode_rgb`, for callers that have something more urgent to do now
         and then: between two steps other planes may be encoded and prompts
         answered.  The generator's return value is the plane; closing it drops
-        the work.
+        the work.  ``store`` is as for `restore`.
         """
         rgb = np.ascontiguousarray(rgb)
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
@@ -284,17 +288,21 @@ class SamModel:
         )
         sits = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
         self._decoder_of(sits.side)  # refused before the work, not after it
-        x = yield from iter_features(
+        features = yield from iter_features(
             self._encoder, rgb, sits, self._device, self._dtype
         )
-        with torch.inference_mode(), translated_errors("encode the image", self.device):
-            features = x.float().to("cpu", torch.float16).numpy()
         if image_size is not None:
             sits = replace(sits, image_size=(int(image_size[0]), int(image_size[1])))
         embedding = Embedding(features, sits, self._encoder_fingerprint)
-        return self.restore(embedding, pixels)
+        return self.restore(embedding, pixels, store=store)
 
-    def restore(self, embedding: Embedding, rgb: RGBArray | None = None) -> SamPlane:
+    def restore(
+        self,
+        embedding: Embedding,
+        rgb: RGBArray | None = None,
+        *,
+        store: EmbeddingStore | None = None,
+    ) -> SamPlane:
         """Return the plane of an embedding computed earlier by this model.
 
         Parameters
@@ -304,6 +312,8 @@ class SamModel:
         rgb : uint8 array (H, W, 3), optional
             What was encoded; it is not copied.  With it a model that blends
             its masks looks at views of the plane.
+        store : EmbeddingStore, optional
+            Where the embeddings of these views are kept and found again.
 
         Raises
         ------
@@ -322,7 +332,7 @@ class SamModel:
             )
         decoder, views = self._decoder_of(embedding.frame.side), None
         if rgb is not None and self._prompted_views is not None:
-            views = PlaneViews(rgb, embedding.frame, self._prompted_views)
+            views = PlaneViews(rgb, embedding.frame, self._prompted_views, store)
         return SamPlane(
             decoder,
             embedding,

@@ -13,17 +13,19 @@ from torch.nn import functional as F
 
 from napari_sam.core.results import cells_inside
 from napari_sam.core.steps import finish
+from napari_sam.core.store import embedding_key
 from napari_sam.core.views import SIDE, View, object_view, prompt_views
 from napari_sam.models.cells import CELL, sample
 from napari_sam.models.encoding import iter_features
 from napari_sam.models.fast_decoder import FastDecoder
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.models.tiny_vit import TinyViT
-from napari_sam.types import Frame, Region
+from napari_sam.types import Embedding, Frame, Region
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_sam.core.store import EmbeddingStore
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
     from napari_sam.types import Box, RGBArray
@@ -40,6 +42,8 @@ class ViewEncoder:
     ----------
     network : SamNetwork
         Weights, on the device to run on; its encoder in ``dtype``.
+    fingerprint : str
+        Of the image encoder, by which embeddings are known.
     device : torch.device
         Where they are.
     dtype : torch.dtype
@@ -47,9 +51,14 @@ class ViewEncoder:
     """
 
     def __init__(
-        self, network: SamNetwork, device: torch.device, dtype: torch.dtype
+        self,
+        network: SamNetwork,
+        fingerprint: str,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self._network = network
+        self._fingerprint = fingerprint
         self._device = device
         self._dtype = dtype
 
@@ -64,13 +73,21 @@ class ViewEncoder:
         return FastDecoder(self._network, self._dtype, cells=SIDE // TinyViT.patch)
 
     def iter_prepare(
-        self, rgb: RGBArray, frame: Frame
+        self, rgb: RGBArray, frame: Frame, store: EmbeddingStore | None = None
     ) -> Generator[None, None, ImageState]:
-        """Encode the pixels of a view in short steps."""
+        """Encode the pixels of a view in short steps, unless they are in a store."""
         pixels = np.ascontiguousarray(rgb)
-        encoder = self._network.image_encoder
-        x = yield from iter_features(encoder, pixels, frame, self._device, self._dtype)
+        key = embedding_key(pixels, self._fingerprint, frame)
+        embedding = None if store is None else store.get(key)
+        if embedding is None:
+            features = yield from iter_features(
+                self._network.image_encoder, pixels, frame, self._device, self._dtype
+            )
+            embedding = Embedding(features, frame, self._fingerprint)
+            if store is not None:
+                store.put(key, embedding)
         with torch.inference_mode():
+            x = torch.from_numpy(embedding.features).to(self._device)
             return self.decoder.prepare(x)
 
 
@@ -85,10 +102,19 @@ class PlaneViews:
         How the plane sits in the model's input.
     encoder : ViewEncoder
         What encodes them.
+    store : EmbeddingStore, optional
+        Where their embeddings are kept and found again.
     """
 
-    def __init__(self, rgb: RGBArray, frame: Frame, encoder: ViewEncoder) -> None:
+    def __init__(
+        self,
+        rgb: RGBArray,
+        frame: Frame,
+        encoder: ViewEncoder,
+        store: EmbeddingStore | None = None,
+    ) -> None:
         self._rgb = rgb
+        self._store = store
         # Views are planned in the pixels that there are, not in those of a finer
         # level of the pyramid.
         self._frame = Frame((rgb.shape[0], rgb.shape[1]), frame.input_size, frame.side)
@@ -346,7 +372,7 @@ class PlaneViews:
 
     def _iter_state(self, view: View) -> Generator[None, None, None]:
         pixels = self._rgb[view.region.slices]
-        state = yield from self._encoder.iter_prepare(pixels, view.frame)
+        state = yield from self._encoder.iter_prepare(pixels, view.frame, self._store)
         self._kept[view] = state
         self._nbytes += state.nbytes
         while len(self._kept) > _KEPT:
