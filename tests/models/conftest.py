@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 import pytest
 from skimage import data
 
-from napari_sam.models import load_model
+from napari_sam.models.sam import SamModel
 
 if TYPE_CHECKING:
     import numpy as np
 
     from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.registry import ModelSpec
 
 
 @pytest.fixture(scope="session")
-def model32() -> SamModel:
-    """Return the bundled model in float32, the precision of the reference."""
-    return load_model("mobile-sam", device="cpu", dtype="float32")
+def model32(_bundled: tuple[ModelSpec, ...]) -> SamModel:
+    """Return the bundled model in float32, the precision of the reference.
+
+    Whatever the file that asks first takes for the bundled models.
+    """
+    path = next(spec.path for spec in _bundled if spec.name == "mobile-sam")
+    return SamModel.from_file(path, name="mobile-sam", device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")
