@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.views import SIDE, View, object_view
 from napari_sam.models import find_model, load_model
 from napari_sam.models import views as views_module
@@ -259,7 +260,7 @@ def test_it_decodes_as_it_was_trained(
     """Against the decoder of the training, on a crop in the middle of the frame."""
     frame = Frame.fit(many_coins.shape[:2])
     encoder = ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32)
-    views = PlaneViews(many_coins, frame, encoder)
+    views = PlaneViews(ArrayPixels(many_coins), frame, encoder)
     row, col = np.add(COIN, AT)
     given = tokens(frame, [[(row, col)]], [[1]], None)
     assert given is not None
@@ -312,7 +313,7 @@ def test_the_answer_is_the_mean_of_both_views(
     assert given is not None
     xy, labels = torch.from_numpy(given.xy), torch.from_numpy(given.labels)
     views = PlaneViews(
-        many_coins,
+        ArrayPixels(many_coins),
         plane.frame,
         ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )
@@ -335,7 +336,7 @@ def test_what_is_beyond_the_image_does_not_count(network: SamNetwork) -> None:
     shape = (800, 1600)
     frame = Frame.fit(shape)
     views = PlaneViews(
-        np.zeros((*shape, 3), np.uint8),
+        ArrayPixels(np.zeros((*shape, 3), np.uint8)),
         frame,
         ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )
@@ -359,7 +360,7 @@ def test_logits_move_to_a_window_and_back(
     """Linear logits are the same linear function of the image's pixels."""
     frame = Frame.fit(shape)
     views = PlaneViews(
-        np.zeros((*shape, 3), np.uint8),
+        ArrayPixels(np.zeros((*shape, 3), np.uint8)),
         frame,
         ViewEncoder(network, "vit_t", torch.device("cpu"), torch.float32),
     )

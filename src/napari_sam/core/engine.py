@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_sam.core.model import EncodedPlane, Model
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import Frame, RGBArray
 
@@ -99,6 +100,7 @@ class Engine:
         *,
         key: str | None = None,
         frame: Frame | None = None,
+        pixels: PlanePixels | None = None,
     ) -> EncodedPlane:
         """Return a plane ready to answer prompts.
 
@@ -116,8 +118,12 @@ class Engine:
         frame : Frame, optional
             How ``rgb`` sits in the input, where it is a view of a plane.  Views drop
             no plane that is kept ready.
+        pixels : PlanePixels, optional
+            The plane at its finest resolution, for views of it; ``rgb`` by default.
         """
-        return finish(self.iter_encode(rgb, image_size, key=key, frame=frame))
+        return finish(
+            self.iter_encode(rgb, image_size, key=key, frame=frame, pixels=pixels)
+        )
 
     def iter_encode(
         self,
@@ -126,6 +132,7 @@ class Engine:
         *,
         key: str | None = None,
         frame: Frame | None = None,
+        pixels: PlanePixels | None = None,
     ) -> Generator[None, None, EncodedPlane]:
         """Do what :meth:`encode` does in short steps.
 
@@ -143,9 +150,11 @@ class Engine:
             # Stored once for all pyramids that the same pixels appear in.
             frame = replace(embedding.frame, image_size=size)
             embedding = replace(embedding, frame=frame)
-            plane = self.model.restore(embedding, rgb, store=self.store)
+            plane = self.model.restore(embedding, pixels or rgb, store=self.store)
         else:
-            plane = yield from self.model.iter_encode_rgb(rgb, size, store=self.store)
+            plane = yield from self.model.iter_encode_rgb(
+                rgb, size, pixels=pixels, store=self.store
+            )
             self.store.put(key, plane.embedding)
         with self._live_lock:
             self._live[(key, size)] = plane

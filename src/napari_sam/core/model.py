@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.model_thresholds import ModelThresholds
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
@@ -186,17 +187,19 @@ class Model(Protocol):
         image_size: tuple[int, int] | None = None,
         *,
         frame: Frame | None = None,
+        pixels: PlanePixels | None = None,
         store: EmbeddingStore | None = None,
     ) -> Generator[None, None, EncodedPlane]:
         """Encode in short steps, between which other planes may be used.
 
-        ``store`` is where the plane keeps the views of it that are encoded later.
+        Views of the plane are read from ``pixels``, by default those of ``rgb``, and
+        kept in ``store``.
         """
 
     def restore(
         self,
         embedding: Embedding,
-        rgb: RGBArray | None = None,
+        pixels: RGBArray | PlanePixels | None = None,
         *,
         store: EmbeddingStore | None = None,
     ) -> EncodedPlane:

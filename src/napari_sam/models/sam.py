@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE
 from napari_sam.errors import ImageError, ModelError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.model_thresholds import ModelThresholds
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.types import RGBArray
 
@@ -266,6 +268,7 @@ class SamModel:
         image_size: tuple[int, int] | None = None,
         *,
         frame: Frame | None = None,
+        pixels: PlanePixels | None = None,
         store: EmbeddingStore | None = None,
     ) -> Generator[None, None, SamPlane]:
         """Encode an RGB image in short steps.
@@ -273,7 +276,8 @@ class SamModel:
         As `encode_rgb`, for callers that have something more urgent to do now
         and then: between two steps other planes may be encoded and prompts
         answered.  The generator's return value is the plane; closing it drops
-        the work.  ``store`` is as for `restore`.
+        the work.  ``pixels``, by default those of ``rgb``, and ``store`` are as for
+        `restore`.
         """
         rgb = np.ascontiguousarray(rgb)
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
@@ -283,9 +287,8 @@ class SamModel:
             )
         # The plane keeps them for its views, whatever becomes of the array; a view has
         # none of its own.
-        pixels = (
-            None if frame is not None or self._prompted_views is None else rgb.copy()
-        )
+        if frame is None and pixels is None and self._prompted_views is not None:
+            pixels = ArrayPixels(rgb.copy())
         sits = frame or Frame.fit((rgb.shape[0], rgb.shape[1]), self.side)
         self._decoder_of(sits.side)  # refused before the work, not after it
         features = yield from iter_features(
@@ -299,7 +302,7 @@ class SamModel:
     def restore(
         self,
         embedding: Embedding,
-        rgb: RGBArray | None = None,
+        pixels: RGBArray | PlanePixels | None = None,
         *,
         store: EmbeddingStore | None = None,
     ) -> SamPlane:
@@ -309,9 +312,9 @@ class SamModel:
         ----------
         embedding : Embedding
             Of this model's image encoder.
-        rgb : uint8 array (H, W, 3), optional
-            What was encoded; it is not copied.  With it a model that blends
-            its masks looks at views of the plane.
+        pixels : PlanePixels or uint8 array (H, W, 3), optional
+            Those of the plane, in which a model that blends its masks looks at views;
+            an array is what was encoded, and is not copied.
         store : EmbeddingStore, optional
             Where the embeddings of these views are kept and found again.
 
@@ -331,8 +334,10 @@ class SamModel:
                 f"{self._name}; encode the image again."
             )
         decoder, views = self._decoder_of(embedding.frame.side), None
-        if rgb is not None and self._prompted_views is not None:
-            views = PlaneViews(rgb, embedding.frame, self._prompted_views, store)
+        if pixels is not None and self._prompted_views is not None:
+            if isinstance(pixels, np.ndarray):
+                pixels = ArrayPixels(pixels)
+            views = PlaneViews(pixels, embedding.frame, self._prompted_views, store)
         return SamPlane(
             decoder,
             embedding,

@@ -25,6 +25,7 @@ from napari_sam.types import Embedding, Frame, Region
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.store import EmbeddingStore
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
@@ -96,7 +97,7 @@ class PlaneViews:
 
     Parameters
     ----------
-    rgb : uint8 array (H, W, 3)
+    pixels : PlanePixels
         The plane, or a level of a pyramid of it.
     frame : Frame
         How the plane sits in the model's input.
@@ -108,21 +109,21 @@ class PlaneViews:
 
     def __init__(
         self,
-        rgb: RGBArray,
+        pixels: PlanePixels,
         frame: Frame,
         encoder: ViewEncoder,
         store: EmbeddingStore | None = None,
     ) -> None:
-        self._rgb = rgb
+        self._pixels = pixels
         self._store = store
         # Views are planned in the pixels that there are, not in those of a finer
         # level of the pyramid.
-        self._frame = Frame((rgb.shape[0], rgb.shape[1]), frame.input_size, frame.side)
+        self._frame = Frame(pixels.size, frame.input_size, frame.side)
         self._image_size = frame.image_size
         self._encoder = encoder
         self._kept: OrderedDict[View, ImageState] = OrderedDict()
         self._begun: OrderedDict[View, Generator[None, None, None]] = OrderedDict()
-        self._nbytes = rgb.nbytes
+        self._nbytes = pixels.nbytes
 
     @property
     def nbytes(self) -> int:
@@ -371,7 +372,7 @@ class PlaneViews:
             self._begun.pop(view, None)
 
     def _iter_state(self, view: View) -> Generator[None, None, None]:
-        pixels = self._rgb[view.region.slices]
+        pixels = self._pixels.read(view.region, view.frame)
         state = yield from self._encoder.iter_prepare(pixels, view.frame, self._store)
         self._kept[view] = state
         self._nbytes += state.nbytes
