@@ -1218,10 +1218,10 @@ def test_clicks_while_the_plane_is_encoded_do_not_start_anew(
     count = []
     encode = type(model).iter_encode_rgb
 
-    def counted(self, *arguments):
+    def counted(self, *arguments, **how):
         count.append(1)
         begun.set()
-        return encode(self, *arguments)
+        return encode(self, *arguments, **how)
 
     monkeypatch.setattr(type(model), "iter_encode_rgb", counted)
     fresh = Engine(model, EmbeddingStore(tmp_path))

@@ -167,7 +167,8 @@ class Engine:
         key = embedding_key(rgb, self.model.encoder_fingerprint, frame)
         embedding = self.store.get(key)
         if embedding is not None:
-            return self.model.restore(embedding)
+            # The same pixels may stand for a finer part.
+            return self.model.restore(replace(embedding, frame=frame))
         plane = yield from self.model.iter_encode_rgb(rgb, frame=frame)
         self.store.put(key, plane.embedding)
         return plane

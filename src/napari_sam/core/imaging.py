@@ -18,7 +18,7 @@ import numpy.typing as npt
 from napari_sam.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from napari_sam.types import BoolArray, RGBArray
 
@@ -85,8 +85,34 @@ class Channel:
     covered: BoolArray | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tones:
+    """Which values of a plane become which gray values, for all of its parts alike.
+
+    Parameters
+    ----------
+    limits : tuple of (float, float)
+        Of each channel, the values that become 0 and 255.
+    is_two_valued : bool
+        Whether the plane has these two values only.
+    peak : float
+        Of channels that are added up, the sum that becomes 255.
+    """
+
+    limits: tuple[tuple[float, float], ...] = ()
+    is_two_valued: bool = False
+    peak: float = 255.0
+
+
+PERCENTILES = (0.1, 99.9)
+"""Of the finite values, those that become 0 and 255."""
+
+
 def to_rgb(
-    plane: npt.ArrayLike, *, percentiles: tuple[float, float] = (0.1, 99.9)
+    plane: npt.ArrayLike,
+    *,
+    percentiles: tuple[float, float] = PERCENTILES,
+    tones: Tones | None = None,
 ) -> RGBArray:
     """Return an 8-bit RGB image of a plane of any real type.
 
@@ -98,6 +124,9 @@ def to_rgb(
     percentiles : tuple of two float
         Percentiles of the finite values that become 0 and 255.  In planes of
         more than 2**18 pixels they are estimated from an even subset.
+    tones : Tones, optional
+        Those of the plane that this is a part of, from :func:`to_rgb_with_tones`,
+        instead of its own.
 
     Returns
     -------
@@ -128,31 +157,53 @@ def to_rgb(
     and light grey with a little grain, always the same: models make little of
     images without any texture.
     """
+    return to_rgb_with_tones(plane, percentiles=percentiles, tones=tones)[0]
+
+
+def to_rgb_with_tones(
+    plane: npt.ArrayLike,
+    *,
+    percentiles: tuple[float, float] = PERCENTILES,
+    tones: Tones | None = None,
+) -> tuple[RGBArray, Tones]:
+    """Return what `to_rgb` does, and the tones for other parts of the same plane."""
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles {percentiles} are not ordered within 0..100")
     pixels = _checked(np.asarray(plane))
-    if pixels.ndim == 2:
-        return _grey_to_rgb(_with_grain(_stretched(pixels, percentiles)))
-    channels = pixels.shape[2]
-    if channels > 4 and channels >= min(pixels.shape[:2]):
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if channels > 4 and channels >= min(pixels.shape[:2]) and tones is None:
         # No picture has more channels than rows or columns; a stack of planes does.
         raise ImageError(
             f"The image has shape {pixels.shape}, which looks like a stack of"
             f" {pixels.shape[0]} planes; pass one of them, for example image[0]."
         )
     if channels in (3, 4) and pixels.dtype == np.uint8:
-        return pixels[..., :3].copy(order="C")
+        return pixels[..., :3].copy(order="C"), Tones()
     if channels == 4:
         channels = 3
+    planes = [pixels if pixels.ndim == 2 else pixels[..., c] for c in range(channels)]
+    limits = None if tones is None else tones.limits
+    if limits is None or len(limits) != channels:
+        limits, tones = tuple(_limits(p, percentiles) for p in planes), None
+    grays = map(_stretched, planes, limits)
     if channels == 1:
-        return _grey_to_rgb(_with_grain(_stretched(pixels[..., 0], percentiles)))
+        gray = next(grays)
+        is_two_valued = _is_two_valued(gray) if tones is None else tones.is_two_valued
+        shown = _grey_to_rgb(_with_grain(gray) if is_two_valued else gray)
+        return shown, Tones(limits, is_two_valued)
     if channels <= 3:
         rgb = np.zeros((*pixels.shape[:2], 3), np.uint8)
-        for c in range(channels):
-            rgb[..., c] = _stretched(pixels[..., c], percentiles)
-        return rgb
-    return _hues_added(pixels, percentiles)
+        for c, gray in enumerate(grays):
+            rgb[..., c] = gray
+        return rgb, Tones(limits)
+    total = _hues_added(grays, channels)
+    peak = _peak(total, percentiles) if tones is None else tones.peak
+    if peak > 255:
+        total *= np.float32(255 / peak)
+    total += np.float32(0.5)
+    added = np.clip(total, 0, 255, out=total).astype(np.uint8)
+    return added, Tones(limits, peak=peak)
 
 
 def as_seen(rgb: RGBArray, size: tuple[int, int]) -> RGBArray:
@@ -247,6 +298,8 @@ def _limits(
     values: npt.NDArray[Any], percentiles: tuple[float, float]
 ) -> tuple[float, float]:
     """Return the finite values that become black and white; equal if constant."""
+    if values.dtype == np.bool_:
+        return 0.0, 1.0
     # An odd step never falls in step with interlaced rows or a Bayer pattern.
     step = int(np.ceil(np.sqrt(max(1.0, values.size / _SAMPLES)))) | 1
     sample = values[::step, ::step] if values.size > _SAMPLES else values
@@ -290,12 +343,10 @@ def _unit(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[Any]
 
 
 def _stretched(
-    values: npt.NDArray[Any], percentiles: tuple[float, float]
+    values: npt.NDArray[Any], limits: tuple[float, float]
 ) -> npt.NDArray[np.uint8]:
-    """Return (H, W) values as uint8, stretched between their percentiles."""
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
-    low, high = _limits(values, percentiles)
+    """Return (H, W) values as uint8, stretched between their limits."""
+    low, high = limits
     if low == high:
         return np.zeros(values.shape, np.uint8)
     unit = _unit(values, low, high)
@@ -304,11 +355,14 @@ def _stretched(
     return unit.astype(np.uint8)
 
 
+def _is_two_valued(gray: npt.NDArray[np.uint8]) -> bool:
+    is_high = gray == 255
+    return bool(is_high.any() and not is_high.all() and not (gray[~is_high] != 0).any())
+
+
 def _with_grain(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Give an image of two values the texture that a model needs."""
     is_high = grey == 255
-    if not is_high.any() or is_high.all() or (grey[~is_high] != 0).any():
-        return grey
     noise = np.random.default_rng(0).normal(0, _GRAIN, (256, 256))
     tile = np.clip(np.rint(noise), -3 * _GRAIN, 3 * _GRAIN).astype(np.int16)
     rows, cols = (np.arange(n) % 256 for n in grey.shape)
@@ -327,20 +381,23 @@ def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGBArray:
     return rgb
 
 
-def _hues_added(pixels: npt.NDArray[Any], percentiles: tuple[float, float]) -> RGBArray:
-    """Return (H, W, C) pixels with a hue for each channel, added up."""
-    count = pixels.shape[2]
-    total = np.zeros((*pixels.shape[:2], 3), np.float32)
-    for c in range(count):
-        grey = _stretched(pixels[..., c], percentiles).astype(np.float32)
+def _hues_added(
+    grays: Iterable[npt.NDArray[np.uint8]], count: int
+) -> npt.NDArray[np.float32]:
+    """Return channels (H, W) with a hue for each, added up as (H, W, 3)."""
+    total: npt.NDArray[np.float32] | None = None
+    for c, gray in enumerate(grays):
+        if total is None:
+            total = np.zeros((*gray.shape, 3), np.float32)
         for i, weight in enumerate(colorsys.hsv_to_rgb(c / count, 1.0, 1.0)):
             if weight > 0:
-                total[..., i] += grey * np.float32(weight)
-    peak = _limits(total.reshape(total.shape[0], -1), percentiles)[1]
-    if peak > 255:
-        total *= np.float32(255 / peak)
-    total += np.float32(0.5)
-    return np.clip(total, 0, 255, out=total).astype(np.uint8)
+                total[..., i] += gray.astype(np.float32) * np.float32(weight)
+    return np.zeros((0, 0, 3), np.float32) if total is None else total
+
+
+def _peak(total: npt.NDArray[np.float32], percentiles: tuple[float, float]) -> float:
+    """Return the sum that becomes 255."""
+    return _limits(total.reshape(total.shape[0], -1), percentiles)[1]
 
 
 def _displayed(

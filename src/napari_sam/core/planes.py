@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_sam.errors import ImageError
-from napari_sam.types import Plane
+from napari_sam.types import Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,10 @@ class ArrayLike(Protocol):
         """Return a part cut out with integers and slices."""
 
 
-def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArray[Any]:
-    """Return one plane of an array, loading nothing else.
+def read_plane(
+    data: ArrayLike, plane: Plane, *, rgb: bool = False, region: Region | None = None
+) -> npt.NDArray[Any]:
+    """Return one plane of an array, or a part of it, loading nothing else.
 
     May block: it reads from disk or computes what a lazy array needs.
 
@@ -41,6 +43,8 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
     rgb : bool
         Whether the last axis of ``data`` holds colour channels; ``plane`` then
         describes the other axes.
+    region : Region, optional
+        Rows and columns of the plane to read; all of them by default.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
             )
     _check_mapped(data)
     try:
-        pixels = np.asarray(data[plane.slicer])
+        pixels = np.asarray(data[_slicer(plane, region)])
     except Exception as error:
         # Lazy arrays run code of any origin here: readers, decoders, user graphs.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -77,6 +81,68 @@ def read_plane(data: ArrayLike, plane: Plane, *, rgb: bool = False) -> npt.NDArr
             f"The image has shape {tuple(data.shape)} and so no pixels; choose another."
         )
     return pixels.swapaxes(0, 1) if plane.is_transposed else pixels
+
+
+def _slicer(plane: Plane, region: Region | None) -> tuple[int | slice, ...]:
+    """Return what cuts a part of a plane out of an array, axes in its order."""
+    slicer = list(plane.slicer)
+    if region is not None:
+        for axis, part in zip(plane.displayed, region.slices, strict=True):
+            slicer[axis] = part
+    return tuple(slicer)
+
+
+OVERVIEW = 2048
+"""How long the overview of a plane is that is too large to be read at once."""
+_AT_ONCE = 1 << 24  # pixels; more are read in strips
+_LARGE = 4096
+
+
+def is_large(size: tuple[int, int]) -> bool:
+    """Whether a plane of this height and width is read as an overview and parts."""
+    return max(size) > _LARGE
+
+
+def read_overview(
+    data: ArrayLike, plane: Plane, *, rgb: bool = False
+) -> npt.NDArray[Any]:
+    """Return a large plane at a coarser resolution, reading it in strips.
+
+    Parameters are those of :func:`read_plane`.
+
+    Returns
+    -------
+    array (h, w), or (h, w, C) for ``rgb``
+        Means over the pixels that each new one covers, at most `OVERVIEW` rows and
+        columns; integers stay integers of their type, all else is float32.
+    """
+    height, width = plane.shape(tuple(data.shape)[: plane.ndim])
+    factor = max(height, width) / min(OVERVIEW, max(height, width))
+    rows, cols = (_bounds(n, max(1, round(n / factor))) for n in (height, width))
+    counts = np.diff(rows)[:, None] * np.diff(cols)[None].astype(np.float32)
+    strips = []
+    step = max(1, int(_AT_ONCE / width / max(1.0, factor)))
+    for first in range(0, len(rows) - 1, step):
+        last = min(first + step, len(rows) - 1)
+        part = read_plane(
+            data, plane, rgb=rgb, region=Region(rows[first], 0, rows[last], width)
+        )
+        kind = part.dtype
+        wide = np.float32 if kind.itemsize <= 2 or kind == np.float32 else np.float64
+        summed = np.add.reduceat(part, cols[:-1], axis=1, dtype=wide)
+        summed = np.add.reduceat(summed, rows[first:last] - rows[first], axis=0)
+        share = counts[first:last].reshape(*summed.shape[:2], *(1,) * (part.ndim - 2))
+        strips.append(summed / share)
+    means = np.concatenate(strips)
+    overview: npt.NDArray[Any] = means.astype(np.float32)
+    if kind.kind in "iu":
+        overview = np.rint(means).astype(kind)
+    return overview
+
+
+def _bounds(length: int, count: int) -> npt.NDArray[np.intp]:
+    """Return the bounds of ``count`` parts of an axis that are equal to a pixel."""
+    return (np.arange(count + 1) * length // count).astype(np.intp)
 
 
 def _check_mapped(data: object) -> None:

@@ -239,9 +239,9 @@ class PlaneEncoder:
     def _iter_encode(self, plane: Plane) -> Generator[None, None, None]:
         # What cannot be read any more is not ready, whatever it was.
         self._ready.discard(plane)
-        rgb, size = self.source.read(plane)
+        rgb, size, pixels = self.source.read_with_pixels(plane)
         key = self.engine.key(rgb)
-        yield from self.engine.iter_encode(rgb, size, key=key)
+        yield from self.engine.iter_encode(rgb, size, key=key, pixels=pixels)
         self._keys[plane] = key, size
         self._ready.add(plane)
 

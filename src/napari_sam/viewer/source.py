@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam.core.imaging import Channel, compose, to_rgb
-from napari_sam.core.planes import choose_level, level_plane, read_plane
+from napari_sam.core.imaging import Channel, compose, to_rgb_with_tones
+from napari_sam.core.pixels import PyramidPixels, level_sizes, read_part
+from napari_sam.core.planes import (
+    choose_level,
+    is_large,
+    level_plane,
+    read_overview,
+    read_plane,
+)
 from napari_sam.errors import ImageError
 from napari_sam.types import Plane
 from napari_sam.viewer.coords import layer_shape, unit_factors
@@ -26,7 +33,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_sam.core.imaging import Blending
-    from napari_sam.types import BoolArray, RGBArray
+    from napari_sam.core.pixels import PlanePixels
+    from napari_sam.types import BoolArray, Frame, Region, RGBArray
 
 
 _MANY_PIXELS = 1 << 28
@@ -89,15 +97,41 @@ class PlaneSource:
         Returns
         -------
         rgb : uint8 array (H, W, 3)
-            Possibly from a coarser pyramid level that still fills the model's
-            input.
+            Possibly from a coarser pyramid level, or the overview of a large plane,
+            that still fills the model's input.
         size : tuple of int
             Height and width of the plane at full resolution, which prompts and
             masks refer to.
         """
+        return self.read_with_pixels(plane)[:2]
+
+    def read_with_pixels(
+        self, plane: Plane
+    ) -> tuple[RGBArray, tuple[int, int], PlanePixels | None]:
+        """Read one plane as RGB, and return what reads finer parts of it.
+
+        Returns
+        -------
+        rgb, size
+            As :meth:`read` does.
+        pixels : PlanePixels or None
+            The plane at full resolution; None if ``rgb`` is that, or if layers that
+            do not lie pixel on pixel are shown together.
+        """
         size = plane.shape(self.shape)
         if self.normalisation is not Normalisation.DISPLAYED:
-            return to_rgb(self._pixels(self.layers[0], plane)), size
+            image = self.layers[0]
+            rgb, tones = to_rgb_with_tones(self._pixels(image, plane))
+            if rgb.shape[:2] == size:
+                return rgb, size, None
+            return rgb, size, PyramidPixels(image.levels, plane, image.rgb, tones)
+        rgb = self._displayed(plane, size)
+        if rgb.shape[:2] == size or any(i.to_own is not None for i in self.layers):
+            return rgb, size, None
+        return rgb, size, _DisplayedPixels(self.layers, plane)
+
+    def _displayed(self, plane: Plane, size: tuple[int, int]) -> RGBArray:
+        """Return all visible layers as displayed, at the resolution to encode."""
         # A pyramid among those that lie pixel on pixel with the image gives the grid.
         own = [self._pixels(i, plane) for i in self.layers if i.to_own is None]
         grid = min((p.shape[:2] for p in own), default=size)
@@ -116,7 +150,7 @@ class PlaneSource:
                 f"No visible image has pixels on this plane of '{self.name}'; show it, "
                 "or let the model see the image alone."
             )
-        return compose(channels), size
+        return compose(channels)
 
     @property
     def is_quick(self) -> bool:
@@ -131,9 +165,19 @@ class PlaneSource:
         )
 
     def is_reduced(self, plane: Plane) -> bool:
-        """Whether a plane is read from a coarser level than the finest."""
-        shapes = _shapes(self.layers[0], plane)
-        return choose_level(shapes, plane.displayed) > 0
+        """Whether a plane is searched at a coarser resolution than the finest.
+
+        As layers are that do not lie pixel on pixel with the image.
+        """
+        image = self.layers[0]
+        return (
+            self.normalisation is Normalisation.DISPLAYED
+            and any(i.to_own is not None for i in self.layers)
+            and (
+                choose_level(_shapes(image, plane), plane.displayed) > 0
+                or is_large(plane.shape(self.shape))
+            )
+        )
 
     def _resampled(
         self,
@@ -181,15 +225,54 @@ class PlaneSource:
         return pixels[at[0], at[1]], np.broadcast_to(covered, grid)
 
     def _pixels(self, image: ImageData, plane: Plane) -> npt.NDArray[Any]:
-        if len(image.levels) == 1:
-            return read_plane(image.levels[0], plane, rgb=image.rgb)
         shapes = _shapes(image, plane)
         level = choose_level(shapes, plane.displayed)
-        return read_plane(
-            image.levels[level],
-            level_plane(plane, shapes[0], shapes[level]),
-            rgb=image.rgb,
+        at = level_plane(plane, shapes[0], shapes[level])
+        data = image.levels[level]
+        if is_large(at.shape(shapes[level])):
+            return read_overview(data, at, rgb=image.rgb)
+        return read_plane(data, at, rgb=image.rgb)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _DisplayedPixels:
+    """Layers that lie pixel on pixel, as displayed, read part by part."""
+
+    layers: tuple[ImageData, ...]
+    plane: Plane
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return level_sizes(self.layers[0].levels, self.plane)[0]
+
+    @property
+    def nbytes(self) -> int:
+        return 0
+
+    def read(self, region: Region, frame: Frame) -> RGBArray:
+        parts = [
+            read_part(i.levels, self.plane, region, frame, rgb=i.rgb)
+            for i in self.layers
+        ]
+        # Of pyramids of other steps the levels differ: all as the finest of them.
+        finest = max((p.shape[:2] for p in parts), default=(0, 0))
+        return compose(
+            [
+                _channel(image, _enlarged(part, finest))
+                for image, part in zip(self.layers, parts, strict=True)
+            ]
         )
+
+
+def _enlarged(part: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return pixels repeated to a larger shape."""
+    if part.shape[:2] == shape:
+        return part
+    rows, cols = (
+        np.arange(n) * have // n for n, have in zip(shape, part.shape[:2], strict=True)
+    )
+    enlarged: npt.NDArray[Any] = part[rows[:, None], cols]
+    return enlarged
 
 
 def _shapes(image: ImageData, plane: Plane) -> list[tuple[int, ...]]:
