@@ -9,11 +9,14 @@ import pytest
 from napari.layers import Image
 
 from napari_sam.core.engine import Engine
+from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.imaging import to_rgb
+from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.steps import finish
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import ImageError
 from napari_sam.models import load_model
-from napari_sam.types import Plane
+from napari_sam.types import Frame, Plane, Region
 from napari_sam.viewer.predict import PlaneEncoder
 from napari_sam.viewer.settings import Normalisation
 from napari_sam.viewer.source import snapshot
@@ -106,3 +109,121 @@ def test_a_part_that_cannot_be_read_is_said(engine: Engine, fine: np.ndarray) ->
     plane = finish(PlaneEncoder(engine, source).iter_get(WHOLE))
     with pytest.raises(ImageError, match=r"could not be read .*chunk 3.4 is damaged"):
         plane.predict(points=[COIN])
+
+
+class Watched:
+    """A plane that notes what is read of it, and of which a part may be damaged."""
+
+    def __init__(self, rgb: np.ndarray, damaged: Region | None = None) -> None:
+        self._pixels = ArrayPixels(rgb)
+        self._damaged = damaged or Region(0, 0, 0, 0)
+        self.size, self.nbytes = self._pixels.size, 0
+        self.read_regions: list[Region] = []
+
+    def read(self, region: Region, frame: Frame) -> np.ndarray:
+        self.read_regions.append(region)
+        if not region.intersection(self._damaged).is_empty:
+            raise ImageError("chunk 3.4 is damaged")
+        return self._pixels.read(region, frame)
+
+
+class TestEverything:
+    """Everything mode of a plane of which only an overview is in memory."""
+
+    SETTINGS = EverythingSettings(object_size=20.0)
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def small(coins: np.ndarray) -> np.ndarray:
+        """Return small coins, so that they are searched in tiles."""
+        return to_rgb(np.tile(halved(coins), (9, 8)))
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def overview(engine: Engine, small: np.ndarray) -> Any:
+        return engine.model.encode_rgb(small[::2, ::2].copy(), small.shape[:2])
+
+    def search(self, engine: Engine, overview: Any, pixels: Any, **how: Any) -> Any:
+        rgb = np.zeros((4, 4, 3), np.uint8)  # never looked at
+        steps = iter_everything(
+            rgb, engine.iter_encode, self.SETTINGS, plane=overview, pixels=pixels, **how
+        )
+        return run(steps)
+
+    def test_it_finds_what_is_found_in_memory(
+        self, engine: Engine, small: np.ndarray, overview: Any
+    ) -> None:
+        pixels = Watched(small)
+        lazily = self.search(engine, overview, pixels)
+        at_once = run(iter_everything(small, engine.encode, self.SETTINGS))
+        assert len(lazily) == len(at_once) > 400
+        labels = [p.to_labels() > 0 for p in (lazily, at_once)]
+        assert np.array_equal(*labels)
+        assert lazily.scale == at_once.scale
+        assert lazily.unread == ()
+        assert max(max(r.shape) for r in pixels.read_regions) <= 448
+
+    def test_a_damaged_part_is_told_and_the_rest_is_searched(
+        self, engine: Engine, small: np.ndarray, overview: Any
+    ) -> None:
+        damaged = Region(300, 300, 310, 310)
+        found = self.search(engine, overview, Watched(small, damaged))
+        whole = self.search(engine, overview, Watched(small))
+        assert 1 <= len(found.unread) <= 4
+        assert "rows" in found.unread[0]
+        assert "chunk 3.4 is damaged" in found.unread[0]
+        assert len(whole) * 0.5 < len(found) < len(whole)
+        assert not (found.to_labels()[damaged.slices] > 0).any()
+        # It is said once more when the thresholds move.
+        assert found.filter(min_area=1).unread == found.unread
+
+    def test_what_was_searched_before_a_cancel_is_kept(
+        self, engine: Engine, small: np.ndarray, overview: Any
+    ) -> None:
+        pixels = Watched(small)
+        found = self.search(
+            engine,
+            overview,
+            pixels,
+            should_stop=lambda: len(pixels.read_regions) >= 3,
+        )
+        assert len(found)
+        rows = np.flatnonzero(found.to_labels().any(axis=1))
+        assert rows.max() < small.shape[0] / 2
+
+    def test_nothing_is_encoded_again(
+        self,
+        engine: Engine,
+        small: np.ndarray,
+        overview: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Neither what was searched, nor a part of it as a region."""
+        first = self.search(engine, overview, Watched(small))
+        count: list[int] = []
+        encode = type(engine.model).iter_encode_rgb
+        monkeypatch.setattr(
+            type(engine.model),
+            "iter_encode_rgb",
+            lambda *a, **k: count.append(1) or encode(*a, **k),
+        )
+        again = self.search(engine, overview, Watched(small))
+        assert not count
+        assert np.array_equal(first.to_labels(), again.to_labels())
+
+    def test_a_click_need_not_wait_for_a_tile(
+        self, engine: Engine, small: np.ndarray, overview: Any
+    ) -> None:
+        rolled = np.roll(small, 7, axis=0)  # that is in no store
+        steps = iter_everything(
+            rolled,
+            engine.iter_encode,
+            self.SETTINGS,
+            plane=overview,
+            pixels=Watched(rolled),
+        )
+        pauses = 0
+        while "points" not in next(steps).text:
+            pauses += 1
+        assert pauses > 10
+        steps.close()

@@ -27,16 +27,18 @@ from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.grid import Search, is_whole, plan_searches
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.object_scale import LOOKS, iter_scale, known_scale
+from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates
 from napari_sam.core.steps import finish
-from napari_sam.errors import SettingsError
-from napari_sam.types import Plane, Progress, ProgressCallback, Region
+from napari_sam.errors import ImageError, SettingsError
+from napari_sam.types import Frame, Plane, Progress, ProgressCallback, Region
 
 if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.views import View
-    from napari_sam.types import Frame, RGBArray
+    from napari_sam.types import RGBArray
 
 __all__ = [
     "EverythingSettings",
@@ -52,11 +54,17 @@ ShouldStop = Callable[[], bool]
 class Encode(Protocol):
     """What encodes the windows of a plane."""
 
-    def __call__(self, rgb: RGBArray, *, frame: Frame | None = None) -> EncodedPlane:
-        """Encode RGB uint8 (H, W, 3).
+    def __call__(
+        self,
+        rgb: RGBArray,
+        image_size: tuple[int, int] | None = None,
+        *,
+        frame: Frame | None = None,
+    ) -> EncodedPlane | Generator[None, None, EncodedPlane]:
+        """Encode RGB uint8 (H, W, 3), at once or in steps.
 
         ``frame`` says how a view sits in its input; without, the pixels fill the
-        model's own.
+        model's own.  ``image_size`` is given if they are fewer than the window has.
         """
 
 
@@ -71,6 +79,7 @@ def iter_everything(
     *,
     region: Region | None = None,
     plane: EncodedPlane | None = None,
+    pixels: PlanePixels | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, Proposals]:
     """Find all objects of a plane; yield progress, return proposals.
@@ -99,7 +108,10 @@ def iter_everything(
     plane : EncodedPlane, optional
         The whole plane, if it is encoded already.  If it stands for a larger
         image than ``rgb`` (a coarse level of a pyramid), masks come at the size
-        of that image and no window is encoded by itself.
+        of that image, and without ``pixels`` no window is encoded by itself.
+    pixels : PlanePixels, optional
+        What reads windows of that larger image; they are read when their turn comes,
+        and each is forgotten then.
     should_stop : callable, optional
         Asked after every few points.
 
@@ -111,7 +123,8 @@ def iter_everything(
     Returns
     -------
     Proposals
-        Every mask above the floor, filtered by the settings' thresholds.
+        Every mask above the floor, filtered by the settings' thresholds.  Of tiles
+        that could not be read there is none; see their ``unread``.
 
     Raises
     ------
@@ -123,7 +136,13 @@ def iter_everything(
     """
     return (
         yield from _search(
-            rgb, encode, settings or EverythingSettings(), region, plane, should_stop
+            rgb,
+            encode,
+            settings or EverythingSettings(),
+            region,
+            plane,
+            pixels,
+            should_stop,
         )
     )[0]
 
@@ -134,26 +153,31 @@ def _search(
     settings: EverythingSettings,
     region: Region | None = None,
     plane: EncodedPlane | None = None,
+    pixels: PlanePixels | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, tuple[Proposals, bool]]:
     """Do what `iter_everything` does; return also whether it came to its end."""
     size = (int(rgb.shape[0]), int(rgb.shape[1]))
     shape = size if plane is None else plane.frame.image_size
-    _check(settings, size, shape)
+    can_crop = pixels is not None or shape == size
+    if pixels is None:
+        pixels = ArrayPixels(rgb)
+    _check(settings, size, shape, can_crop)
     searches: Sequence[Search] = plan_searches(
         shape,
         region,
         sides=[settings.side_points(i) for i in range(settings.crop_n_layers + 1)],
         overlap_ratio=settings.crop_overlap_ratio,
-        can_crop=shape == size,
+        can_crop=can_crop,
     )
     stopped = should_stop or (lambda: False)
-    windows = _Windows(rgb, encode, plane, shape)
-    if shape == size and not settings.crop_n_layers and not stopped():
+    windows = _Windows(pixels, encode, plane, shape)
+    if can_crop and not settings.crop_n_layers and not stopped():
         searches = yield from _at_scale(windows, searches[0], settings, stopped)
     found: list[Candidates] = []
     done = 0
     is_finished = True
+    unread: list[str] = []
     on_objects, own = False, ModelThresholds()
     for number, search in enumerate(searches):
         # Windows to come count like the grids they may get, tiles like those before.
@@ -161,12 +185,20 @@ def _search(
             ahead = sum(s.side**2 for s in searches[number + 1 :])
         else:
             ahead = max(1, done // max(1, number)) * (len(searches) - number - 1)
+        encoding = Progress(done, done + search.side**2 + ahead, "encoding")
         if not stopped():
-            yield Progress(done, done + search.side**2 + ahead, "encoding")
+            yield encoding
         if stopped():
             is_finished = False
             break
-        encoded = windows.take(search.window, search.frame)
+        steps = windows.iter_take(search.window, search.frame)
+        try:
+            encoded = yield from _as_progress(steps, encoding)
+        except ImageError as error:
+            if search.frame is None:
+                raise
+            unread.append(_said_unread(search.window, error))
+            continue
         questions = make_questions(encoded, search, settings)
         on_objects, own = questions.on_objects, encoded.thresholds
         while len(chunk := questions.take(_CHUNK)):
@@ -196,6 +228,7 @@ def _search(
         crops=[s.window for s in searches if s.frame is None],
         floor=settings.floor(own, on_objects),
         scale=None if searches[0].frame is None else max(searches[0].frame.scale),
+        unread=unread,
     )
     return proposals, is_finished
 
@@ -209,44 +242,78 @@ class _Windows:
 
     def __init__(
         self,
-        rgb: RGBArray,
+        pixels: PlanePixels,
         encode: Encode,
         plane: EncodedPlane | None,
         shape: tuple[int, int],
     ) -> None:
-        self._rgb = rgb
+        self._pixels = pixels
         self._encode = encode
         self._seen: OrderedDict[tuple[Region, Frame | None], EncodedPlane]
         self._seen = OrderedDict()
         if plane is not None:
             self._seen[Region.whole(shape), None] = plane
 
-    def look(self, window: Region, frame: Frame | None = None) -> EncodedPlane:
+    def iter_look(
+        self, window: Region, frame: Frame | None = None
+    ) -> Generator[None, None, EncodedPlane]:
         """Return a window and keep it."""
-        seen = self._seen[window, frame] = self.take(window, frame)
+        seen = yield from self.iter_take(window, frame)
+        self._seen[window, frame] = seen
         while len(self._seen) > 2 * LOOKS + 1:
             self._seen.popitem(last=False)
         return seen
 
-    def take(self, window: Region, frame: Frame | None = None) -> EncodedPlane:
+    def iter_take(
+        self, window: Region, frame: Frame | None = None
+    ) -> Generator[None, None, EncodedPlane]:
         """Return a window and forget it."""
         seen = self._seen.pop((window, frame), None)
         if seen is not None:
             return seen
-        pixels = np.ascontiguousarray(self._rgb[window.slices])
-        # Of the model's own input nothing has to be said.
-        return (
-            self._encode(pixels) if frame is None else self._encode(pixels, frame=frame)
-        )
+        fitting = Frame.fit(window.shape) if frame is None else frame
+        pixels = np.ascontiguousarray(self._pixels.read(window, fitting))
+        if frame is not None:
+            encoded = self._encode(pixels, frame=frame)
+        elif pixels.shape[:2] != window.shape:
+            encoded = self._encode(pixels, window.shape)
+        else:
+            encoded = self._encode(pixels)
+        if isinstance(encoded, Generator):
+            encoded = yield from encoded
+        return encoded
+
+
+def _as_progress(
+    steps: Generator[None, None, T], progress: Progress
+) -> Generator[Progress, None, T]:
+    """Pass the pauses of a generator on as progress."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        yield progress
+
+
+def _said_unread(window: Region, error: ImageError) -> str:
+    return (
+        f"rows {window.row0} to {window.row1}, columns {window.col0} to "
+        f"{window.col1}: {error}"
+    )
 
 
 def _check(
-    settings: EverythingSettings, size: tuple[int, int], shape: tuple[int, int]
+    settings: EverythingSettings,
+    size: tuple[int, int],
+    shape: tuple[int, int],
+    can_crop: bool,
 ) -> None:
     """Refuse what cannot be done with a plane of which this size is loaded."""
     for name in ("crop_n_layers", "object_size"):
         value = getattr(settings, name)
-        if value and shape != size:
+        if value and not can_crop:
             raise SettingsError(
                 f"{name} is {value:g}, which needs the image at full resolution, but "
                 f"only a level of {size[0]} x {size[1]} is loaded; leave it out."
@@ -267,10 +334,11 @@ def _at_scale(
     """Return the search of a window at the scale that its objects need."""
     if settings.prompts == "grid":
         return [search]
-    yield Progress(0, search.side**2, "encoding")
+    encoding = Progress(0, search.side**2, "encoding")
+    yield encoding
     if stopped():
         return [search]
-    encoded = windows.look(search.window)
+    encoded = yield from _as_progress(windows.iter_look(search.window), encoding)
     if encoded.objects() is None or not encoded.has_views:
         if settings.object_size is not None:
             raise SettingsError(
@@ -279,9 +347,14 @@ def _at_scale(
             )
         return [search]
 
-    def look(view: View) -> Generator[Progress, None, EncodedPlane]:
-        yield Progress(0, search.side**2, "looking how large objects are")
-        return windows.look(view.region, view.frame)
+    def look(view: View) -> Generator[Progress, None, EncodedPlane | None]:
+        looking = Progress(0, search.side**2, "looking how large objects are")
+        yield looking
+        try:
+            steps = windows.iter_look(view.region, view.frame)
+            return (yield from _as_progress(steps, looking))
+        except ImageError:
+            return None  # reported when it is searched
 
     if settings.object_size is None:
         center, _ = settings.object_limits(encoded.thresholds)
@@ -342,7 +415,7 @@ def iter_everything_stack(
         if stopped():
             return
         prefix = f"plane {number + 1}" + (f" of {n_planes}" if n_planes else "")
-        steps = _search(read(), encode, settings, region, None, should_stop)
+        steps = _search(read(), encode, settings, region, None, None, should_stop)
         while True:
             try:
                 step = next(steps)

@@ -68,7 +68,7 @@ class Sight:
             area += cell**2 * np.count_nonzero(foreground > MIN_FOREGROUND)
             center = inside_frame(one.centre, one.frame)
             heights.append(find_peaks(center, min_height=min_center)[1])
-        found = np.concatenate(heights)
+        found = np.concatenate([*heights, []])
         if not len(found):
             return Sight(math.inf, 0.0)
         return Sight(math.sqrt(area / len(found)), float(found.mean()))
@@ -76,7 +76,7 @@ class Sight:
 
 def iter_scale(
     plane: EncodedPlane,
-    look: Callable[[View], Generator[Progress, None, EncodedPlane]],
+    look: Callable[[View], Generator[Progress, None, EncodedPlane | None]],
     window: Region,
     *,
     min_center: float,
@@ -92,7 +92,7 @@ def iter_scale(
     plane : EncodedPlane
         The window, encoded as a whole, of a model that sees objects.
     look : callable
-        Encodes a view of the plane.
+        Encodes a view of the plane; None if it cannot be read.
     window : Region
         What is searched, in pixels of the plane.
     min_center : float
@@ -119,7 +119,7 @@ def iter_scale(
         maps = []
         for view in _where_most_is(whole, window, at):
             encoded = yield from look(view)
-            found = encoded.objects()
+            found = None if encoded is None else encoded.objects()
             if found is not None:
                 maps.append(found)
         return Sight.of(maps, min_center)

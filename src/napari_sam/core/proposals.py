@@ -80,6 +80,8 @@ class Proposals:
     scale : float, optional
         Input pixels per pixel of the plane at which it was searched in tiles; None if
         the model saw all of it, or a crop, at once.
+    unread : tuple of str
+        Where and why parts of the plane could not be read; nothing is proposed there.
     """
 
     shape: tuple[int, int]
@@ -89,6 +91,7 @@ class Proposals:
     candidates: Candidates
     shown: Candidates
     scale: float | None = None
+    unread: tuple[str, ...] = ()
 
     @staticmethod
     def from_candidates(
@@ -99,12 +102,22 @@ class Proposals:
         crops: Sequence[Region] = (),
         floor: tuple[float, float] = (0.0, 0.0),
         scale: float | None = None,
+        unread: Sequence[str] = (),
     ) -> Proposals:
         """Return the proposals that pass the thresholds."""
         regions = tuple(crops) or (Region.whole(shape),)
         shown = candidates.take(select(candidates, thresholds, shape, regions))
         shown = without_small_regions(shown, thresholds, shape)
-        return Proposals(shape, regions, floor, thresholds, candidates, shown, scale)
+        return Proposals(
+            shape,
+            regions,
+            floor,
+            thresholds,
+            candidates,
+            shown,
+            scale,
+            tuple(unread),
+        )
 
     def __len__(self) -> int:
         return len(self.shown)
@@ -225,6 +238,7 @@ class Proposals:
             crops=self.crops,
             floor=self.floor,
             scale=self.scale,
+            unread=self.unread,
         )
 
     def to_labels(

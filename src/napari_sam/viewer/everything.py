@@ -197,7 +197,7 @@ class EverythingMode:
 
     def _tell(self, *, stopped: bool) -> None:
         plane = self._context.plane
-        start = "Stopped: " if stopped else ""
+        start = ("Stopped: " if stopped else "") + self._unread_text()
         if plane is not None and self.proposed.is_confident(plane):
             count = len(self.offers)
             self.status.emit(
@@ -215,6 +215,14 @@ class EverythingMode:
             self.status.emit(f"{start}Nothing new{self._left_out_text()}.")
         else:
             self.status.emit("Nothing found: lower the thresholds or add points.")
+
+    def _unread_text(self) -> str:
+        """Say which parts of the searched planes could not be read."""
+        unread = [text for found in self.found.values() for text in found.unread]
+        if not unread:
+            return ""
+        count = "1 part" if len(unread) == 1 else f"{len(unread)} parts"
+        return f"{count} of the plane could not be read ({unread[0]}).  "
 
     def _left_out_text(self) -> str:
         """Say how many proposals of the searched planes are not offered, and why."""

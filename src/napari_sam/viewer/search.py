@@ -153,13 +153,15 @@ def search_planes(
         encoding = Progress(number, len(wanted), f"{prefix}encoding")
         yield encoding
         encoded = yield from _reporting(planes.iter_get(plane), encoding)
-        rgb, _ = planes.source.read(plane)
+        rgb, _, pixels = planes.source.read_with_pixels(plane)
         steps = iter_everything(
             rgb,
-            planes.engine.encode,
+            # In steps, so that a click never waits for a tile.
+            planes.engine.iter_encode,
             settings,
             region=region,
             plane=encoded,
+            pixels=pixels,
             should_stop=stop,
         )
         while True:
