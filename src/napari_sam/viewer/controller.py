@@ -24,6 +24,7 @@ from napari_sam.viewer.annotator import Annotator
 from napari_sam.viewer.binding import LabelsBinding
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
+from napari_sam.viewer.coords import layer_shape, visible_region
 from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything import EverythingMode
 from napari_sam.viewer.file_notes import FileNotes
@@ -624,6 +625,20 @@ class Controller:
         r0, c0, r1, c1 = (round(x) for x in boxes[-1])
         region = Region(r0, c0, r1 + 1, c1 + 1)
         self.annotator.discard()
+        self._run(partial(self.everything.run, region=region))
+
+    def segment_view(self) -> None:
+        """Find all objects in the part of the plane that the camera shows."""
+        image, plane, region = self.context.image, self.context.plane, None
+        if image is not None and plane is not None:
+            region = visible_region(self.context.viewer, image, plane)
+            if region is None:
+                self.set_status(
+                    "The view shows no part of the image: move it onto the image."
+                )
+                return
+            if region == Region.whole(plane.shape(layer_shape(image))):
+                region = None
         self._run(partial(self.everything.run, region=region))
 
     def _run(self, search: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.types import Plane
+from napari_sam.types import Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,38 @@ def canvas_zoom(viewer: ViewerModel, layer: Layer) -> float:
     scale = abs(float(layer.scale[-1]))
     factor = unit_factors(viewer.dims.units, layer)[-1]
     return float(viewer.scene.camera.zoom) * scale / factor
+
+
+def visible_region(viewer: ViewerModel, layer: Layer, plane: Plane) -> Region | None:
+    """Return the pixels of a layer's plane that the canvas shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        In 2-D; supplies camera and canvas.
+    layer : Layer
+        An image or labels layer.
+    plane : Plane
+        The one on screen.
+
+    Returns
+    -------
+    Region or None
+        At full resolution; of a rotated layer what is around them.  None if the canvas
+        shows none.
+    """
+    camera, dims = viewer.scene.camera, viewer.dims
+    reach = np.asarray(viewer.canvas.size, float) / 2 / camera.zoom
+    places = []
+    for sides in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        world = np.array(dims.point, float)
+        world[list(dims.displayed)] = np.asarray(camera.center[-2:]) + sides * reach
+        places.append(plane.to_plane_point(world_to_data(dims, layer, tuple(world))))
+    low, high = np.min(places, axis=0), np.max(places, axis=0)
+    (row0, col0), (row1, col1) = np.floor(low + 0.5), np.floor(high + 0.5) + 1
+    shown = Region(int(row0), int(col0), int(row1), int(col1))
+    shown = shown.intersection(Region.whole(plane.shape(layer_shape(layer))))
+    return None if shown.is_empty else shown
 
 
 def displayed_axes(dims: Dims, layer: Layer) -> tuple[int, ...]:

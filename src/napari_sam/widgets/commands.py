@@ -85,6 +85,11 @@ def segment_plane(viewer: napari.viewer.Viewer) -> None:
     _act(viewer, "segment_plane")
 
 
+def segment_view(viewer: napari.viewer.Viewer) -> None:
+    """Segment everything that the view shows."""
+    _act(viewer, "segment_view")
+
+
 def segment_stack(viewer: napari.viewer.Viewer) -> None:
     """Find all objects of all planes."""
     _act(viewer, "segment_stack")

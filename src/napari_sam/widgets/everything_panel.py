@@ -21,6 +21,7 @@ class EverythingPanel(Panel):
     def __init__(self, controller: Controller) -> None:
         settings, usual = controller.settings, ModelThresholds()
         self.plane = PushButton(text="This plane  (G)")
+        self.view = PushButton(text="In view")
         self.box = PushButton(text="In the box")
         self.stack = PushButton(text="All planes")
         self.prefill = PushButton(text="Pre-fill slice  (Shift+G)")
@@ -77,7 +78,7 @@ class EverythingPanel(Panel):
         super().__init__(
             controller,
             [
-                row(self.plane, self.box, self.stack),
+                row(self.plane, self.view, self.box, self.stack),
                 row(self.prefill),
                 row(self.write, self.drop),
                 self.score,
@@ -91,6 +92,7 @@ class EverythingPanel(Panel):
         )
         self.prefill.changed.connect(controller.prefill)
         self.plane.changed.connect(controller.segment_plane)
+        self.view.changed.connect(controller.segment_view)
         self.box.changed.connect(controller.segment_box)
         self.stack.changed.connect(controller.segment_stack)
         self.side.changed.connect(self._grid)
@@ -126,6 +128,7 @@ class EverythingPanel(Panel):
             reason = "A search is under way."
         no_box = "" if self._has_box() else "Draw a box with the Box tool first."
         rest(self.plane, reason, "Finds every object of this plane.")
+        rest(self.view, reason, "Finds every object of what the view shows.")
         rest(self.box, reason or no_box, "Finds every object inside the drawn box.")
         rest(self.stack, reason, "Plane by plane; what is found can be cancelled.")
         rest(
@@ -190,7 +193,10 @@ class EverythingPanel(Panel):
         if context.planes is None or context.plane is None or self.crops.value:
             return ""
         if context.planes.source.is_reduced(context.plane):
-            return "Of this pyramid a coarser level is read, which has no more detail."
+            return (
+                "The layers that are shown lie on different grids, so a coarser level "
+                "is read, which has no more detail."
+            )
         return ""
 
     def _show_thresholds(self) -> None:
