@@ -140,16 +140,20 @@ def test_what_has_no_effect_with_a_model_rests(
     assert len(masks) > 1
 
 
-def test_crops_of_a_pyramid_rest(open_sam: OpenSam) -> None:
-    """Only where a coarser level is read, which has no more to show."""
+def test_crops_rest_only_where_a_coarser_level_is_read(open_sam: OpenSam) -> None:
+    """As of a pyramid that is seen together with a layer on another grid."""
     fine = np.zeros((3000, 3000), np.uint8)
     sam = open_sam(fine, wait=False)
-    assert sam.widget.everything.crops.enabled
-    viewer = sam.viewer
+    crops, viewer = sam.widget.everything.crops, sam.viewer
+    assert crops.enabled
     pyramid = viewer.add_image([fine, fine[::2, ::2]], multiscale=True, name="pyramid")
     sam.controller.choose_image(pyramid)
-    wait_until(lambda: not sam.widget.everything.crops.enabled, "crops to rest")
-    assert "pyramid" in sam.widget.everything.crops.tooltip
+    spin(100)
+    assert crops.enabled
+    viewer.add_image(fine[:500, :500], name="other", translate=(0.4, 0.4))
+    sam.controller.change_settings(normalisation=Normalisation.DISPLAYED)
+    wait_until(lambda: not crops.enabled, "crops to rest")
+    assert "different grids" in crops.tooltip
 
 
 def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:

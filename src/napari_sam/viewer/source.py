@@ -169,14 +169,15 @@ class PlaneSource:
 
         As layers are that do not lie pixel on pixel with the image.
         """
-        image = self.layers[0]
-        return (
-            self.normalisation is Normalisation.DISPLAYED
-            and any(i.to_own is not None for i in self.layers)
-            and (
-                choose_level(_shapes(image, plane), plane.displayed) > 0
-                or is_large(plane.shape(self.shape))
-            )
+        if self.normalisation is not Normalisation.DISPLAYED or not any(
+            i.to_own is not None for i in self.layers
+        ):
+            return False
+        return any(
+            choose_level(_shapes(i, plane), plane.displayed) > 0
+            or is_large(plane.shape(self.shape))
+            for i in self.layers
+            if i.to_own is None
         )
 
     def _resampled(
