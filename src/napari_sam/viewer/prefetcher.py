@@ -124,13 +124,15 @@ class Prefetcher:
             context.runner.cancel(SHOWN_SLOT)
             self.changed.emit()
             return
+        # Nobody scrolls past the first plane of an image or a model.
+        delay = 0.0 if self._base is None else SETTLE_SECONDS
         self._follow(plane)
         context.runner.submit(
             Job(
                 partial(context.planes.iter_visit, plane),
                 priority=Priority.SHOWN,
                 slot=SHOWN_SLOT,
-                delay=SETTLE_SECONDS,
+                delay=delay,
                 on_result=lambda result: self._on_shown(plane, result[1]),
                 on_error=lambda error: self._on_shown_error(plane, error),
             )
