@@ -48,16 +48,16 @@ def eroded(mask: BoolArray, by: int) -> BoolArray:
     by : int
         How far the neighborhood reaches in each direction.
     """
-    inside = np.pad(mask, by)
-    for axis in (0, 1):
-        lines = np.moveaxis(inside, axis, 0)
-        # Each step doubles the length that is known to be covered.
-        covered = 1
-        while covered < 2 * by + 1:
-            step = min(covered, 2 * by + 1 - covered)
-            lines = lines[:-step] & lines[step:]
-            covered += step
-        inside = np.moveaxis(lines, 0, axis)
+    height, width = mask.shape
+    inside = np.zeros((height + 2 * by, width + 2 * by), bool)
+    inside[by : height + by, by : width + by] = mask
+    # Each step doubles the length that is known to be covered.
+    covered = 1
+    while covered < 2 * by + 1:
+        step = min(covered, 2 * by + 1 - covered)
+        inside = inside[:-step] & inside[step:]
+        inside = inside[:, :-step] & inside[:, step:]
+        covered += step
     return inside
 
 

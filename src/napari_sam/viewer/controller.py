@@ -306,6 +306,13 @@ class Controller:
         if after == before:
             return
         self.context.settings = after
+        # All that follows is one change: panels are drawn once.
+        with self.changed.blocked():
+            self._apply(before, after)
+        self.changed.emit()
+
+    def _apply(self, before: AnnotationSettings, after: AnnotationSettings) -> None:
+        """Redo what depends on settings that have changed."""
         self.display.restyle()
         if after.normalisation != before.normalisation:
             self.images.renew()
@@ -315,9 +322,10 @@ class Controller:
             self.annotator.write_live()
         if after.filters != before.filters:
             self.everything.refilter()
+        elif after.proposal_color != before.proposal_color:
+            self.everything.draw()
         if not self.pointer.is_hovering:
             self.annotator.prompting.end_hover()
-        self.changed.emit()
 
     # -- model --------------------------------------------------------------
 

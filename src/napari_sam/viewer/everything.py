@@ -14,9 +14,17 @@ from napari_sam.viewer.labels.proposal_writer import (
     ProposalsAccepted,
     ProposalWriter,
 )
-from napari_sam.viewer.overlay import MUTED, PlaneOverlay, ShownMask, bright
+from napari_sam.viewer.overlay import (
+    HIGHLIGHT,
+    MUTED,
+    PlaneOverlay,
+    ShownMask,
+    bright,
+    score_color,
+)
 from napari_sam.viewer.proposed import Decision, ProposedPlanes
 from napari_sam.viewer.search import Search, Searcher, parallel_planes
+from napari_sam.viewer.settings import ProposalColor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +33,9 @@ if TYPE_CHECKING:
     from napari_sam.core.proposals import Proposals
     from napari_sam.types import Plane, Progress
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.offer_table import OfferTable
     from napari_sam.viewer.offers import Offer, OfferKey
+    from napari_sam.viewer.overlay import Stamps
 
 
 class EverythingMode:
@@ -51,6 +61,8 @@ class EverythingMode:
     highlighter : callable
         Returns what is looked at, to be drawn in another colour: a plane and a
         mask, or None.
+    chosen : frozenset of OfferKey
+        Offers that are to be decided together; drawn as what is looked at.
     is_muted : bool
         Whether proposals are grey, so that what is looked at and what is
         labelled stand out.
@@ -66,6 +78,7 @@ class EverythingMode:
         self._writer = ProposalWriter(context, make_target)
         self.overlay = PlaneOverlay(context.viewer, "SAM proposals", "proposals")
         self.proposed = ProposedPlanes(context)
+        self.chosen: frozenset[OfferKey] = frozenset()
         self.is_muted = False
         self.highlighter: Callable[[], tuple[Plane, MaskCrop] | None] = lambda: None
         self._held: OfferKey | None = None
@@ -77,6 +90,7 @@ class EverythingMode:
             on_found=self._on_found,
             on_error=self._on_error,
             on_end=self._on_end,
+            prepare=self._prepare,
         )
 
     @property
@@ -172,6 +186,8 @@ class EverythingMode:
         if all_planes:
             wanted = parallel_planes(context.plane, layer_shape(context.image))
         self._searcher.start(wanted, region, is_prefill=prefill)
+        # Adding a layer takes napari long: not when there is something to draw as well.
+        self.overlay.place(context.image, context.plane)
 
     def cancel(self) -> None:
         """Stop searching and keep what has been found."""
@@ -180,8 +196,28 @@ class EverythingMode:
     def _on_progress(self) -> None:
         self.changed.emit()
 
-    def _on_found(self, search: Search, plane: Plane, proposals: Proposals) -> None:
-        self.proposed.put(plane, proposals, confident=search.is_prefill)
+    def _prepare(
+        self, search: Search, plane: Plane, proposals: Proposals
+    ) -> tuple[OfferTable, Stamps] | None:
+        """Make ready in the worker what is on screen, so that it is shown at once."""
+        if plane != self._context.plane:
+            return None
+        table = self.proposed.prepare(plane, proposals, confident=search.is_prefill)
+        return table, self.overlay.prepared(
+            [self._shown(offer) for offer in table.offers], proposals.shape
+        )
+
+    def _on_found(
+        self,
+        search: Search,
+        plane: Plane,
+        proposals: Proposals,
+        ready: tuple[OfferTable, Stamps] | None,
+    ) -> None:
+        table, stamps = ready or (None, None)
+        if stamps is not None:
+            self.overlay.take(stamps)
+        self.proposed.put(plane, proposals, confident=search.is_prefill, table=table)
         if search.is_stopped:
             self._searched.pop(plane, None)
         else:
@@ -420,21 +456,15 @@ class EverythingMode:
         """Show the proposals of the plane on screen."""
         context, shown = self._context, self.shown
         plane, image = context.plane, context.image
-        found: list[tuple[MaskCrop, float]] = []
         masks: list[ShownMask] = []
         if plane is not None and image is not None:
-            found = [
-                (o.mask, o.score)
-                for o in self.proposed.offers(plane)
-                if o.key != self._held
-            ]
             highlight = self.highlighter()
-            masks = [
-                ShownMask(mask, MUTED if self.is_muted else bright(i), float(score))
-                for i, (mask, score) in enumerate(found)
-            ]
             # Best on top, as they will be written.
-            masks.reverse()
+            masks = [
+                self._shown(offer)
+                for offer in reversed(self.proposed.offers(plane))
+                if offer.key != self._held
+            ]
             if highlight is not None and highlight[0].index == plane.index:
                 masks.append(ShownMask(_seen_from(plane, *highlight)))
         if plane is None or image is None or not (masks or shown is not None):
@@ -442,6 +472,19 @@ class EverythingMode:
         else:
             self.overlay.show(image, plane, masks)
         self.changed.emit()
+
+    def _shown(self, offer: Offer) -> ShownMask:
+        """Return how an offer is drawn."""
+        if offer.key in self.chosen:
+            color = HIGHLIGHT
+        elif self.is_muted:
+            color = MUTED
+        elif self._context.settings.proposal_color is ProposalColor.SCORE:
+            color = score_color(offer.score)
+        else:
+            # Its own, whatever a threshold hides before it.
+            color = bright(hash(offer.key[1:]))
+        return ShownMask(offer.mask, color, offer.score)
 
     def close(self) -> None:
         """Stop and remove our layer."""

@@ -7,12 +7,13 @@ each color.  napari's own ``Labels.contour`` shows the contour *or* the fill.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import CyclicLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap, ensure_colormap
 from napari.utils.colormaps.standardize_color import transform_color
 from psygnal import Signal
 
@@ -37,9 +38,24 @@ DOUBTFUL = 0.6
 PREVIEW_COLOR = "#ffdc00"
 _BRIGHT = ("#39cccc", "#f012be", "#ff851b", "#7fdbff", "#01ff70")
 _MUTED_COLOR = "#8395a7"
-_COLORS = (PREVIEW_COLOR, *_BRIGHT, _MUTED_COLOR)
-HIGHLIGHT, MUTED = 0, len(_COLORS) - 1
+HIGHLIGHT, MUTED = 0, 1 + len(_BRIGHT)
 """Colors of what is looked at, and of what is not."""
+SCORE_RANGE = (0.5, 1.0)
+"""Scores that the scale of colors goes over; lower ones have its first color."""
+_SCORE_STEPS = 20
+_DARKEST = 0.2
+"""Where the scale begins in viridis: what is darker is lost on a dark image."""
+
+
+def _score_colors() -> list[npt.NDArray[np.floating]]:
+    viridis = ensure_colormap("viridis")
+    return list(viridis.map(np.linspace(_DARKEST, 1, _SCORE_STEPS)))
+
+
+_COLORS = [
+    *(transform_color(c)[0] for c in (PREVIEW_COLOR, *_BRIGHT, _MUTED_COLOR)),
+    *_score_colors(),
+]
 
 EDGE, FILL, FAINT = 1, 2, 3
 """Shades of a color: the contour, its inside, and the inside of a doubtful mask."""
@@ -53,6 +69,11 @@ _DASH = 4
 """Length of a dash, in widths of the contour."""
 
 
+_STAMPS = 64 << 20
+"""Bytes of drawn masks that are kept."""
+_NOWHERE = Region(0, 0, 0, 0)
+
+
 def bright(number: int) -> int:
     """Return the color of one mask among many: neither highlighted nor muted."""
     return HIGHLIGHT + 1 + number % len(_BRIGHT)
@@ -61,6 +82,19 @@ def bright(number: int) -> int:
 def preview_color(number: int) -> int:
     """Return the color of one of the objects that are previewed together."""
     return HIGHLIGHT if number == 0 else bright(number - 1)
+
+
+def score_color(score: float) -> int:
+    """Return the color of a score on a perceptual scale, from low to high."""
+    low, high = SCORE_RANGE
+    step = math.floor((score - low) / (high - low) * _SCORE_STEPS)
+    return MUTED + 1 + min(max(step, 0), _SCORE_STEPS - 1)
+
+
+def color_text(color: int) -> str:
+    """Return a color as ``#rrggbb``."""
+    red, green, blue = (round(255 * x) for x in _COLORS[color][:3].tolist())
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def pixel_value(color: int, shade: int) -> int:
@@ -77,7 +111,7 @@ class ShownMask:
     mask : MaskCrop
         In pixels of the plane.
     color : int
-        `HIGHLIGHT`, `MUTED`, or one of `bright`.
+        `HIGHLIGHT`, `MUTED`, or one of `bright` or `score_color`.
     score : float
         Predicted IoU; below `DOUBTFUL` the contour is dashed and the fill faint.
     """
@@ -101,50 +135,140 @@ def _colormap() -> CyclicLabelColormap:
     # A direct colormap would say the same, but napari compiles code for it: a
     # second or more, in the GUI thread, when the first one is made.
     colors = [transform_color("transparent")[0]]
-    for number, name in enumerate(_COLORS):
+    for number, color in enumerate(_COLORS):
         for alpha in _MUTED_ALPHA if number == MUTED else _ALPHA:
-            shade = transform_color(name)[0].copy()
+            shade = color.copy()
             shade[3] = alpha
             colors.append(shade)
     return CyclicLabelColormap(colors=colors, name="SAM masks")
 
 
-def paint(
-    view: npt.NDArray[np.uint8], shown: ShownMask, style: PreviewStyle, width: int
-) -> Region:
-    """Draw one mask into a plane of values.
+def shades(
+    mask: BoolArray, region: Region, *, style: PreviewStyle, width: int, doubtful: bool
+) -> npt.NDArray[np.uint8]:
+    """Return `EDGE`, `FILL` or `FAINT` for each pixel of a mask that is drawn, else 0.
 
     Parameters
     ----------
-    view : uint8 array (H, W)
-        Changed in place.
-    shown : ShownMask
-        May reach beyond the plane.
+    mask : bool array (h, w)
+        What is drawn.
+    region : Region
+        Where it lies in the plane.
     style : PreviewStyle
         Contour with or without a fill.
     width : int
         Width of the contour in pixels of the plane; it lies inside the mask.
-
-    Returns
-    -------
-    Region
-        The rectangle that was changed.
+    doubtful : bool
+        Whether the contour is dashed and the fill faint.
     """
-    whole = Region.whole((view.shape[0], view.shape[1]))
-    region = shown.mask.region.intersection(whole)
-    if region.is_empty or style is PreviewStyle.OFF:
-        return Region(0, 0, 0, 0)
-    inner = region.shifted(-shown.mask.region.row0, -shown.mask.region.col0)
-    mask = shown.mask.mask[inner.slices]
     edge = mask & ~eroded(mask, width)
-    is_doubtful = shown.score < DOUBTFUL
-    if is_doubtful:
+    if doubtful:
         edge &= _dashes(region, _DASH * width)
-    part = view[region.slices]
+    drawn = np.zeros(mask.shape, np.uint8)
     if style is PreviewStyle.FILL:
-        part[mask] = pixel_value(shown.color, FAINT if is_doubtful else FILL)
-    part[edge] = pixel_value(shown.color, EDGE)
-    return region
+        drawn[mask] = FAINT if doubtful else FILL
+    drawn[edge] = EDGE
+    return drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stamp:
+    """How a mask is drawn; ``mask`` is kept because it is known by its identity."""
+
+    mask: MaskCrop
+    region: Region
+    place: tuple[slice, slice]
+    shades: npt.NDArray[np.uint8]
+
+
+class Stamps:
+    """How masks are drawn, kept while a threshold hides and shows them.
+
+    Parameters
+    ----------
+    style : PreviewStyle
+        Contour with or without a fill.
+    width : int
+        Width of a contour in pixels of the plane.
+    shape : tuple of int
+        Height and width of the plane.
+    """
+
+    def __init__(self, style: PreviewStyle, width: int, shape: tuple[int, int]) -> None:
+        self.way = style, width, shape
+        self._kept: dict[tuple[int, bool], _Stamp] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are kept."""
+        return sum(stamp.shades.nbytes for stamp in self._kept.values())
+
+    def paint(self, view: npt.NDArray[np.uint8], masks: Sequence[ShownMask]) -> Region:
+        """Draw masks into a plane of values, each over those before it.
+
+        Parameters
+        ----------
+        view : uint8 array (H, W)
+            Changed in place.
+        masks : sequence of ShownMask
+            May reach beyond the plane.
+
+        Returns
+        -------
+        Region
+            The rectangle that was changed.
+        """
+        low, high = [], []
+        for shown, stamp in zip(masks, self.prepare(masks), strict=True):
+            if stamp.region.is_empty:
+                continue
+            drawn = stamp.shades
+            value = drawn + np.uint8(shown.color * _SHADES)
+            np.copyto(view[stamp.place], value, where=drawn != 0)
+            low.append((stamp.region.row0, stamp.region.col0))
+            high.append((stamp.region.row1, stamp.region.col1))
+        if not low:
+            return _NOWHERE
+        return Region(*np.min(low, axis=0).tolist(), *np.max(high, axis=0).tolist())
+
+    def prepare(self, masks: Sequence[ShownMask]) -> list[_Stamp]:
+        """Return how these masks are drawn, in their order, and keep it."""
+        stamps, is_new = [], False
+        used: dict[tuple[int, bool], _Stamp] = {}
+        for shown in masks:
+            key = id(shown.mask), shown.score < DOUBTFUL
+            stamp = self._kept.get(key) or used.get(key)
+            if stamp is None:
+                stamp, is_new = _stamp(shown, *self.way), True
+            used[key] = stamp
+            stamps.append(stamp)
+        if is_new:
+            self._keep(used)
+        return stamps
+
+    def _keep(self, used: dict[tuple[int, bool], _Stamp]) -> None:
+        self._kept |= used
+        if self.nbytes > _STAMPS:
+            self._kept = used
+        if self.nbytes > _STAMPS:
+            self._kept = {}
+
+
+def _stamp(
+    shown: ShownMask, style: PreviewStyle, width: int, shape: tuple[int, int]
+) -> _Stamp:
+    region = shown.mask.region.intersection(Region.whole(shape))
+    if region.is_empty or style is PreviewStyle.OFF:
+        return _Stamp(shown.mask, _NOWHERE, _NOWHERE.slices, np.zeros((0, 0), np.uint8))
+    inner = region.shifted(-shown.mask.region.row0, -shown.mask.region.col0)
+    drawn = shades(
+        shown.mask.mask[inner.slices],
+        region,
+        style=style,
+        width=width,
+        doubtful=shown.score < DOUBTFUL,
+    )
+    return _Stamp(shown.mask, region, region.slices, drawn)
 
 
 def _dashes(region: Region, length: int) -> BoolArray:
@@ -189,7 +313,8 @@ class PlaneOverlay:
         self._style = PreviewStyle.FILL
         self._width = 1
         self._plane: Plane | None = None
-        self._dirty = Region(0, 0, 0, 0)
+        self._dirty = _NOWHERE
+        self._stamps = Stamps(self._style, self._width, (0, 0))
 
     def show(self, image: Image, plane: Plane, masks: Sequence[ShownMask]) -> None:
         """Replace what is shown.
@@ -217,10 +342,26 @@ class PlaneOverlay:
         before = {id(m.mask) for m in self.masks if m.color == HIGHLIGHT}
         return any(m.color == HIGHLIGHT and id(m.mask) not in before for m in masks)
 
+    def place(self, image: Image, plane: Plane) -> None:
+        """Make the layer, or move it there, before there is something to show."""
+        self._ensure(image, plane)
+
+    def prepared(self, masks: Sequence[ShownMask], shape: tuple[int, int]) -> Stamps:
+        """Return how masks will be drawn on a plane of that shape; for the worker."""
+        stamps = Stamps(self._style, self._width, shape)
+        stamps.prepare(masks)
+        return stamps
+
+    def take(self, stamps: Stamps) -> None:
+        """Keep what `prepared` returned, unless masks are drawn in another way now."""
+        if stamps.way[:2] == (self._style, self._width):
+            self._stamps = stamps
+
     def clear(self) -> None:
         """Show nothing; the layer stays."""
         if self.masks:
             self.masks = ()
+            self._stamps = Stamps(self._style, self._width, (0, 0))
             self._draw()
             self.drawn.emit()
 
@@ -264,17 +405,19 @@ class PlaneOverlay:
     def forget(self) -> None:
         """Note that somebody else removed the layer."""
         self.layer, self._plane = None, None
-        self.masks, self._dirty = (), Region(0, 0, 0, 0)
+        self._stamps = Stamps(self._style, self._width, (0, 0))
+        self.masks, self._dirty = (), _NOWHERE
 
     def _draw(self) -> None:
         if self.layer is None or self._plane is None:
             return
         view = self._plane_view(self.layer, self._plane)
-        before, self._dirty = self._dirty, Region(0, 0, 0, 0)
+        before = self._dirty
         view[before.slices] = 0
-        for shown in self.masks:
-            region = paint(view, shown, self._style, self._width)
-            self._dirty = self._dirty.union(region)
+        way = self._style, self._width, (view.shape[0], view.shape[1])
+        if way != self._stamps.way:
+            self._stamps = Stamps(*way)
+        self._dirty = self._stamps.paint(view, self.masks)
         if not (before.is_empty and self._dirty.is_empty):
             self.layer.refresh(extent=False, thumbnail=False, highlight=False)
 
@@ -292,11 +435,11 @@ class PlaneOverlay:
                 self._below_prompts(self.layer)
         elif self.layer.data.shape != shape:
             self.layer.data = np.zeros(shape, np.uint8)
-            self._dirty = Region(0, 0, 0, 0)
+            self._dirty = _NOWHERE
             place_on_plane(self.layer, image, plane)
         elif plane != self._plane:
             self._plane_view(self.layer, plane)[...] = 0
-            self._dirty = Region(0, 0, 0, 0)
+            self._dirty = _NOWHERE
             place_on_plane(self.layer, image, plane)
         self._plane = plane
         return self.layer

@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam.core.everything_settings import SMALLEST_AREA, chosen
 from napari_sam.types import Region
+from napari_sam.viewer.offer_table import OfferTable
 from napari_sam.viewer.offers import make_offers
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.offers import Offer, OfferKey
+
+
+_TABLES = 2
+"""For how many planes it is kept how their offers were cut."""
 
 
 class Decision(StrEnum):
@@ -61,6 +66,9 @@ class ProposedPlanes:
         self._offers: dict[Plane, tuple[Offer, ...]] = {}
         # Planes whose labels may have changed since their offers were made.
         self._stale: set[Plane] = set()
+        # How the offers of a plane were made, and what was labelled then.
+        self._tables: dict[Plane, OfferTable] = {}
+        self._taken: dict[Plane, BoolArray] = {}
 
     def __len__(self) -> int:
         """Return how many proposals wait, on all planes."""
@@ -72,15 +80,45 @@ class ProposedPlanes:
         )
 
     def left_out(self, plane: Plane) -> int:
-        """Return how many proposals are labelled already or too small after a cut."""
-        if plane not in self.found:
+        """Return how many proposals are labelled already or too small after a cut.
+
+        0 for a plane that nobody has looked at: cutting those of a stack takes seconds.
+        """
+        if plane not in self.found or plane not in self._offers:
             return 0
         decided = sum(k[0] == plane for k in self._decided)
         return max(0, len(self.found[plane]) - decided - len(self.offers(plane)))
 
     # -- what was found -----------------------------------------------------
 
-    def put(self, plane: Plane, proposals: Proposals, *, confident: bool) -> None:
+    def prepare(
+        self, plane: Plane, proposals: Proposals, *, confident: bool
+    ) -> OfferTable:
+        """Return how the offers of a plane are cut; for the worker.
+
+        Parameters
+        ----------
+        plane, proposals, confident
+            See `put`, which takes what is returned.
+        """
+        own, table = proposals.thresholds, OfferTable(plane)
+        model = self._context.thresholds if confident else None
+        table.make(
+            self._filtered(proposals, own, model),
+            self._read(plane, proposals.shape, self._context.target),
+            min_area=self._least(own),
+            apart=confident,
+        )
+        return table
+
+    def put(
+        self,
+        plane: Plane,
+        proposals: Proposals,
+        *,
+        confident: bool,
+        table: OfferTable | None = None,
+    ) -> None:
         """Keep what a search of a plane found, in place of an earlier search.
 
         Parameters
@@ -91,12 +129,17 @@ class ProposedPlanes:
             Everything above the search's floor.
         confident : bool
             Offer only what the model is sure of.
+        table : OfferTable, optional
+            What `prepare` made of them.
         """
         for other in [p for p in self.found if p.index == plane.index and p != plane]:
             # The same slice with its axes exchanged: each object would be there twice.
             self._drop(other)
         self.found[plane] = proposals
         self._own[plane] = proposals.thresholds
+        self._tables.pop(plane, None)
+        if table is not None:
+            self._tables[plane] = table
         self.offer([plane], confident=confident)
         # What was rejected stays so in a pre-filled slice: filling it again
         # after some objects were labelled must not bring it back.
@@ -134,12 +177,21 @@ class ProposedPlanes:
     def refilter(self, planes: Iterable[Plane] | None = None) -> None:
         """Apply the live thresholds again; no inference."""
         for plane in tuple(self.found) if planes is None else planes:
-            self.found[plane] = self._filtered(self.found[plane], plane)
+            found = self.found[plane]
+            own = self._own.get(plane, found.thresholds)
+            self.found[plane] = self._filtered(found, own, self._confident.get(plane))
             self._offers.pop(plane, None)
 
     def _drop(self, plane: Plane) -> None:
         """Forget the proposals of a plane and what was decided of them."""
-        for part in (self.found, self._own, self._confident, self._offers):
+        for part in (
+            self.found,
+            self._own,
+            self._confident,
+            self._offers,
+            self._tables,
+            self._taken,
+        ):
             part.pop(plane, None)
         self._offered.discard(plane)
         self._stale.discard(plane)
@@ -156,30 +208,36 @@ class ProposedPlanes:
             self._decided,
             self._offers,
             self._stale,
+            self._tables,
+            self._taken,
         ):
             part.clear()
 
-    def _filtered(self, proposals: Proposals, plane: Plane) -> Proposals:
+    def _filtered(
+        self, proposals: Proposals, own: Thresholds, model: ModelThresholds | None
+    ) -> Proposals:
+        """Apply the live thresholds; those of a model that may be believed unseen."""
         settings = self._context.settings
-        own = self._own.get(plane, proposals.thresholds)
         height, width = proposals.shape
         score = chosen(settings.min_score, own.min_score)
         stability = chosen(settings.min_stability, own.min_stability)
         share = settings.max_share
-        if (model := self._confident.get(plane)) is not None:
+        if model is not None:
             sure = chosen(settings.confident_score, model.confident_score)
             stable = chosen(settings.confident_stability, model.confident_stability)
             score, stability = max(score, sure), max(stability, stable)
         return proposals.filter(
             min_score=score,
             min_stability=stability,
-            min_area=self.min_area(plane),
+            min_area=self._least(own),
             max_area=own.max_area if share is None else share * height * width,
         )
 
     def min_area(self, plane: Plane) -> int:
         """Return the smallest area of a proposal, in pixels."""
-        own = self._own.get(plane)
+        return self._least(self._own.get(plane))
+
+    def _least(self, own: Thresholds | None) -> int:
         known = SMALLEST_AREA if own is None else own.min_area
         return math.ceil(chosen(self._context.settings.min_area, known))
 
@@ -203,9 +261,30 @@ class ProposedPlanes:
         if plane not in self.found:
             return ()
         if plane in self._stale or plane not in self._offers:
+            if plane in self._stale or plane not in self._taken:
+                self._taken[plane] = self._read(
+                    plane, self.found[plane].shape, self._context.target
+                )
             self._stale.discard(plane)
-            self._offers[plane] = self._make(plane, self._context.target)
+            self._keep_few_tables(plane)
+            self._offers[plane] = self._tables[plane].make(
+                self.found[plane],
+                self._taken[plane],
+                self._decided,
+                self.min_area(plane),
+                apart=plane in self._offered,
+            )
         return self._offers[plane]
+
+    def _keep_few_tables(self, plane: Plane) -> None:
+        """Let the planes that were looked at last be cut from what is known."""
+        table = self._tables.pop(plane, None) or OfferTable(plane)
+        self._tables[plane] = table
+        for old in tuple(self._tables)[:-_TABLES]:
+            del self._tables[old]
+        for old in tuple(self._taken):
+            if old not in self._tables:
+                del self._taken[old]
 
     def offer_at(self, plane: Plane, row: int, column: int) -> Offer | None:
         """Return the offer that covers a pixel."""
@@ -225,7 +304,13 @@ class ProposedPlanes:
         planes = [p for p in self.offered if p in self._stale or p not in self._offers]
         made = {}
         for plane in planes:
-            made[plane] = self._make(plane, target)
+            made[plane] = make_offers(
+                self.found[plane],
+                plane,
+                self._read(plane, self.found[plane].shape, target),
+                self._decided,
+                self.min_area(plane),
+            )
             yield
         return made
 
@@ -235,29 +320,29 @@ class ProposedPlanes:
             if plane in self.found:
                 self._offers[plane] = offers
                 self._stale.discard(plane)
+                # They were made against labels that were read then.
+                self._taken.pop(plane, None)
 
     def labels_changed(self) -> None:
         """Look at the labels again before a plane's offers are used."""
         self._stale.update(self._offers)
+        for plane in self._taken.keys() - self._offers.keys():
+            del self._taken[plane]
 
     def _known_offers(self, plane: Plane) -> tuple[Offer, ...]:
         """Return a plane's offers, without looking at labels that changed since."""
         return self._offers[plane] if plane in self._offers else self.offers(plane)
 
-    def _make(self, plane: Plane, target: LabelsTarget | None) -> tuple[Offer, ...]:
-        proposals = self.found[plane]
-        taken: BoolArray = np.zeros(proposals.shape, bool)
-        if target is not None:
-            # Negative values are nobody's.
-            taken = target.read(plane, Region.whole(proposals.shape)) > 0
-        return make_offers(
-            proposals,
-            plane,
-            taken,
-            self._decided,
-            self.min_area(plane),
-            apart=plane in self._offered,
-        )
+    @staticmethod
+    def _read(
+        plane: Plane, shape: tuple[int, int], target: LabelsTarget | None
+    ) -> BoolArray:
+        """Return which pixels of a plane are labelled."""
+        if target is None:
+            return np.zeros(shape, bool)
+        # Negative values are nobody's.
+        taken: BoolArray = target.read(plane, Region.whole(shape)) > 0
+        return taken
 
     # -- decisions ----------------------------------------------------------
 

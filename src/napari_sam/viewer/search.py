@@ -48,11 +48,14 @@ class Searcher:
     on_progress : callable
         Called when `progress` has changed.
     on_found : callable
-        Takes the search, a plane and its proposals.
+        Takes the search, a plane, its proposals and what ``prepare`` made of them.
     on_error : callable
         Takes the exception that ended the search.
     on_end : callable
         Takes the search that has come to its end and was not superseded.
+    prepare : callable
+        Called in the worker with the search, a plane and its proposals; what it returns
+        is handed to ``on_found`` with them.
 
     Attributes
     ----------
@@ -65,15 +68,17 @@ class Searcher:
         context: Context,
         *,
         on_progress: Callable[[], None],
-        on_found: Callable[[Search, Plane, Proposals], None],
+        on_found: Callable[[Search, Plane, Proposals, Any], None],
         on_error: Callable[[Exception], None],
         on_end: Callable[[Search], None],
+        prepare: Callable[[Search, Plane, Proposals], Any],
     ) -> None:
         self._context = context
         self._on_progress = on_progress
         self._on_found = on_found
         self._on_error = on_error
         self._on_end = on_end
+        self._prepare = prepare
         self.progress: Progress | None = None
         self._search: Search | None = None
 
@@ -91,14 +96,7 @@ class Searcher:
         self.progress = Progress(0, 0, "starting")
         context.runner.submit(
             Job(
-                partial(
-                    search_planes,
-                    context.planes,
-                    wanted,
-                    search.settings,
-                    region,
-                    search.stop.is_set,
-                ),
+                partial(self._search_planes, search, context.planes, wanted),
                 priority=Priority.EVERYTHING,
                 slot=EVERYTHING_SLOT,
                 on_yield=partial(self._step, search),
@@ -107,6 +105,18 @@ class Searcher:
             )
         )
         self._on_progress()
+
+    def _search_planes(
+        self, search: Search, planes: PlaneEncoder, wanted: Sequence[Plane]
+    ) -> Generator[Any, None, None]:
+        """Search, and make ready to be shown what was found; the worker's side."""
+        for step in search_planes(
+            planes, wanted, search.settings, search.region, search.stop.is_set
+        ):
+            if isinstance(step, Progress):
+                yield step
+            else:
+                yield *step, self._prepare(search, *step)
 
     def cancel(self) -> None:
         """Stop and keep what has been found."""

@@ -55,6 +55,13 @@ class PreviewStyle(StrEnum):
         return styles[(styles.index(self) + 1) % len(styles)]
 
 
+class ProposalColor(StrEnum):
+    """What the color of a proposal says."""
+
+    LABEL = "label"
+    SCORE = "score"
+
+
 @dataclass(frozen=True, slots=True)
 class AnnotationSettings:
     """Everything the dock widget lets the user choose.
@@ -74,6 +81,9 @@ class AnnotationSettings:
         Show the mask under the cursor before clicking.
     preview : PreviewStyle
         How masks are drawn before they are written.
+    proposal_color : ProposalColor
+        Whether each proposal of everything mode has a color of its own, or that of its
+        score.
     normalisation : Normalisation
         How pixels become RGB.
     prefetch : bool
@@ -97,6 +107,7 @@ class AnnotationSettings:
     accept_wait: AcceptWait = AcceptWait.BRIEF
     hover: bool = False
     preview: PreviewStyle = PreviewStyle.FILL
+    proposal_color: ProposalColor = ProposalColor.LABEL
     normalisation: Normalisation = Normalisation.PERCENTILE
     prefetch: bool = True
     everything: EverythingSettings = field(default_factory=EverythingSettings)
@@ -112,6 +123,9 @@ class AnnotationSettings:
         check_type("cleaning", self.cleaning, PostProcessing, "a PostProcessing")
         check_type("accept_wait", self.accept_wait, AcceptWait, "an AcceptWait")
         check_type("preview", self.preview, PreviewStyle, "a PreviewStyle")
+        check_type(
+            "proposal_color", self.proposal_color, ProposalColor, "a ProposalColor"
+        )
         check_type(
             "normalisation", self.normalisation, Normalisation, "a Normalisation"
         )
