@@ -44,6 +44,7 @@ from napari_sam.viewer.review import Review
 from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
+from napari_sam.viewer.triage import Triage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,16 @@ class Controller:
         self.review = Review(
             self.context, self.everything, self.annotator, self.desk, self.navigator
         )
+        self._keys = KeyBinder(self)
+        self.triage = Triage(
+            self.context,
+            self.everything,
+            self.annotator,
+            self.desk,
+            self.review,
+            self._keys.bind_lasso,
+            lambda: self.choose_tool(self.tool),
+        )
         self.learning = Learning(self.context, self.loader, self.load_model)
         self.display = Display(
             self.context,
@@ -138,7 +149,6 @@ class Controller:
         # Before closing: the labels stay in the viewer, or their owner has them.
         self._is_put_aside = self._is_settled = False
         self._viewer_connections = ConnectionSet()
-        self._keys = KeyBinder(self)
         self._connect()
 
     # -- life ---------------------------------------------------------------
@@ -173,6 +183,7 @@ class Controller:
             self.annotator,
             self.everything,
             self.review,
+            self.triage,
             self.learning,
             self.projects,
         ):
@@ -184,6 +195,7 @@ class Controller:
         parts.connect(self.toolbox.changed, self._on_part_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
+            parts.connect(edit, self.triage.labels_changed)
         for change in (self.changed, self.strip_changed):
             parts.connect(change, self._status.touch)
         parts.connect(self._status.changed, self._on_status)
@@ -210,6 +222,7 @@ class Controller:
         for part in (
             self.learning,
             self.toolbox,
+            self.triage,
             self.pointer,
             self._clicks,
             self.everything,
@@ -398,6 +411,7 @@ class Controller:
     def _on_dropped(self) -> None:
         self.prefetcher.reset()
         self.review.reset()
+        self.triage.reset()
         self.everything.source_changed()
 
     def _on_renewed(self) -> None:
@@ -460,6 +474,7 @@ class Controller:
                 context.runner.soon(restore)
             if layer.metadata.get(ROLE) == "proposals":
                 self.everything.overlay.forget()
+            self.triage.layer_removed(layer)
         elif context.image is not None and layer == context.image:
             self.choose_image(None)
         elif self.labels.layer is not None and layer == self.labels.layer:
@@ -512,18 +527,20 @@ class Controller:
     def accept(self) -> None:
         """Write the preview into the labels and start the next object.
 
-        Without an object under way, accept the proposal that is reviewed or
-        that is under the cursor.
+        Without an object under way, accept the proposals that are chosen, or the one
+        that is reviewed or under the cursor.
         """
         if self.annotator.is_empty and (
-            self.review.accept() or self.desk.accept_under_cursor()
+            self.triage.accept()
+            or self.review.accept()
+            or self.desk.accept_under_cursor()
         ):
             return
         self.annotator.accept()
 
     def reject(self) -> None:
-        """Drop the proposal that is reviewed or that is under the cursor."""
-        if not self.review.reject():
+        """Drop the proposals that are chosen, reviewed or under the cursor."""
+        if not self.triage.reject() and not self.review.reject():
             self.desk.reject_under_cursor()
 
     def skip(self) -> None:
@@ -539,7 +556,12 @@ class Controller:
         self.review.toggle()
 
     def undo(self) -> None:
-        """Undo the newest change of the labels, whichever layer is selected."""
+        """Undo the newest change of the labels, whichever layer is selected.
+
+        What was rejected together after it comes back first.
+        """
+        if self.triage.undo():
+            return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to undo.")
         else:
@@ -553,7 +575,12 @@ class Controller:
             self.context.target.redo()
 
     def discard(self) -> None:
-        """Drop the current prompts and preview; say what comes next."""
+        """Drop the current prompts and preview; say what comes next.
+
+        Before that, let chosen proposals be and put the lasso away.
+        """
+        if self.triage.drop():
+            return
         text = self.annotator.discard()
         if text:
             self.set_status(f"{text}  {next_step(read_state(self))}")

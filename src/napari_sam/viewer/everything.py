@@ -27,15 +27,15 @@ from napari_sam.viewer.search import Search, Searcher, parallel_planes
 from napari_sam.viewer.settings import ProposalColor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.core.proposals import Proposals
     from napari_sam.types import Plane, Progress
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.offer_table import OfferTable
     from napari_sam.viewer.offers import Offer, OfferKey
     from napari_sam.viewer.overlay import Stamps
+    from napari_sam.viewer.proposed import Prepared
 
 
 class EverythingMode:
@@ -125,6 +125,14 @@ class EverythingMode:
         plane = self._context.plane
         if plane is None or not self.proposed.is_offered(plane):
             return ()
+        return self.offers_here
+
+    @property
+    def offers_here(self) -> tuple[Offer, ...]:
+        """The proposals of the plane on screen, as they would be written."""
+        plane = self._context.plane
+        if plane is None:
+            return ()
         return tuple(o for o in self.proposed.offers(plane) if o.key != self._held)
 
     # -- searching ----------------------------------------------------------
@@ -198,26 +206,27 @@ class EverythingMode:
 
     def _prepare(
         self, search: Search, plane: Plane, proposals: Proposals
-    ) -> tuple[OfferTable, Stamps] | None:
+    ) -> tuple[Prepared, Stamps] | None:
         """Make ready in the worker what is on screen, so that it is shown at once."""
         if plane != self._context.plane:
             return None
-        table = self.proposed.prepare(plane, proposals, confident=search.is_prefill)
-        return table, self.overlay.prepared(
-            [self._shown(offer) for offer in table.offers], proposals.shape
-        )
+        ready = self.proposed.prepare(plane, proposals, confident=search.is_prefill)
+        masks = [self._shown(offer) for offer in ready.table.offers]
+        return ready, self.overlay.prepared(masks, proposals.shape)
 
     def _on_found(
         self,
         search: Search,
         plane: Plane,
         proposals: Proposals,
-        ready: tuple[OfferTable, Stamps] | None,
+        ready: tuple[Prepared, Stamps] | None,
     ) -> None:
-        table, stamps = ready or (None, None)
+        prepared, stamps = ready or (None, None)
         if stamps is not None:
             self.overlay.take(stamps)
-        self.proposed.put(plane, proposals, confident=search.is_prefill, table=table)
+        self.proposed.put(
+            plane, proposals, confident=search.is_prefill, prepared=prepared
+        )
         if search.is_stopped:
             self._searched.pop(plane, None)
         else:
@@ -291,9 +300,20 @@ class EverythingMode:
             return 0
         return len(transaction.labels)
 
-    def reject(self, key: OfferKey) -> None:
-        """Drop an offer; what it kept others from is offered instead."""
-        self.proposed.decide([key], Decision.REJECTED)
+    def reject(self, *keys: OfferKey) -> None:
+        """Drop offers; what they kept others from is offered instead."""
+        self.proposed.decide(keys, Decision.REJECTED)
+        self.draw()
+
+    def reopen(self, keys: Sequence[OfferKey]) -> None:
+        """Offer again what was dropped."""
+        self.proposed.reopen(keys)
+        self.draw()
+        self.reopened.emit(tuple(keys))
+
+    def choose(self, keys: Iterable[OfferKey]) -> None:
+        """Draw these offers as what is looked at."""
+        self.chosen = frozenset(keys)
         self.draw()
 
     def hold(self, key: OfferKey | None) -> None:
@@ -443,6 +463,7 @@ class EverythingMode:
     def discard(self) -> None:
         """Drop all proposals."""
         self.proposed.clear()
+        self.chosen = frozenset()
         self._searched.clear()
         self.overlay.clear()
         self.changed.emit()
@@ -459,12 +480,10 @@ class EverythingMode:
         masks: list[ShownMask] = []
         if plane is not None and image is not None:
             highlight = self.highlighter()
+            offers = self.offers_here
+            is_muted = self.is_muted or any(o.key in self.chosen for o in offers)
             # Best on top, as they will be written.
-            masks = [
-                self._shown(offer)
-                for offer in reversed(self.proposed.offers(plane))
-                if offer.key != self._held
-            ]
+            masks = [self._shown(offer, is_muted) for offer in reversed(offers)]
             if highlight is not None and highlight[0].index == plane.index:
                 masks.append(ShownMask(_seen_from(plane, *highlight)))
         if plane is None or image is None or not (masks or shown is not None):
@@ -473,11 +492,11 @@ class EverythingMode:
             self.overlay.show(image, plane, masks)
         self.changed.emit()
 
-    def _shown(self, offer: Offer) -> ShownMask:
-        """Return how an offer is drawn."""
+    def _shown(self, offer: Offer, is_muted: bool = False) -> ShownMask:
+        """Return how an offer is drawn, beside others that are looked at if muted."""
         if offer.key in self.chosen:
             color = HIGHLIGHT
-        elif self.is_muted:
+        elif is_muted:
             color = MUTED
         elif self._context.settings.proposal_color is ProposalColor.SCORE:
             color = score_color(offer.score)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app_model.types import KeyBinding, KeyCode, KeyMod
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: what it does and the controller method behind it."""
+    """One key: what it does, and the method of the controller or of a part of it."""
 
     key: str
     action: str
@@ -92,6 +93,30 @@ KEYS: tuple[Key, ...] = (
     ),
     Key("K", "reject", "Reject", "Drop the proposal under the cursor or in review."),
     Key("Shift+N", "skip", "Skip", "In a review, leave this one for later."),
+    Key(
+        "Shift+K",
+        "triage.toggle_lasso",
+        "Lasso",
+        "Draw around proposals; N then accepts all of them, K rejects them.",
+    ),
+    Key(
+        "Shift+J",
+        "triage.like_this_one",
+        "Like this one",
+        "Choose the proposals that look like this one.",
+    ),
+    Key(
+        "Shift+W",
+        "review.next_uncertain",
+        "Next uncertain",
+        "Go to the next proposal in doubt, the closest to a threshold first.",
+    ),
+    Key(
+        "Shift+Q",
+        "review.previous_uncertain",
+        "Previous uncertain",
+        "Go back to the one before.",
+    ),
 )
 
 UNDO_KEYS = (
@@ -190,7 +215,7 @@ class KeyBinder:
     Parameters
     ----------
     controller : Controller
-        Has one method per action.
+        Has, with its parts, one method per action.
     """
 
     def __init__(self, controller: Controller) -> None:
@@ -200,7 +225,7 @@ class KeyBinder:
     def bind_viewer(self, viewer: ViewerModel) -> None:
         """Bind all keys at viewer level, where layers' own keys win."""
         for key in KEYS:
-            action = getattr(self._controller, key.action)
+            action = attrgetter(key.action)(self._controller)
             if key.hold:
                 held = self._held(partial(action, True), partial(action, False))
             else:
@@ -233,6 +258,17 @@ class KeyBinder:
                 controller.escape_shapes()
 
         self._bind(layer, KeyBinding.from_str("Escape"), self._held(finish_or_discard))
+
+    def bind_lasso(self, layer: Shapes) -> None:
+        """Bind Escape on the lasso's layer instead of napari's own use of it."""
+        controller = self._controller
+
+        def drop_or_discard() -> None:
+            if not controller.triage.lasso.escape():
+                controller.discard()
+
+        held = self._held(drop_or_discard)
+        self._bind(layer, KeyBinding.from_str("Escape"), held)
 
     def unbind(self) -> None:
         """Give every key back to what had it before."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from napari_sam.types import Plane
 
 ROLE = "napari_sam_role"
+LASSO_ROLE = "lasso"
+"""Of the layer in which proposals are chosen; no prompt comes of it."""
 POSITIVE, NEGATIVE = "positive", "negative"
 COLOURS = {POSITIVE: "#2ecc40", NEGATIVE: "#ff4136"}
 MODES = {

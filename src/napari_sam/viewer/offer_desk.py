@@ -98,6 +98,15 @@ class OfferDesk:
         self.status.emit("Rejected.")
         self.rejected.emit((key,))
 
+    def reject_all(self, keys: Sequence[OfferKey]) -> None:
+        """Drop offers, as one step."""
+        adopted = self._annotator.adopted
+        if adopted is not None and adopted.key in keys:
+            self._annotator.discard()
+        self._everything.reject(*keys)
+        self.status.emit(f"{len(keys)} rejected.  Ctrl+Z takes them back")
+        self.rejected.emit(tuple(keys))
+
     def correct(self, offer: Offer) -> None:
         """Make an offer the current object, so that prompts correct it."""
         is_prefill = self._everything.proposed.is_confident(offer.plane)

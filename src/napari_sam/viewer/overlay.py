@@ -43,13 +43,14 @@ HIGHLIGHT, MUTED = 0, 1 + len(_BRIGHT)
 SCORE_RANGE = (0.5, 1.0)
 """Scores that the scale of colors goes over; lower ones have its first color."""
 _SCORE_STEPS = 20
-_DARKEST = 0.2
-"""Where the scale begins in viridis: what is darker is lost on a dark image."""
+_VIRIDIS = (0.2, 0.9)
+"""Part of viridis that is used: what is darker is lost on a dark image, and its end is
+nearly the color of what is looked at."""
 
 
 def _score_colors() -> list[npt.NDArray[np.floating]]:
     viridis = ensure_colormap("viridis")
-    return list(viridis.map(np.linspace(_DARKEST, 1, _SCORE_STEPS)))
+    return list(viridis.map(np.linspace(*_VIRIDIS, _SCORE_STEPS)))
 
 
 _COLORS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,28 @@ class Decision(StrEnum):
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What the worker has made of the proposals of a plane.
+
+    Parameters
+    ----------
+    table : OfferTable
+        How offers are cut; nobody else has it.
+    unfiltered : Proposals
+        What no threshold hides.
+    """
+
+    table: OfferTable
+    unfiltered: Proposals
+
+
+def _unfiltered(proposals: Proposals) -> Proposals:
+    return proposals.filter(
+        min_score=-math.inf, min_stability=-math.inf, min_area=0, max_area=math.inf
+    )
 
 
 class ProposedPlanes:
@@ -68,6 +91,7 @@ class ProposedPlanes:
         self._stale: set[Plane] = set()
         # How the offers of a plane were made, and what was labelled then.
         self._tables: dict[Plane, OfferTable] = {}
+        self._unfiltered: dict[Plane, Proposals] = {}
         self._taken: dict[Plane, BoolArray] = {}
 
     def __len__(self) -> int:
@@ -93,8 +117,8 @@ class ProposedPlanes:
 
     def prepare(
         self, plane: Plane, proposals: Proposals, *, confident: bool
-    ) -> OfferTable:
-        """Return how the offers of a plane are cut; for the worker.
+    ) -> Prepared:
+        """Make ready what was found on a plane; for the worker.
 
         Parameters
         ----------
@@ -109,7 +133,7 @@ class ProposedPlanes:
             min_area=self._least(own),
             apart=confident,
         )
-        return table
+        return Prepared(table, _unfiltered(proposals))
 
     def put(
         self,
@@ -117,7 +141,7 @@ class ProposedPlanes:
         proposals: Proposals,
         *,
         confident: bool,
-        table: OfferTable | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         """Keep what a search of a plane found, in place of an earlier search.
 
@@ -129,7 +153,7 @@ class ProposedPlanes:
             Everything above the search's floor.
         confident : bool
             Offer only what the model is sure of.
-        table : OfferTable, optional
+        prepared : Prepared, optional
             What `prepare` made of them.
         """
         for other in [p for p in self.found if p.index == plane.index and p != plane]:
@@ -138,8 +162,10 @@ class ProposedPlanes:
         self.found[plane] = proposals
         self._own[plane] = proposals.thresholds
         self._tables.pop(plane, None)
-        if table is not None:
-            self._tables[plane] = table
+        self._unfiltered.pop(plane, None)
+        if prepared is not None:
+            self._tables[plane] = prepared.table
+            self._unfiltered[plane] = prepared.unfiltered
         self.offer([plane], confident=confident)
         # What was rejected stays so in a pre-filled slice: filling it again
         # after some objects were labelled must not bring it back.
@@ -168,6 +194,13 @@ class ProposedPlanes:
                     self._confident.pop(plane, None)
                 self.refilter([plane])
 
+    def unfiltered(self, plane: Plane) -> Proposals | None:
+        """Return what was found on a plane, whatever thresholds hide of it."""
+        found = self.found.get(plane)
+        if found is not None and plane not in self._unfiltered:
+            self._unfiltered[plane] = _unfiltered(found)
+        return self._unfiltered.get(plane)
+
     def withhold(self, planes: Iterable[Plane]) -> None:
         """Let the proposals of these planes be looked at together again."""
         for plane in planes:
@@ -191,6 +224,7 @@ class ProposedPlanes:
             self._offers,
             self._tables,
             self._taken,
+            self._unfiltered,
         ):
             part.pop(plane, None)
         self._offered.discard(plane)
@@ -210,6 +244,7 @@ class ProposedPlanes:
             self._stale,
             self._tables,
             self._taken,
+            self._unfiltered,
         ):
             part.clear()
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from psygnal import Signal
 
+from napari_sam.core.triage import doubt
 from napari_sam.viewer.everything import keys_of
 from napari_sam.viewer.labels.unreviewed import Erased, UnreviewedObjects
 from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import MaskCrop, Plane
@@ -114,6 +117,12 @@ class Review:
             f"{queue.count(Outcome.ACCEPTED)} accepted"
         )
 
+    @property
+    def text_now(self) -> str:
+        """What is looked at and what to press; empty without a review."""
+        entry = self.current
+        return "" if entry is None else f"Certainty {entry.certainty:.2f}.  {_KEYS}"
+
     # -- walking ------------------------------------------------------------
 
     def toggle(self) -> None:
@@ -125,6 +134,34 @@ class Review:
 
     def start(self) -> None:
         """Begin with the least certain, or go on where it was stopped."""
+        self._start(by_doubt=False)
+
+    def next_uncertain(self) -> None:
+        """Look at the next one, without deciding this one.
+
+        Without a review, begin one with the proposal that is closest to a threshold.
+        """
+        self._go(1)
+
+    def previous_uncertain(self) -> None:
+        """Look at the one before; see `next_uncertain`."""
+        self._go(-1)
+
+    def _go(self, by: int) -> None:
+        if not self.is_active:
+            self._start(by_doubt=True)
+            return
+        self._leave_correction()
+        entry = self._queue.step(by, self._is_open)
+        if entry is not None:
+            self._show(entry)
+        self.changed.emit()
+
+    def order_by(self, places: Mapping[EntryKey, float]) -> None:
+        """Go on with these entries, the lowest first."""
+        self._queue.order_by(places)
+
+    def _start(self, *, by_doubt: bool) -> None:
         proposed = self._everything.proposed
         if not len(proposed) and not self._objects.count:
             self.status.emit("There is nothing to review: find objects first.")
@@ -136,19 +173,34 @@ class Review:
                 proposed.iter_offers,
                 priority=Priority.PREDICT,
                 slot=REVIEW_SLOT,
-                on_result=self._begin,
+                on_result=partial(self._begin, by_doubt),
                 on_error=self._on_error,
             )
         )
 
-    def _begin(self, made: dict[Plane, tuple[Offer, ...]]) -> None:
+    def _begin(self, by_doubt: bool, made: dict[Plane, tuple[Offer, ...]]) -> None:
         proposed = self._everything.proposed
         proposed.take(made)
         offers = [o for plane in proposed.offered for o in proposed.offers(plane)]
         self._target = self._context.target
         self._queue.fill([*map(_entry, offers), *self._objects.entries()])
+        self._queue.order_by(self._doubts(offers) if by_doubt else {})
         self._set_active(True)
         self._next()
+
+    def _doubts(self, offers: Sequence[Offer]) -> dict[EntryKey, float]:
+        """Return how close each proposal is to a threshold that would hide it."""
+        found = self._everything.found
+        limits = np.array(
+            [
+                (t.min_score, t.min_stability)
+                for t in (found[offer.plane].thresholds for offer in offers)
+            ]
+        ).reshape(-1, 2)
+        doubts = doubt(
+            [o.score for o in offers], [o.stability for o in offers], *limits.T
+        )
+        return {o.key: x for o, x in zip(offers, doubts.tolist(), strict=True)}
 
     def _on_error(self, error: Exception) -> None:
         self.status.emit(self._context.report(error))
@@ -209,7 +261,7 @@ class Review:
             plane, mask = found
             self._navigator.show(plane, mask.region)
             self._everything.draw()
-            self.status.emit(f"Certainty {entry.certainty:.2f}.  {_KEYS}")
+            self.status.emit(self.text_now)
 
     def _comes_back(self, entry: Entry) -> bool:
         """Go back to what is looked at, if the user has moved away meanwhile."""

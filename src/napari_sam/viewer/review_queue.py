@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_sam.viewer.offers import OfferKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from napari_sam.types import Plane
 
@@ -82,6 +83,7 @@ class ReviewQueue:
     def __init__(self) -> None:
         self._entries: dict[EntryKey, Entry] = {}
         self._outcomes: dict[EntryKey, Outcome] = {}
+        self._places: dict[EntryKey, float] = {}
         self.current: Entry | None = None
 
     def __len__(self) -> int:
@@ -98,10 +100,36 @@ class ReviewQueue:
         seen = len(self._outcomes) - self.count(Outcome.GONE)
         return seen + (self.current is not None)
 
+    def order_by(self, places: Mapping[EntryKey, float]) -> None:
+        """Go through these entries first, the lowest first, and then the others."""
+        self._places = dict(places)
+
     def open(self) -> tuple[Entry, ...]:
-        """Return what is not decided, least certain first."""
+        """Return what is not decided, least certain first, or as `order_by` says."""
         left = (e for k, e in self._entries.items() if not self._is_decided(k))
-        return tuple(sorted(left, key=lambda e: e.rank))
+        return tuple(
+            sorted(left, key=lambda e: (self._places.get(e.key, math.inf), e.rank))
+        )
+
+    def step(self, by: int, is_open: Callable[[Entry], bool]) -> Entry | None:
+        """Go on or back in the order without deciding anything, around its ends.
+
+        Parameters
+        ----------
+        by : int
+            1 for the next entry, -1 for the one before.
+        is_open : callable
+            Whether an entry can still be decided; others are passed over.
+        """
+        entries = self.open()
+        at = [i for i, e in enumerate(entries) if e == self.current]
+        here = at[0] if at else (-1 if by > 0 else 0)
+        for distance in range(1, len(entries) + 1):
+            entry = entries[(here + by * distance) % len(entries)]
+            if is_open(entry):
+                self.current = entry
+                return entry
+        return None
 
     def fill(self, entries: Iterable[Entry]) -> None:
         """Take what is open now; what was decided before still counts.
@@ -166,6 +194,7 @@ class ReviewQueue:
         """Forget everything."""
         self._entries.clear()
         self._outcomes.clear()
+        self._places.clear()
         self.current = None
 
     def _is_decided(self, key: EntryKey) -> bool:

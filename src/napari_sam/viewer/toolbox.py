@@ -16,7 +16,7 @@ from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.layers import IDLE_MODE, MODES, is_ours
+from napari_sam.viewer.layers import IDLE_MODE, LASSO_ROLE, MODES, ROLE, is_ours
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Toolbox:
             return self._pressed
         active = self._context.viewer.layers.selection.active
         kind = self._kind(active)
+        if active is not None and active.metadata.get(ROLE) == LASSO_ROLE:
+            return None
         if active is None or (kind is None and is_ours(active)):
             return self.tool
         if self._layers.hidden is not None:

@@ -5,14 +5,33 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import FloatSlider, FloatSpinBox, PushButton, Slider, SpinBox
+import numpy as np
+from magicgui.widgets import (
+    ComboBox,
+    FloatSlider,
+    FloatSpinBox,
+    PushButton,
+    Slider,
+    SpinBox,
+)
 
 from napari_sam.core.everything_settings import chosen
 from napari_sam.core.model_thresholds import ModelThresholds
-from napari_sam.widgets.panels import Panel, rest, row
+from napari_sam.core.triage import histogram, position_on
+from napari_sam.viewer.overlay import color_text, score_color
+from napari_sam.viewer.settings import ProposalColor
+from napari_sam.widgets.histogram import BINS, Histogram, over
+from napari_sam.widgets.panels import Panel, blocked, rest, row
 
 if TYPE_CHECKING:
+    from magicgui.widgets import Widget
+
     from napari_sam.viewer.controller import Controller
+
+
+def _histogram(controller: Controller, slider: Widget | None = None) -> Histogram:
+    beside = None if slider is None else slider.native
+    return Histogram(lambda: controller.viewer.theme, beside)
 
 
 class EverythingPanel(Panel):
@@ -73,6 +92,17 @@ class EverythingPanel(Panel):
             max=100,
             tooltip="Larger proposals are mostly background.",
         )
+        self.color = ComboBox(
+            label="Color by",
+            choices=[(str(color), color) for color in ProposalColor],
+            value=settings.proposal_color,
+            tooltip="Each proposal has a color of its own, or that of its score.",
+        )
+        self.histograms = {
+            "score": _histogram(controller, self.score),
+            "stability": _histogram(controller, self.stability),
+            "area": _histogram(controller),
+        }
         self.write = PushButton(text="Write into labels")
         self.drop = PushButton(text="Drop")
         super().__init__(
@@ -81,9 +111,10 @@ class EverythingPanel(Panel):
                 row(self.plane, self.view, self.box, self.stack),
                 row(self.prefill),
                 row(self.write, self.drop),
-                self.score,
-                self.stability,
-                self.area,
+                self.color,
+                over(self.score, self.histograms["score"]),
+                over(self.stability, self.histograms["stability"]),
+                over(self.area, self.histograms["area"]),
                 self.share,
                 self.size,
                 self.side,
@@ -105,6 +136,9 @@ class EverythingPanel(Panel):
         self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
         self.share.changed.connect(
             lambda v: controller.change_settings(max_share=v / 100)
+        )
+        self.color.changed.connect(
+            lambda color: controller.change_settings(proposal_color=color)
         )
         self.write.changed.connect(controller.everything.write)
         self.drop.changed.connect(controller.everything.discard)
@@ -157,6 +191,9 @@ class EverythingPanel(Panel):
         rest(self.write, none, "Writes them as one undo step.")
         rest(self.drop, none, "Forgets all proposals.")
         self._show_thresholds()
+        with blocked(self.color):
+            self.color.value = controller.settings.proposal_color
+        self._show_histograms()
 
     def _has_box(self) -> bool:
         prompting = self.controller.annotator.prompting
@@ -198,6 +235,48 @@ class EverythingPanel(Panel):
                 "is read, which has no more detail."
             )
         return ""
+
+    def _show_histograms(self) -> None:
+        """Show of all that was found here where it lies beside the thresholds."""
+        controller = self.controller
+        plane, proposed = controller.context.plane, controller.everything.proposed
+        found = None if plane is None else proposed.unfiltered(plane)
+        shown = controller.everything.shown
+        if found is None or shown is None or not len(found):
+            for empty in self.histograms.values():
+                empty.show_counts(np.zeros(BINS, np.intp), (0.0, 1.0))
+                empty.setToolTip("")
+            return
+        limits = shown.thresholds
+        by_score = controller.settings.proposal_color is ProposalColor.SCORE
+        for name, slider, values, least in (
+            ("score", self.score, found.score, limits.min_score),
+            ("stability", self.stability, found.stability, limits.min_stability),
+        ):
+            low, high = slider.min, slider.max
+            kept = float(position_on(least, low, high)), 1.0
+            middles = low + (np.arange(BINS) + 0.5) / BINS * (high - low)
+            colors = [color_text(score_color(x)) for x in middles.tolist()]
+            self.histograms[name].show_counts(
+                histogram(values, low, high, BINS),
+                kept,
+                colors if by_score and name == "score" else (),
+            )
+        low, high = float(max(1, found.area.min())), float(found.area.max() + 1)
+        ends = position_on((limits.min_area, limits.max_area), low, high, log=True)
+        first, last = ends.tolist()
+        self.histograms["area"].show_counts(
+            histogram(found.area, low, high, BINS, log=True),
+            # What is at the limit is kept; beyond the largest there is none to hide.
+            (first, 1.0 if limits.max_area >= high else last),
+        )
+        about = f"of the {len(found)} proposals found here; gray ones are hidden."
+        for name, what in (
+            ("score", "Scores "),
+            ("stability", "Stability "),
+            ("area", f"Areas, {low:.0f} to {high - 1:.0f} px on a log scale, "),
+        ):
+            self.histograms[name].setToolTip(what + about)
 
     def _show_thresholds(self) -> None:
         """Show what the model's proposals are held to till the user moves it."""

@@ -1,0 +1,296 @@
+"""Deciding about many proposals at once: those in a lasso, and those like one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.core.annotation.prompts import rasterise
+from napari_sam.core.triage import inside, mean_features, similarity
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.lasso import Lasso
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    from napari.layers import Layer, Shapes
+
+    from napari_sam.types import FloatArray, Plane
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.everything import EverythingMode
+    from napari_sam.viewer.offer_desk import OfferDesk
+    from napari_sam.viewer.offers import Offer, OfferKey
+    from napari_sam.viewer.predict import PlaneEncoder
+    from napari_sam.viewer.review import Review
+
+ALIKE_SLOT = "alike"
+ALIKE = 0.7
+"""Cosine from which on proposals are taken to be alike till the user says otherwise."""
+_KEYS = "N accepts them · K rejects them · Esc lets them be"
+
+
+class Triage:
+    """Chooses proposals of the plane on screen, to be decided together.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    everything : EverythingMode
+        Has the proposals, and draws those that are chosen.
+    annotator : Annotator
+        Has the proposal that is being corrected.
+    desk : OfferDesk
+        Decides them.
+    review : Review
+        Goes on by likeness.
+    on_lasso_made : callable
+        Takes the layer of the lasso, to bind its keys.
+    put_lasso_away : callable
+        Selects the tool that was lit before.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Others are chosen.
+    status : Signal(str)
+        What just happened and what to press next.
+    likeness : dict of OfferKey to float
+        Cosine of each proposal's mean embedding with that of the one asked about; empty
+        if none was.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(
+        self,
+        context: Context,
+        everything: EverythingMode,
+        annotator: Annotator,
+        desk: OfferDesk,
+        review: Review,
+        on_lasso_made: Callable[[Shapes], None],
+        put_lasso_away: Callable[[], None],
+    ) -> None:
+        self._context = context
+        self._everything = everything
+        self._annotator = annotator
+        self._desk = desk
+        self._review = review
+        self.lasso = Lasso(context, self._on_drawn, on_lasso_made)
+        self._put_lasso_away = put_lasso_away
+        self.likeness: dict[OfferKey, float] = {}
+        self._least = ALIKE
+        # What was rejected together since the labels have changed, the newest last.
+        self._rejected: list[tuple[OfferKey, ...]] = []
+        for change in (everything.written, annotator.written):
+            change.connect(self.labels_changed)
+
+    # -- what is chosen -----------------------------------------------------
+
+    @property
+    def chosen(self) -> tuple[Offer, ...]:
+        """The chosen proposals that are on screen and can still be decided."""
+        keys = self._everything.chosen
+        if not keys:
+            return ()
+        return tuple(o for o in self._everything.offers_here if o.key in keys)
+
+    def choose(self, keys: Collection[OfferKey]) -> None:
+        """Choose these proposals instead of others."""
+        if frozenset(keys) != self._everything.chosen:
+            self._everything.choose(keys)
+            self.changed.emit()
+
+    def drop(self) -> bool:
+        """Let what is chosen be, or put the lasso away; False if there is neither."""
+        is_any = bool(self.chosen)
+        # Also what a threshold hides by now.
+        self.choose(())
+        if is_any:
+            self.status.emit(self._review.text_now or "They are as they were.")
+        elif self.lasso.is_armed:
+            self._put_lasso_away()
+        else:
+            return False
+        return True
+
+    def accept(self) -> bool:
+        """Write what is chosen as one undo step; False if nothing is."""
+        chosen = self.chosen
+        if not chosen:
+            return False
+        self.choose(())
+        self._desk.accept(chosen)
+        return True
+
+    def reject(self) -> bool:
+        """Drop what is chosen, which one `undo` takes back; False if nothing is."""
+        chosen = self.chosen
+        if not chosen:
+            return False
+        keys = tuple(offer.key for offer in chosen)
+        self.choose(())
+        self._desk.reject_all(keys)
+        self._rejected.append(keys)
+        return True
+
+    def undo(self) -> bool:
+        """Offer again what was rejected together last.
+
+        Returns
+        -------
+        bool
+            False if nothing was since the labels have changed.
+        """
+        if not self._rejected:
+            return False
+        keys = self._rejected.pop()
+        self._everything.reopen(keys)
+        self.status.emit(f"{_proposals(len(keys))} there again.")
+        return True
+
+    def labels_changed(self) -> None:
+        """Note a newer change, which an undo takes back first."""
+        self._rejected.clear()
+
+    def reset(self) -> None:
+        """Forget everything: another image or model."""
+        self._context.runner.cancel(ALIKE_SLOT)
+        self._rejected.clear()
+        self.likeness = {}
+
+    def close(self) -> None:
+        """Stop listening and remove our layer."""
+        self.lasso.close()
+
+    def layer_removed(self, layer: Layer) -> None:
+        """Note that the user removed a layer."""
+        self.lasso.forget(layer)
+
+    @property
+    def likeness_here(self) -> list[float]:
+        """Likeness of the proposals on screen with the one asked about, if any was."""
+        plane, known = self._context.plane, self.likeness
+        if not known or all(key[0] != plane for key in known):
+            return []
+        here = self._everything.offers_here
+        return [known[o.key] for o in here if o.key in known]
+
+    # -- in a lasso ---------------------------------------------------------
+
+    def toggle_lasso(self) -> None:
+        """Have the next drag choose what it is drawn around, or put the lasso away."""
+        if self.lasso.is_armed:
+            self._put_lasso_away()
+        elif self._everything.offers_here:
+            self.lasso.arm()
+            self.status.emit("Draw around proposals.  Esc ends it.")
+        else:
+            self.status.emit("There is nothing to choose here: find objects first (G).")
+        self.changed.emit()
+
+    def _on_drawn(self, vertices: npt.NDArray[np.float64]) -> None:
+        plane, image = self._context.plane, self._context.image
+        if plane is None or image is None:
+            return
+        outline = rasterise(
+            vertices[:, list(plane.displayed)],
+            "polygon",
+            plane.shape(layer_shape(image)),
+        )
+        offers = self._everything.offers_here
+        is_inside = inside(outline, [o.mask for o in offers])
+        new = {o.key for o, yes in zip(offers, is_inside.tolist(), strict=True) if yes}
+        if not new:
+            self.status.emit("No proposal lies in it by its larger part.")
+            return
+        before = {offer.key for offer in self.chosen}
+        self.likeness = {}
+        self.choose(before | new)
+        self.status.emit(f"{_proposals(len(before | new))} chosen.  {_KEYS}")
+
+    # -- like one -----------------------------------------------------------
+
+    @property
+    def least(self) -> float:
+        """Likeness from which on proposals are chosen."""
+        return self._least
+
+    def set_least(self, least: float) -> None:
+        """Choose the proposals that are at least so much like the one asked about."""
+        self._least = least
+        if self.likeness:
+            self._choose_alike()
+
+    def like_this_one(self) -> None:
+        """Choose what looks like the proposal in review, clicked or under the cursor.
+
+        A review goes on by likeness.
+        """
+        context = self._context
+        plane, planes, offer = context.plane, context.planes, self._this_one()
+        if plane is None or planes is None or offer is None:
+            self.status.emit("Click a proposal first, or have the cursor over it.")
+            return
+        if self._annotator.adopted is not None and self._annotator.items.is_empty:
+            # It was clicked to be named, not to be corrected.
+            self._annotator.discard()
+        offers = self._everything.proposed.offers(plane)
+        number = offers.index(offer)
+        context.runner.submit(
+            Job(
+                partial(_iter_alike, planes, plane, offers, number),
+                priority=Priority.PREDICT,
+                slot=ALIKE_SLOT,
+                on_result=partial(self._on_alike, offers),
+                on_error=self._on_error,
+            )
+        )
+
+    def _this_one(self) -> Offer | None:
+        plane = self._context.plane
+        entry, adopted = self._review.current, self._annotator.adopted
+        key = None
+        if entry is not None and not isinstance(entry.key, int):
+            key = entry.key
+        elif adopted is not None:
+            key = adopted.key
+        if key is None:
+            return self._desk.under_cursor()
+        return self._desk.find(key) if key[0] == plane else None
+
+    def _on_alike(self, offers: Sequence[Offer], alike: FloatArray) -> None:
+        self.likeness = {
+            o.key: float(x) for o, x in zip(offers, alike.tolist(), strict=True)
+        }
+        self._review.order_by({key: -x for key, x in self.likeness.items()})
+        self._choose_alike()
+        self.status.emit(f"{_proposals(len(self.chosen))} alike.  {_KEYS}")
+        self.changed.emit()
+
+    def _choose_alike(self) -> None:
+        self.choose({key for key, x in self.likeness.items() if x >= self._least})
+
+    def _on_error(self, error: Exception) -> None:
+        self.status.emit(self._context.report(error))
+
+
+def _iter_alike(
+    planes: PlaneEncoder, plane: Plane, offers: Sequence[Offer], number: int
+) -> Generator[None, None, FloatArray]:
+    """Compare proposals with one of them; the worker's side."""
+    encoded = yield from planes.iter_get(plane)
+    features = mean_features(encoded.embedding, [offer.mask for offer in offers])
+    return similarity(features, number)
+
+
+def _proposals(count: int) -> str:
+    return f"{count} proposal{'s' * (count != 1)}"
