@@ -163,16 +163,17 @@ class Lasso:
         # Present participles announce a change that has not happened yet.
         if str(getattr(event, "action", "")) == "added":
             # napari is not done with the shape.
-            self._context.runner.soon(self._hand_over)
+            self._context.runner.soon(self.hand_over)
 
     def _end(self) -> None:
         """Finish what napari has left unfinished: a line of two or three points."""
         layer = self.layer
         if layer is not None and layer.nshapes and not self._is_held:
             finish_drawing(layer)
-            self._hand_over()
+            self.hand_over()
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Hand over what was drawn, and make room for the next line."""
         layer = self.layer
         if layer is None or self._is_held:
             return

@@ -240,7 +240,7 @@ class Triage:
         if plane is None or planes is None or offer is None:
             self.status.emit("Click a proposal first, or have the cursor over it.")
             return
-        if self._annotator.adopted is not None and self._annotator.items.is_empty:
+        if self._annotator.draft.is_proposal:
             # It was clicked to be named, not to be corrected.
             self._annotator.discard()
         offers = self._everything.proposed.offers(plane)

@@ -1,0 +1,335 @@
+"""Many proposals decided at once: in a lasso, like one of them, or one in doubt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from desk import COINS
+
+from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.triage import mean_features
+from napari_sam.viewer.layers import LASSO_ROLE, ROLE
+from napari_sam.viewer.overlay import (
+    EDGE,
+    HIGHLIGHT,
+    MUTED,
+    pixel_value,
+    score_color,
+)
+from napari_sam.viewer.settings import ProposalColor, Tool
+
+FEW = EverythingSettings(points_per_side=5, prompts="grid")
+UPPER = [(-4, -4), (-4, 175), (62, 175), (62, -4)]
+"""Around the three upper coins."""
+
+
+@pytest.fixture
+def searched(open_desk, coins):
+    """Return a desk whose plane was searched."""
+    desk = open_desk(coins, everything=FEW, min_score=0.7)
+    desk.controller.segment_plane()
+    assert len(desk.controller.everything.offers_here) >= 5
+    return desk
+
+
+def draw(desk, outline):
+    """Draw a line around proposals, as napari hands it over."""
+    triage = desk.controller.triage
+    if not triage.lasso.is_armed:
+        triage.toggle_lasso()
+    plane = desk.controller.context.plane
+    vertices = np.array([plane.to_array_point(*corner) for corner in outline])
+    triage.lasso.layer.add([vertices], shape_type=["polygon"])
+    # Without an event loop nobody does it later.
+    triage.lasso.hand_over()
+    return triage.chosen
+
+
+def test_a_lasso_chooses_what_lies_in_it_and_makes_no_prompt(searched):
+    desk = searched
+    chosen = draw(desk, UPPER)
+    expected = [
+        offer.key
+        for offer in desk.controller.everything.offers_here
+        if np.nonzero(offer.mask.full((124, 170))[:62])[0].size * 2 > offer.mask.area
+    ]
+    assert [o.key for o in chosen] == expected
+    assert 0 < len(chosen) < len(desk.controller.everything.offers_here)
+    assert desk.annotator.items.is_empty
+    assert desk.shapes.nshapes == 0
+    lasso = desk.controller.triage.lasso.layer
+    assert lasso.nshapes == 0
+    assert lasso.metadata[ROLE] == LASSO_ROLE
+    assert desk.controller.toolbox.lit is None
+    assert f"{len(chosen)} proposals chosen" in desk.controller.status
+    # What is chosen stands out among the others.
+    values = {*np.unique(desk.controller.everything.overlay.layer.data).tolist()}
+    assert {pixel_value(HIGHLIGHT, EDGE), pixel_value(MUTED, EDGE)} <= values
+    colors = {value // 3 for value in values if value} | {
+        (value - 1) // 3 for value in values if value
+    }
+    assert colors <= {HIGHLIGHT, MUTED, MUTED + 1}
+
+
+def test_a_second_lasso_adds_and_escape_lets_all_be(searched):
+    desk = searched
+    first = {o.key for o in draw(desk, UPPER)}
+    assert {
+        o.key for o in draw(desk, [(60, -4), (60, 60), (128, 60), (128, -4)])
+    } > first
+    before = desk.controller.everything.count
+    desk.controller.discard()
+    assert desk.controller.triage.chosen == ()
+    assert desk.controller.everything.count == before
+    assert desk.controller.triage.lasso.is_armed
+    desk.controller.discard()
+    assert not desk.controller.triage.lasso.is_armed
+    assert desk.viewer.layers.selection.active == desk.points
+    assert not desk.controller.triage.lasso.layer.visible
+    assert desk.controller.toolbox.lit is Tool.POINT
+
+
+def test_what_is_chosen_is_accepted_as_one_step(searched):
+    desk = searched
+    chosen = draw(desk, UPPER)
+    desk.controller.accept()
+    written = {int(n) for n in np.unique(desk.labels.data) if n}
+    assert len(written) == len(chosen)
+    for offer in chosen:
+        values = np.unique(desk.labels.data[offer.mask.full((124, 170))])
+        assert len(values) == 1
+        assert values[0] > 0
+    assert desk.controller.triage.chosen == ()
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    left = {o.key for o in desk.controller.everything.offers_here}
+    assert {o.key for o in chosen} <= left
+    desk.controller.redo()
+    assert len(np.unique(desk.labels.data)) == len(chosen) + 1
+
+
+def test_what_is_chosen_is_rejected_and_one_undo_takes_it_back(searched):
+    desk = searched
+    # Something to undo that is older than the rejection.
+    desk.click(*COINS[4])
+    desk.accept()
+    labels = desk.labels.data.copy()
+    before = {o.key for o in desk.controller.everything.offers_here}
+    chosen = {o.key for o in draw(desk, UPPER)}
+    desk.controller.reject()
+    here = {o.key for o in desk.controller.everything.offers_here}
+    assert not chosen & here
+    desk.controller.undo()
+    assert {o.key for o in desk.controller.everything.offers_here} == before
+    np.testing.assert_array_equal(desk.labels.data, labels)
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+
+
+def test_an_older_rejection_is_not_taken_back_before_a_newer_label(searched):
+    desk = searched
+    chosen = {o.key for o in draw(desk, UPPER)}
+    desk.controller.reject()
+    desk.controller.choose_tool(Tool.POINT)
+    desk.controller.desk.accept([desk.controller.everything.offers_here[0]])
+    assert desk.labels.data.any()
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    assert not chosen & {o.key for o in desk.controller.everything.offers_here}
+
+
+def test_around_nothing_nothing_is_chosen(searched):
+    desk = searched
+    assert draw(desk, [(0, 0), (0, 3), (3, 3), (3, 0)]) == ()
+    assert "No proposal lies in it" in desk.controller.status
+
+
+def test_without_proposals_there_is_no_lasso(open_desk, coins):
+    desk = open_desk(coins)
+    desk.controller.triage.toggle_lasso()
+    assert "nothing to choose" in desk.controller.status
+    assert desk.controller.triage.lasso.layer is None
+
+
+def test_the_lasso_that_the_user_removes_comes_back(searched):
+    desk = searched
+    draw(desk, UPPER)
+    desk.controller.discard()
+    desk.viewer.layers.remove(desk.controller.triage.lasso.layer)
+    assert desk.controller.triage.lasso.layer is None
+    assert draw(desk, UPPER)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_a_lasso_lies_where_it_is_drawn_in_any_view(open_desk, coin_stack, order):
+    desk = open_desk(coin_stack, everything=FEW, min_score=0.7)
+    desk.viewer.dims.order = order
+    desk.controller.segment_plane()
+    offers = desk.controller.everything.offers_here
+    r = offers[0].mask.region
+    pad = 2
+    corners = [
+        (r.row0 - pad, r.col0 - pad),
+        (r.row0 - pad, r.col1 + pad),
+        (r.row1 + pad, r.col1 + pad),
+        (r.row1 + pad, r.col0 - pad),
+    ]
+    assert offers[0].key in {o.key for o in draw(desk, corners)}
+
+
+def test_like_this_one_goes_by_the_embedding(searched):
+    desk = searched
+    triage, everything = desk.controller.triage, desk.controller.everything
+    desk.move(*COINS[0])
+    this = desk.controller.desk.under_cursor()
+    triage.like_this_one()
+    offers = everything.offers_here
+    assert triage.likeness[this.key] == pytest.approx(1, abs=1e-5)
+    plane = desk.controller.context.plane
+    steps = desk.controller.context.planes.iter_get(plane)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            encoded = end.value
+            break
+    means = mean_features(encoded.embedding, [o.mask for o in offers])
+    own = means[[o.key for o in offers].index(this.key)]
+    for offer, mean in zip(offers, means, strict=True):
+        cosine = mean @ own / np.linalg.norm(mean) / np.linalg.norm(own)
+        assert triage.likeness[offer.key] == pytest.approx(cosine, abs=1e-4)
+    middle = sorted(triage.likeness.values())[len(offers) // 2]
+    triage.set_least(middle)
+    assert {o.key for o in triage.chosen} == {
+        key for key, x in triage.likeness.items() if x >= middle
+    }
+    assert this.key in {o.key for o in triage.chosen}
+    desk.controller.accept()
+    assert len(np.unique(desk.labels.data)) - 1 == len(offers) - len(offers) // 2
+
+
+def test_a_clicked_proposal_is_the_one(searched):
+    desk = searched
+    desk.click(*COINS[0])
+    adopted = desk.annotator.adopted
+    assert adopted is not None
+    desk.move(*COINS[5])
+    desk.controller.triage.like_this_one()
+    assert max(
+        desk.controller.triage.likeness, key=desk.controller.triage.likeness.get
+    ) == (adopted.key)
+    # It is among those that are decided, not an object under way.
+    assert desk.annotator.is_empty
+    assert adopted.key in {o.key for o in desk.controller.triage.chosen}
+
+
+def test_a_review_goes_on_by_likeness(searched):
+    desk = searched
+    review, triage = desk.controller.review, desk.controller.triage
+    desk.controller.toggle_review()
+    first = review.current.key
+    triage.like_this_one()
+    wanted = sorted(triage.likeness, key=triage.likeness.get, reverse=True)
+    assert wanted[0] == first
+    desk.controller.discard()
+    assert review.current.key == first
+    seen = []
+    while review.current is not None:
+        seen.append(review.current.key)
+        desk.controller.skip()
+    assert seen == wanted
+
+
+def test_nothing_under_the_cursor_is_like_nothing(searched):
+    desk = searched
+    desk.move(62, 58)
+    assert desk.controller.desk.under_cursor() is None
+    desk.controller.triage.like_this_one()
+    assert desk.controller.triage.likeness == {}
+    assert "Click a proposal first" in desk.controller.status
+
+
+def test_the_next_in_doubt_is_closest_to_a_threshold(searched):
+    desk = searched
+    review, everything = desk.controller.review, desk.controller.everything
+    limits = everything.shown.thresholds
+
+    def way(offer):
+        return min(
+            abs(offer.score - limits.min_score),
+            abs(offer.stability - limits.min_stability),
+        )
+
+    review.next_uncertain()
+    offers = everything.offers_here
+    wanted = [o.key for o in sorted(offers, key=way)]
+    assert wanted != [o.key for o in sorted(offers, key=lambda o: o.certainty)]
+    seen = [review.current.key]
+    for _ in offers[1:]:
+        review.next_uncertain()
+        seen.append(review.current.key)
+    assert seen == wanted
+    # Around the end, and back; nothing is decided by looking.
+    review.next_uncertain()
+    assert review.current.key == wanted[0]
+    review.previous_uncertain()
+    assert review.current.key == wanted[-1]
+    assert everything.count == len(offers)
+    # What is decided goes on with the next.
+    review.next_uncertain()
+    desk.controller.reject()
+    assert review.current.key == wanted[1]
+
+
+def test_a_review_from_the_panel_is_by_certainty_again(searched):
+    desk = searched
+    review = desk.controller.review
+    review.next_uncertain()
+    review.stop()
+    desk.controller.toggle_review()
+    offers = desk.controller.everything.offers_here
+    assert review.current.key == min(offers, key=lambda o: o.certainty).key
+
+
+def test_colored_by_score(searched):
+    desk = searched
+    desk.controller.change_settings(proposal_color=ProposalColor.SCORE)
+    overlay = desk.controller.everything.overlay
+    shown = {id(m.mask): m for m in overlay.masks}
+    offers = desk.controller.everything.offers_here
+    for offer in offers:
+        assert shown[id(offer.mask)].color == score_color(offer.score)
+    assert len({m.color for m in overlay.masks}) > 1
+    desk.controller.change_settings(proposal_color=ProposalColor.LABEL)
+    assert all(m.color < MUTED for m in overlay.masks)
+
+
+def test_a_color_of_its_own_stays_when_a_threshold_moves(searched):
+    desk = searched
+    overlay = desk.controller.everything.overlay
+    before = {id(m.mask): m.color for m in overlay.masks}
+    scores = sorted(o.score for o in desk.controller.everything.offers_here)
+    desk.controller.change_settings(min_score=scores[2])
+    after = {id(m.mask): m.color for m in overlay.masks}
+    kept = before.keys() & after.keys()
+    assert 0 < len(kept) < len(before)
+    assert all(before[mask] == after[mask] for mask in kept)
+
+
+def test_scores_are_light_where_they_are_high(searched):
+    colormap = searched.controller.everything.overlay.layer.colormap
+    colors = [
+        colormap.map(pixel_value(score_color(s), EDGE)) for s in np.linspace(0.5, 1, 11)
+    ]
+    light = [c[:3] @ (0.2126, 0.7152, 0.0722) for c in colors]
+    assert light == sorted(light)
+    assert score_color(0.1) == score_color(0.5)
+    assert score_color(1.2) == score_color(1.0)
+
+
+def test_one_change_of_a_threshold_is_told_once(searched):
+    desk = searched
+    told = []
+    desk.controller.changed.connect(lambda: told.append(1))
+    desk.controller.change_settings(min_score=0.8)
+    assert len(told) == 1

@@ -1,0 +1,215 @@
+"""Many proposals decided at once in the real window: lasso, likeness, doubt, color."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from driver import COINS, spin, wait_until
+
+from napari_sam.viewer.overlay import color_text, score_color
+from napari_sam.viewer.settings import ProposalColor, Tool
+from napari_sam.widgets.histogram import BINS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from driver import Driver, Pixels
+
+    OpenSam = Callable[..., Driver]
+
+pytestmark = pytest.mark.gui
+
+UPPER = [(2, 2), (2, 198), (80, 198), (80, 2)]
+"""Around the three upper coins."""
+
+
+@pytest.fixture
+def searched(open_sam: OpenSam, coins: Pixels) -> Driver:
+    """Open a window whose plane was searched."""
+    sam = open_sam(coins)
+    sam.widget.everything.side.value = 6
+    sam.key("G")
+    everything = sam.controller.everything
+    wait_until(lambda: everything.found and not everything.is_running, "the search")
+    assert len(everything.offers_here) >= 5
+    return sam
+
+
+def keys(offers) -> set:
+    return {offer.key for offer in offers}
+
+
+def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
+    sam = searched
+    everything, triage = sam.controller.everything, sam.controller.triage
+    before = keys(everything.offers_here)
+    sam.key("Shift+K")
+    assert sam.widget.review.lasso.native.isChecked()
+    assert not any(b.native.isChecked() for b in sam.widget.objects.tools.values())
+    sam.drag(UPPER, steps=12)
+    wait_until(lambda: triage.chosen, "proposals in the lasso")
+    chosen = triage.chosen
+    assert 0 < len(chosen) < len(before)
+    # No prompt came of it, and the lasso waits for the next line.
+    assert sam.annotator.items.is_empty
+    assert sam.shapes.nshapes == 0
+    assert triage.lasso.is_armed
+    assert triage.lasso.layer is not None
+    assert triage.lasso.layer.nshapes == 0
+    count = len(chosen)
+    assert sam.widget.review.accept_chosen.text == f"Accept {count} chosen (N)"
+    sam.key("N")
+    assert len(sam.labelled) == count
+    for offer in chosen:
+        assert (sam.labels.data[offer.mask.region.slices][offer.mask.mask] > 0).all()
+    sam.key("Ctrl+Z")
+    assert sam.labelled == []
+    assert keys(chosen) <= keys(everything.offers_here)
+    sam.key("Escape")
+    assert sam.controller.toolbox.lit is Tool.POINT
+    assert not triage.lasso.layer.visible
+    # A click makes a prompt again, or takes a proposal.
+    sam.click((80, 80))
+    assert len(sam.annotator.items.points) == 1
+
+
+def test_a_lasso_is_rejected_and_undone(searched: Driver) -> None:
+    sam = searched
+    everything, triage = sam.controller.everything, sam.controller.triage
+    before = keys(everything.offers_here)
+    sam.push(sam.widget.review.lasso)
+    sam.drag(UPPER, steps=12)
+    wait_until(lambda: triage.chosen, "proposals in the lasso")
+    chosen = keys(triage.chosen)
+    sam.push(sam.widget.review.reject_chosen)
+    assert not chosen & keys(everything.offers_here)
+    assert not sam.widget.review.reject_chosen.enabled
+    sam.key("Ctrl+Z")
+    assert keys(everything.offers_here) == before
+
+
+def test_escape_during_the_lasso_drops_it(searched: Driver) -> None:
+    sam = searched
+    triage = sam.controller.triage
+    sam.key("Shift+K")
+    sam.drag(UPPER, steps=12, midway=lambda: sam.key("Escape"))
+    spin(100)
+    assert triage.chosen == ()
+    assert triage.lasso.layer is not None
+    assert triage.lasso.layer.nshapes == 0
+    assert triage.lasso.is_armed
+    sam.drag(UPPER, steps=12)
+    wait_until(lambda: triage.chosen, "proposals in the next lasso")
+
+
+@pytest.mark.filterwarnings("ignore:Polygons must have three")
+def test_a_line_too_short_to_go_around_anything(searched: Driver) -> None:
+    sam = searched
+    triage = sam.controller.triage
+    sam.key("Shift+K")
+    sam.drag([(80, 80), (80, 84)], steps=2)
+    spin(600)
+    assert triage.lasso.layer is not None
+    assert triage.lasso.layer.nshapes == 0
+    sam.drag(UPPER, steps=12)
+    wait_until(lambda: triage.chosen, "proposals in the lasso")
+    assert sam.annotator.items.is_empty
+
+
+def test_like_this_one_and_its_slider(searched: Driver) -> None:
+    sam = searched
+    triage, panel = sam.controller.triage, sam.widget.review
+    assert not panel.alike.enabled
+    sam.hover(COINS[4])
+    this = sam.controller.desk.under_cursor()
+    assert this is not None
+    sam.key("Shift+J")
+    wait_until(lambda: triage.likeness, "the comparison")
+    assert panel.alike.enabled
+    assert panel.likeness.counts.sum() == len(triage.likeness)
+    likeness = sorted(triage.likeness.values())
+    panel.alike.value = (likeness[-1] + likeness[-2]) / 2
+    assert keys(triage.chosen) == {this.key}
+    panel.alike.value = panel.alike.min
+    count = len(triage.chosen)
+    assert count == len(triage.likeness)
+    assert panel.accept_chosen.text == f"Accept {count} alike (N)"
+    sam.push(panel.accept_chosen)
+    assert len(sam.labelled) == count
+    sam.labels.undo()
+    assert sam.labelled == []
+
+
+def test_the_next_in_doubt_by_key_and_button(searched: Driver) -> None:
+    sam = searched
+    review, everything = sam.controller.review, sam.controller.everything
+    limits = everything.shown.thresholds
+    sam.key("Shift+W")
+    wait_until(lambda: review.current is not None, "the review")
+    ways = {
+        o.key: min(o.score - limits.min_score, o.stability - limits.min_stability)
+        for o in everything.offers_here
+    }
+    order = sorted(ways, key=ways.__getitem__)
+    assert review.current.key == order[0]
+    sam.push(sam.widget.review.next)
+    assert review.current.key == order[1]
+    sam.key("Shift+Q")
+    assert review.current.key == order[0]
+    sam.key("N")
+    assert len(sam.labelled) == 1
+    assert review.current.key == order[1]
+
+
+def test_colored_by_score_with_the_histogram_as_legend(searched: Driver) -> None:
+    sam = searched
+    panel, everything = sam.widget.everything, sam.controller.everything
+    bars = panel.histograms["score"]
+    assert bars.counts.sum() >= len(everything.offers_here)
+    assert bars.colors == ()
+    panel.color.value = ProposalColor.SCORE
+    assert sam.controller.settings.proposal_color is ProposalColor.SCORE
+    offers = {id(o.mask): o for o in everything.offers_here}
+    for mask in everything.overlay.masks:
+        assert mask.color == score_color(offers[id(mask.mask)].score)
+    middles = 0.5 + (np.arange(BINS) + 0.5) / BINS / 2
+    assert bars.colors == tuple(color_text(score_color(x)) for x in middles.tolist())
+    # What is drawn: the colors of the bars, and gray for what the slider hides.
+    total = bars.counts.sum()
+    panel.score.value = 0.99
+    assert bars.kept[0] == pytest.approx(0.98, abs=0.01)
+    assert bars.counts.sum() == total
+    image = bars.grab().toImage()
+    seen = {
+        image.pixelColor(x, y).name()
+        for x in range(image.width())
+        for y in range(image.height() - 1)
+    }
+    high = {bars.colors[n] for n in range(BINS) if bars.counts[n] and n >= BINS - 1}
+    low = {bars.colors[n] for n in range(BINS) if bars.counts[n] and n < BINS - 2}
+    assert low
+    assert not (low - high) & seen
+    panel.score.value = 0.5
+    image = bars.grab().toImage()
+    seen = {
+        image.pixelColor(x, y).name()
+        for x in range(image.width())
+        for y in range(image.height() - 1)
+    }
+    assert low <= seen
+
+
+def test_the_layer_is_there_before_something_is_found(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    everything = sam.controller.everything
+    sam.controller.segment_plane()
+    assert everything.is_running
+    layer = everything.overlay.layer
+    assert layer in sam.viewer.layers
+    wait_until(lambda: everything.found and not everything.is_running, "the search")
+    assert everything.overlay.layer is layer
+    assert layer.data.any()
