@@ -17,11 +17,12 @@ import numpy as np
 from napari.layers import Labels
 from skimage.draw import ellipse
 
-from gui import Window, cells, pump
+from gui import Bare, OwnCalls, Watchdog, Window, cells, pump
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.rle import RunLengths
 from napari_sam.core.selection import Candidates, Thresholds, as_box
-from napari_sam.types import MaskCrop
+from napari_sam.types import MaskCrop, Progress
+from napari_sam.viewer import search
 
 
 def drawn(count: int, side: int, seed: int = 0) -> Proposals:
@@ -70,6 +71,67 @@ class NapariTime:
                 self.spent += time.perf_counter() - start
 
         Labels.refresh = timed
+
+
+def ended(count: int, side: int) -> None:
+    """Print the longest gap when a search ends, beside napari's own."""
+    # Before any window: callbacks are known by their names.
+    found, own = drawn(count, side), OwnCalls()
+    print(f"longest gaps of the event loop, ms, {len(found)} masks on {side}²")
+    for _ in range(2):
+        print(
+            f"  napari alone: a Labels layer is added, then filled {alone(found):8.1f}"
+        )
+        longest = searched(found, own)
+        print(
+            f"  everything mode, from its start to its end         {longest:8.1f}"
+            f"   our longest call {own.longest:.1f}"
+        )
+
+
+def alone(found: Proposals) -> float:
+    """Return the longest gap when napari shows as many objects."""
+    bare = Bare(cells(found.shape[0]))
+    values = (found.to_labels() % 21).astype(np.uint8)
+
+    def act() -> None:
+        pump(0.2)
+        layer = bare.viewer.add_labels(np.zeros(found.shape, np.uint8))
+        pump(1.0)
+        layer.data[...] = values
+        layer.refresh(extent=False, thumbnail=False, highlight=False)
+        pump(1.0)
+
+    _, longest = Watchdog().measure(act)
+    bare.close()
+    return longest
+
+
+def searched(found: Proposals, own: OwnCalls) -> float:
+    """Return the longest gap when a search finds these; no model is asked."""
+    window = Window(cells(found.shape[0]))
+    controller = window.controller
+    pump(120.0, window.ready)
+    pump(2.0)
+
+    def instead(planes: Any, wanted: Any, *_: Any) -> Any:
+        yield Progress(0, 1, "searching")
+        time.sleep(0.5)
+        yield wanted[0], found
+
+    before, search.search_planes = search.search_planes, instead
+
+    def act() -> None:
+        pump(0.2)
+        controller.segment_plane()
+        pump(30.0, lambda: bool(controller.everything.found))
+        pump(1.0)
+
+    own.longest = 0.0
+    _, longest = Watchdog().measure(act)
+    search.search_planes = before
+    window.close()
+    return longest
 
 
 def moved(count: int, side: int, moves: int) -> None:
@@ -129,6 +191,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=2048)
     parser.add_argument("--moves", type=int, default=12)
     options = parser.parse_args()
+    ended(options.count, options.side)
     moved(options.count, options.side, options.moves)
 
 

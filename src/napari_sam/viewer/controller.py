@@ -678,9 +678,12 @@ class Controller:
 
     def _run(self, search: Callable[[], None]) -> None:
         try:
-            search()
+            # Adding its layer changes more than once what is selected.
+            with self.changed.blocked():
+                search()
         except PromptError as error:
             self.set_status(self.context.report(error))
+        self.changed.emit()
 
     def encode_stack(self) -> None:
         """Encode all planes of the stack in the background."""

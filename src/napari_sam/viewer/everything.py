@@ -481,7 +481,10 @@ class EverythingMode:
         if plane is not None and image is not None:
             highlight = self.highlighter()
             offers = self.offers_here
-            is_muted = self.is_muted or any(o.key in self.chosen for o in offers)
+            chosen = self.chosen
+            is_muted = self.is_muted or (
+                bool(chosen) and any(o.key in chosen for o in offers)
+            )
             # Best on top, as they will be written.
             masks = [self._shown(offer, is_muted) for offer in reversed(offers)]
             if highlight is not None and highlight[0].index == plane.index:
@@ -494,7 +497,7 @@ class EverythingMode:
 
     def _shown(self, offer: Offer, is_muted: bool = False) -> ShownMask:
         """Return how an offer is drawn, beside others that are looked at if muted."""
-        if offer.key in self.chosen:
+        if self.chosen and offer.key in self.chosen:
             color = HIGHLIGHT
         elif is_muted:
             color = MUTED

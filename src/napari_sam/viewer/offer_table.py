@@ -18,7 +18,7 @@ from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.offers import MOST_COVERED, Offer
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
@@ -95,6 +95,8 @@ class OfferTable:
         self._boxes = np.zeros((0, 4), np.int32)
         self._entries: list[_Entry] = []
         self._numbers = itertools.count()
+        # Bytes that are kept, forgotten cuts included.
+        self._most = 0
         self._turn = 0
         self._taken: BoolArray | None = None
         self._apart: bool | None = None
@@ -109,7 +111,7 @@ class OfferTable:
         self,
         proposals: Proposals,
         taken: BoolArray,
-        hidden: Container[OfferKey] = (),
+        hidden: Collection[OfferKey] = (),
         min_area: int = 1,
         *,
         apart: bool = True,
@@ -123,7 +125,7 @@ class OfferTable:
         taken : bool array (H, W)
             Pixels of labelled objects.  The very same array says that no label has
             changed.
-        hidden : container of keys
+        hidden : collection of keys
             Proposals that were decided already.
         min_area : int
             Offers of fewer pixels after the cut are left out.
@@ -137,10 +139,11 @@ class OfferTable:
             order = proposals.smallest_first().tolist()
         self._turn += 1
         turn, least, offers = self._turn, max(1, min_area), []
-        first = next(self._numbers)
+        # Hashing a thousand keys takes longer than all else that stays as it was.
+        hides = bool(hidden)
         for number in order:
             entry = entries[number]
-            if not entry.area or entry.key in hidden:
+            if not entry.area or (hides and entry.key in hidden):
                 continue
             under = [n for n in entry.neighbors if n.turn == turn]
             known = tuple([n.cut.number for n in under if n.cut is not None])
@@ -156,8 +159,11 @@ class OfferTable:
             if cut.offer is None:
                 cut.offer = self._offer(entry, cut)
             offers.append(cut.offer)
-        if next(self._numbers) > first + 1 and self.nbytes > _BUDGET:
-            self._shrink()
+        if self._most > _BUDGET:
+            self._most = self.nbytes
+            if self._most > _BUDGET:
+                self._shrink()
+                self._most = self.nbytes
         self.offers = tuple(sorted(offers, key=lambda offer: -offer.score))
         return self.offers
 
@@ -198,6 +204,8 @@ class OfferTable:
         covered = entry.area - (left if apart else unlabelled)
         if left == entry.area:
             own = mask
+        else:
+            self._most += own.nbytes
         return _Cut(next(self._numbers), own, left, covered)
 
     def _offer(self, entry: _Entry, cut: _Cut) -> Offer:
@@ -237,6 +245,7 @@ class OfferTable:
             entry = _Entry(runs, mask, mask.area, key, score, stability, tuple(point))
             self._known[id(runs)] = entry
             self._entries.append(entry)
+            self._most += mask.mask.nbytes
         regions = [e.mask.region for e in self._entries[first:]]
         boxes = np.array(
             [(r.row0, r.col0, r.row1, r.col1) for r in regions], np.int32

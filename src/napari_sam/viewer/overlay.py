@@ -432,8 +432,8 @@ class PlaneOverlay:
             self.layer = self._make(image, shape)
             place_on_plane(self.layer, image, plane)
             with selection_kept(self._viewer):
-                self._viewer.add_layer(self.layer)
-                self._below_prompts(self.layer)
+                # Moving it afterwards would take napari nearly as long again.
+                self._viewer.layers.insert(self._place_below_prompts(), self.layer)
         elif self.layer.data.shape != shape:
             self.layer.data = np.zeros(shape, np.uint8)
             self._dirty = _NOWHERE
@@ -457,15 +457,15 @@ class PlaneOverlay:
         layer.mode = "pan_zoom"
         return layer
 
-    def _below_prompts(self, layer: Labels) -> None:
+    def _place_below_prompts(self) -> int:
+        """Return the number that the layer gets in the list."""
         layers = self._viewer.layers
         at = [
             i
             for i, other in enumerate(layers)
             if other.metadata.get(ROLE) in ("points", "shapes")
         ]
-        if at:
-            layers.move(layers.index(layer), min(at))
+        return min(at, default=len(layers))
 
     @staticmethod
     def _plane_view(layer: Labels, plane: Plane) -> npt.NDArray[np.uint8]:
