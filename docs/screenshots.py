@@ -17,10 +17,11 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QScrollArea
 
 from gui import Window, pump
 from napari_sam import samples
-from napari_sam.viewer.settings import Tool
+from napari_sam.viewer.settings import ProposalColor, Tool
 
 IMAGES = ROOT / "docs" / "images"
 
@@ -211,6 +212,20 @@ def review() -> None:
     scene.close()
 
 
+def triage() -> None:
+    """Proposals colored by score, and how many a threshold hides."""
+    scene = Scene("nuclei")
+    scene.key(Qt.Key.Key_G)
+    scene.search()
+    panel = scene.widget.everything
+    panel.color.value = ProposalColor.SCORE
+    panel.score.value = 0.88
+    bar = scene.widget.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    scene.save("triage")
+    scene.close()
+
+
 def small_screen() -> None:
     """The whole window on a screen of 1366 x 768."""
     scene = Scene("ovule")
@@ -268,6 +283,7 @@ if __name__ == "__main__":
         "everything",
         "prefill",
         "review",
+        "triage",
         "small-screen",
         "learn",
     ]

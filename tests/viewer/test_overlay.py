@@ -278,3 +278,34 @@ def test_a_hidden_layer_of_ours_comes_back_with_what_is_new():
     overlay.clear()
     overlay.show(image, PLANE, [ShownMask(spot(1, 0, 9))])
     assert overlay.layer.visible
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_masks_that_share_no_pixel_are_drawn_where_they_have_changed(data):
+    """In whatever order, the layer holds what is drawn from nothing."""
+    viewer, image = viewer_with()
+    overlay = overlay_on(viewer)
+    cells = [spot(2 * (n // 4), 3 * (n % 4)) for n in range(16)]
+    known = [
+        ShownMask(cell, bright(n), data.draw(st.sampled_from([0.5, 0.9])))
+        for n, cell in enumerate(cells)
+    ]
+    over = ShownMask(spot(1, 1, 5))
+    for _ in range(data.draw(st.integers(1, 6))):
+        chosen = data.draw(st.sets(st.integers(0, 15)))
+        masks = [known[n] for n in chosen]
+        step = data.draw(st.sampled_from(["same", "colored", "over", "style", "plane"]))
+        if step == "colored":
+            masks = [ShownMask(m.mask, MUTED, m.score) for m in masks]
+        if step == "over":
+            masks.append(over)
+        if step == "style":
+            overlay.restyle(data.draw(st.sampled_from(list(PreviewStyle))))
+        plane = Plane((1, 2), (3, None, None)) if step == "plane" else PLANE
+        overlay.show(image, plane, masks, apart=step != "over")
+        other_viewer, other_image = viewer_with()
+        fresh = overlay_on(other_viewer)
+        fresh.restyle(overlay._style)
+        fresh.show(other_image, plane, masks)
+        np.testing.assert_array_equal(overlay.layer.data, fresh.layer.data)

@@ -29,6 +29,7 @@ from napari_sam.viewer.settings import (
     AnnotationSettings,
     Normalisation,
     PreviewStyle,
+    ProposalColor,
 )
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def test_every_setting_is_kept_and_a_damaged_one_passed_over() -> None:
         accept_wait=AcceptWait.FINAL,
         hover=True,
         preview=PreviewStyle.CONTOUR,
+        proposal_color=ProposalColor.SCORE,
         normalisation=Normalisation.DISPLAYED,
         prefetch=False,
         everything=EverythingSettings(points_per_side=7, min_centre=0.3),

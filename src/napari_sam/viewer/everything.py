@@ -82,6 +82,9 @@ class EverythingMode:
         self.is_muted = False
         self.highlighter: Callable[[], tuple[Plane, MaskCrop] | None] = lambda: None
         self._held: OfferKey | None = None
+        # How each offer is drawn, by identity.
+        self._drawn: dict[int, tuple[Offer, ShownMask]] = {}
+        self._drawn_way: tuple[object, ...] = ()
         # How each plane was searched, so that it need not be again.
         self._searched: dict[Plane, Search] = {}
         self._searcher = Searcher(
@@ -478,6 +481,7 @@ class EverythingMode:
         context, shown = self._context, self.shown
         plane, image = context.plane, context.image
         masks: list[ShownMask] = []
+        is_apart = True
         if plane is not None and image is not None:
             highlight = self.highlighter()
             offers = self.offers_here
@@ -486,14 +490,25 @@ class EverythingMode:
                 bool(chosen) and any(o.key in chosen for o in offers)
             )
             # Best on top, as they will be written.
-            masks = [self._shown(offer, is_muted) for offer in reversed(offers)]
+            masks = self._drawn_as(offers[::-1], is_muted)
             if highlight is not None and highlight[0].index == plane.index:
                 masks.append(ShownMask(_seen_from(plane, *highlight)))
+                is_apart = False
         if plane is None or image is None or not (masks or shown is not None):
             self.overlay.clear()
         else:
-            self.overlay.show(image, plane, masks)
+            self.overlay.show(image, plane, masks, apart=is_apart)
         self.changed.emit()
+
+    def _drawn_as(self, offers: Sequence[Offer], is_muted: bool) -> list[ShownMask]:
+        """Return how offers are drawn: as the same objects where nothing changed."""
+        way = is_muted, self.chosen, self._context.settings.proposal_color
+        before = self._drawn if way == self._drawn_way else {}
+        self._drawn_way, self._drawn = way, {}
+        for offer in offers:
+            known = before.get(id(offer)) or (offer, self._shown(offer, is_muted))
+            self._drawn[id(offer)] = known
+        return [shown for _, shown in self._drawn.values()]
 
     def _shown(self, offer: Offer, is_muted: bool = False) -> ShownMask:
         """Return how an offer is drawn, beside others that are looked at if muted."""
