@@ -378,6 +378,18 @@ def stalls() -> None:
     show("napari alone: nothing happens", lambda: pump(3.0))
     show("napari alone: scrolling", lambda: scroll(bare.viewer))
     show("napari alone: clicking points", lambda: click(bare))
+
+    def labels() -> None:
+        # The first gap is not counted.
+        pump(0.2)
+        layer = bare.viewer.add_labels(np.zeros((1, 1024, 1024), np.uint8))
+        pump(1.0)
+        layer.data[0] = measure.label(cells(1024) > 120)
+        layer.refresh(extent=False, thumbnail=False, highlight=False)
+        pump(1.0)
+
+    # What everything mode cannot do without.
+    show("napari alone: a Labels layer", labels)
     bare.close()
 
     window = Window(cells(1024, 60))
@@ -409,6 +421,7 @@ def stalls() -> None:
     )
 
     def everything() -> None:
+        pump(0.2)
         controller.segment_plane()
         pump(120.0, lambda: not controller.everything.is_running)
 

@@ -323,7 +323,8 @@ def test_cancelling_everything_keeps_finished_planes(
     assert sam.controller.status.startswith("Stopped")
     sam.push(sam.widget.everything.drop)
     assert everything.count == 0
-    assert everything.overlay.layer is None
+    assert everything.overlay.layer is not None
+    assert not everything.overlay.layer.data.any()
 
 
 def test_long_work_is_shown_in_naparis_activity_dock(

@@ -60,6 +60,8 @@ def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
     assert triage.lasso.layer.nshapes == 0
     count = len(chosen)
     assert sam.widget.review.accept_chosen.text == f"Accept {count} chosen (N)"
+    # The other button of that key.
+    assert sam.widget.objects.accept.enabled
     sam.key("N")
     assert len(sam.labelled) == count
     for offer in chosen:

@@ -502,13 +502,18 @@ class EverythingMode:
 
     def _drawn_as(self, offers: Sequence[Offer], is_muted: bool) -> list[ShownMask]:
         """Return how offers are drawn: as the same objects where nothing changed."""
-        way = is_muted, self.chosen, self._context.settings.proposal_color
+        way = is_muted, self._context.settings.proposal_color
         before = self._drawn if way == self._drawn_way else {}
-        self._drawn_way, self._drawn = way, {}
+        chosen, drawn = self.chosen, {}
         for offer in offers:
-            known = before.get(id(offer)) or (offer, self._shown(offer, is_muted))
-            self._drawn[id(offer)] = known
-        return [shown for _, shown in self._drawn.values()]
+            known = before.get(id(offer))
+            # Without a choice no key is hashed, which would take longer than the rest.
+            is_chosen = bool(chosen) and offer.key in chosen
+            if known is None or is_chosen != (known[1].color == HIGHLIGHT):
+                known = offer, self._shown(offer, is_muted)
+            drawn[id(offer)] = known
+        self._drawn_way, self._drawn = way, drawn
+        return [shown for _, shown in drawn.values()]
 
     def _shown(self, offer: Offer, is_muted: bool = False) -> ShownMask:
         """Return how an offer is drawn, beside others that are looked at if muted."""

@@ -139,7 +139,7 @@ class OfferTable:
             order = proposals.smallest_first().tolist()
         self._turn += 1
         turn, least, offers = self._turn, max(1, min_area), []
-        # Hashing a thousand keys takes longer than all else that stays as it was.
+        # Hashing a thousand keys would take longer than the rest.
         hides = bool(hidden)
         for number in order:
             entry = entries[number]

@@ -244,7 +244,12 @@ class Triage:
             # It was clicked to be named, not to be corrected.
             self._annotator.discard()
         offers = self._everything.proposed.offers(plane)
-        number = offers.index(offer)
+        # They may have been made anew.
+        keys = [o.key for o in offers]
+        if offer.key not in keys:
+            self.status.emit("That proposal is labelled already.")
+            return
+        number = keys.index(offer.key)
         context.runner.submit(
             Job(
                 partial(_iter_alike, planes, plane, offers, number),

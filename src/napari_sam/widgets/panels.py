@@ -333,7 +333,11 @@ class ObjectPanel(Panel):
             parts.append(f"score {annotator.score:.2f}")
         self.info.value = "  ·  ".join(parts)
         # One button, whatever N accepts.
-        can_accept = annotator.can_accept or controller.review.current is not None
+        can_accept = (
+            annotator.can_accept
+            or controller.review.current is not None
+            or bool(controller.triage.chosen)
+        )
         rest(
             self.accept,
             "" if can_accept else "Nothing to accept yet: click an object first.",
