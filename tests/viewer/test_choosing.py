@@ -9,6 +9,7 @@ from desk import COINS
 from napari_sam.core.everything import EverythingSettings
 from napari_sam.core.triage import mean_features
 from napari_sam.viewer.layers import LASSO_ROLE, ROLE
+from napari_sam.viewer.offer_table import OfferTable
 from napari_sam.viewer.overlay import (
     EDGE,
     HIGHLIGHT,
@@ -325,6 +326,25 @@ def test_scores_are_light_where_they_are_high(searched):
     assert light == sorted(light)
     assert score_color(0.1) == score_color(0.5)
     assert score_color(1.2) == score_color(1.0)
+
+
+def test_the_end_of_a_stack_cuts_only_what_is_on_screen(
+    open_desk, coin_stack, monkeypatch
+):
+    made, make = [], OfferTable.make
+
+    def noted(table, *args, **options):
+        offers = make(table, *args, **options)
+        made.append({offer.plane for offer in offers})
+        return offers
+
+    monkeypatch.setattr(OfferTable, "make", noted)
+    desk = open_desk(coin_stack, everything=FEW, min_score=0.7)
+    desk.controller.segment_stack()
+    assert len(desk.controller.everything.found) == 3
+    assert set().union(*made) == {desk.controller.context.plane}
+    assert desk.controller.everything.write()
+    assert len(set().union(*made)) == 3
 
 
 def test_one_change_of_a_threshold_is_told_once(searched):

@@ -118,15 +118,7 @@ class Controller:
             self.context, self.everything, self.annotator, self.desk, self.navigator
         )
         self._keys = KeyBinder(self)
-        self.triage = Triage(
-            self.context,
-            self.everything,
-            self.annotator,
-            self.desk,
-            self.review,
-            self._keys.bind_lasso,
-            lambda: self.choose_tool(self.tool),
-        )
+        self.triage = Triage(self, self._keys.bind_lasso)
         self.learning = Learning(self.context, self.loader, self.load_model)
         self.display = Display(
             self.context,

@@ -21,13 +21,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer, Shapes
 
     from napari_sam.types import FloatArray, Plane
-    from napari_sam.viewer.annotator import Annotator
-    from napari_sam.viewer.context import Context
-    from napari_sam.viewer.everything import EverythingMode
-    from napari_sam.viewer.offer_desk import OfferDesk
+    from napari_sam.viewer.controller import Controller
     from napari_sam.viewer.offers import Offer, OfferKey
     from napari_sam.viewer.predict import PlaneEncoder
-    from napari_sam.viewer.review import Review
 
 ALIKE_SLOT = "alike"
 ALIKE = 0.7
@@ -40,20 +36,10 @@ class Triage:
 
     Parameters
     ----------
-    context : Context
-        Shared with the other parts of the controller.
-    everything : EverythingMode
-        Has the proposals, and draws those that are chosen.
-    annotator : Annotator
-        Has the proposal that is being corrected.
-    desk : OfferDesk
-        Decides them.
-    review : Review
-        Goes on by likeness.
+    controller : Controller
+        Has the proposals and the review, and decides.
     on_lasso_made : callable
         Takes the layer of the lasso, to bind its keys.
-    put_lasso_away : callable
-        Selects the tool that was lit before.
 
     Attributes
     ----------
@@ -70,22 +56,15 @@ class Triage:
     status = Signal(str)
 
     def __init__(
-        self,
-        context: Context,
-        everything: EverythingMode,
-        annotator: Annotator,
-        desk: OfferDesk,
-        review: Review,
-        on_lasso_made: Callable[[Shapes], None],
-        put_lasso_away: Callable[[], None],
+        self, controller: Controller, on_lasso_made: Callable[[Shapes], None]
     ) -> None:
-        self._context = context
-        self._everything = everything
-        self._annotator = annotator
-        self._desk = desk
-        self._review = review
-        self.lasso = Lasso(context, self._on_drawn, on_lasso_made)
-        self._put_lasso_away = put_lasso_away
+        self._controller = controller
+        self._context = controller.context
+        self._everything = everything = controller.everything
+        self._annotator = annotator = controller.annotator
+        self._desk = controller.desk
+        self._review = controller.review
+        self.lasso = Lasso(self._context, self._on_drawn, on_lasso_made)
         self.likeness: dict[OfferKey, float] = {}
         self._least = ALIKE
         # What was rejected together since the labels have changed, the newest last.
@@ -196,6 +175,9 @@ class Triage:
         else:
             self.status.emit("There is nothing to choose here: find objects first (G).")
         self.changed.emit()
+
+    def _put_lasso_away(self) -> None:
+        self._controller.choose_tool(self._controller.tool)
 
     def _on_drawn(self, vertices: npt.NDArray[np.float64]) -> None:
         plane, image = self._context.plane, self._context.image
