@@ -46,7 +46,7 @@ def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
     everything, triage = sam.controller.everything, sam.controller.triage
     before = keys(everything.offers_here)
     sam.key("Shift+K")
-    assert sam.widget.review.lasso.native.isChecked()
+    assert sam.widget.triage.lasso.native.isChecked()
     assert not any(b.native.isChecked() for b in sam.widget.objects.tools.values())
     sam.drag(UPPER, steps=12)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
@@ -59,7 +59,7 @@ def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
     assert triage.lasso.layer is not None
     assert triage.lasso.layer.nshapes == 0
     count = len(chosen)
-    assert sam.widget.review.accept_chosen.text == f"Accept {count} chosen (N)"
+    assert sam.widget.triage.accept.text == f"Accept {count} chosen (N)"
     # The other button of that key.
     assert sam.widget.objects.accept.enabled
     sam.key("N")
@@ -81,13 +81,13 @@ def test_a_lasso_is_rejected_and_undone(searched: Driver) -> None:
     sam = searched
     everything, triage = sam.controller.everything, sam.controller.triage
     before = keys(everything.offers_here)
-    sam.push(sam.widget.review.lasso)
+    sam.push(sam.widget.triage.lasso)
     sam.drag(UPPER, steps=12)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     chosen = keys(triage.chosen)
-    sam.push(sam.widget.review.reject_chosen)
+    sam.push(sam.widget.triage.reject)
     assert not chosen & keys(everything.offers_here)
-    assert not sam.widget.review.reject_chosen.enabled
+    assert not sam.widget.triage.reject.enabled
     sam.key("Ctrl+Z")
     assert keys(everything.offers_here) == before
 
@@ -122,7 +122,7 @@ def test_a_line_too_short_to_go_around_anything(searched: Driver) -> None:
 
 def test_like_this_one_and_its_slider(searched: Driver) -> None:
     sam = searched
-    triage, panel = sam.controller.triage, sam.widget.review
+    triage, panel = sam.controller.triage, sam.widget.triage
     assert not panel.alike.enabled
     sam.hover(COINS[4])
     this = sam.controller.desk.under_cursor()
@@ -137,8 +137,8 @@ def test_like_this_one_and_its_slider(searched: Driver) -> None:
     panel.alike.value = panel.alike.min
     count = len(triage.chosen)
     assert count == len(triage.likeness)
-    assert panel.accept_chosen.text == f"Accept {count} alike (N)"
-    sam.push(panel.accept_chosen)
+    assert panel.accept.text == f"Accept {count} alike (N)"
+    sam.push(panel.accept)
     assert len(sam.labelled) == count
     sam.labels.undo()
     assert sam.labelled == []
@@ -156,7 +156,7 @@ def test_the_next_in_doubt_by_key_and_button(searched: Driver) -> None:
     }
     order = sorted(ways, key=ways.__getitem__)
     assert review.current.key == order[0]
-    sam.push(sam.widget.review.next)
+    sam.push(sam.widget.triage.next)
     assert review.current.key == order[1]
     sam.key("Shift+Q")
     assert review.current.key == order[0]

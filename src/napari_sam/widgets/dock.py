@@ -38,6 +38,7 @@ from napari_sam.widgets.project_panel import ProjectPanel
 from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
+from napari_sam.widgets.triage_panel import TriagePanel
 from napari_sam.widgets.view_fitter import ViewFitter
 from napari_sam.widgets.wheel import WheelGuard
 
@@ -95,6 +96,7 @@ class SamWidget(QWidget):
         self.options = OptionsPanel(controller, self.layers.device)
         self.everything = EverythingPanel(controller)
         self.review = ReviewPanel(controller)
+        self.triage = TriagePanel(controller)
         self.learn = LearnPanel(controller)
         self.stack = StackPanel(controller)
         self.strip = ReadyStrip()
@@ -132,6 +134,8 @@ class SamWidget(QWidget):
         column.addWidget(self.review_section)
         self.everything_section = _section("Everything", self.everything, expanded=True)
         column.addWidget(self.everything_section)
+        self.triage_section = _section("Choose", self.triage, expanded=True)
+        column.addWidget(self.triage_section)
         self.learn_section = _section("Learn", self.learn, expanded=False)
         column.addWidget(self.learn_section)
         column.addWidget(_section("Options", self.options, expanded=False))
@@ -200,6 +204,7 @@ class SamWidget(QWidget):
             self.options,
             self.everything,
             self.review,
+            self.triage,
             self.learn,
             self.stack,
         )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from magicgui.widgets import FloatSlider, Label, PushButton
+from magicgui.widgets import Label, PushButton
 
-from napari_sam.core.triage import histogram, position_on
-from napari_sam.widgets.histogram import BINS, Histogram, over
 from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
@@ -30,25 +28,12 @@ class ReviewPanel(Panel):
         self.walk = PushButton(text="Review one by one")
         self.plane = PushButton(text="Accept slice")
         self.rest = PushButton(text="Accept rest")
-        self.previous = PushButton(text="◀ Uncertain")
-        self.next = PushButton(text="Uncertain ▶")
-        self.lasso = PushButton(text="Lasso (Shift+K)")
-        self.lasso.native.setCheckable(True)
-        self.like = PushButton(text="Like this (Shift+J)")
-        self.alike = FloatSlider(value=controller.triage.least, min=0.0, max=1.0)
-        self.accept_chosen = PushButton(text="Accept chosen")
-        self.reject_chosen = PushButton(text="Reject chosen")
-        self.likeness = Histogram(lambda: controller.viewer.theme, self.alike.native)
         super().__init__(
             controller,
             [
                 self.info,
                 row(self.reject, self.correct, self.skip),
                 row(self.walk, self.plane, self.rest),
-                row(self.previous, self.next),
-                row(self.lasso, self.like),
-                over(row(Label(value="Alike"), self.alike), self.likeness),
-                row(self.accept_chosen, self.reject_chosen),
             ],
             labels=False,
         )
@@ -58,14 +43,6 @@ class ReviewPanel(Panel):
         self.walk.changed.connect(controller.toggle_review)
         self.plane.changed.connect(controller.accept_plane)
         self.rest.changed.connect(review.accept_rest)
-        triage = controller.triage
-        self.previous.changed.connect(review.previous_uncertain)
-        self.next.changed.connect(review.next_uncertain)
-        self.lasso.changed.connect(triage.toggle_lasso)
-        self.like.changed.connect(triage.like_this_one)
-        self.alike.changed.connect(triage.set_least)
-        self.accept_chosen.changed.connect(triage.accept)
-        self.reject_chosen.changed.connect(triage.reject)
 
     @property
     def is_needed(self) -> bool:
@@ -92,44 +69,12 @@ class ReviewPanel(Panel):
             "" if offers else "Nothing is proposed on this slice.",
             "All that is proposed on this slice.",
         )
-        self._refresh_chosen()
         self.walk.text = "Pause review" if current is not None else "Review one by one"
         rest(
             self.walk,
             self._why_not(),
             "Goes from the least to the most certain, slice by slice.",
         )
-
-    def _refresh_chosen(self) -> None:
-        """Show how many are chosen to be decided together, and by what."""
-        controller, triage = self.controller, self.controller.triage
-        why_not, here = self._why_not(), bool(controller.everything.offers_here)
-        rest(self.next, why_not, "The closest to a threshold first (Shift+W).")
-        rest(self.previous, why_not, "Back to the one before (Shift+Q).")
-        none = "" if here else "Nothing is proposed on this slice."
-        rest(self.lasso, none, "Draw around proposals to choose them; Esc ends it.")
-        self.lasso.native.setChecked(triage.lasso.is_armed)
-        rest(
-            self.like,
-            none,
-            "Chooses what looks like the one in review, clicked or under the cursor.",
-        )
-        likeness = triage.likeness_here
-        rest(
-            self.alike,
-            "" if likeness else "Ask first what is like a proposal (Shift+J).",
-            "How much alike: cosine of the mean embeddings.",
-        )
-        low, high = self.alike.min, self.alike.max
-        kept = float(position_on(triage.least, low, high)), 1.0
-        self.likeness.show_counts(histogram(likeness, low, high, BINS), kept)
-        count = len(triage.chosen)
-        what = f"{count} alike" if likeness else f"{count} chosen"
-        self.accept_chosen.text = f"Accept {what} (N)" if count else "Accept chosen"
-        self.reject_chosen.text = f"Reject {what} (K)" if count else "Reject chosen"
-        none = "" if count else "Choose proposals first, with Lasso or Like this."
-        rest(self.accept_chosen, none, "Writes them as one undo step.")
-        rest(self.reject_chosen, none, "Drops them; Ctrl+Z takes them back.")
 
     def _why_not(self) -> str:
         if self.controller.everything.is_running:
