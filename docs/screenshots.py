@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import numpy as np
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
@@ -29,8 +30,12 @@ IMAGES = ROOT / "docs" / "images"
 class Scene(Window):
     """A sample in a window, and a hand on the mouse."""
 
-    def __init__(self, sample: str, zoom: float = 1.0) -> None:
+    def __init__(self, sample: str, zoom: float = 1.0, mirrored: int = 1) -> None:
         pixels, options, _ = getattr(samples, sample)()[0]
+        if mirrored > 1:
+            # A large image of the same: each copy is the mirror of its neighbors.
+            reach = [(0, (mirrored - 1) * n) for n in pixels.shape[:2]]
+            pixels = np.pad(pixels, reach, mode="symmetric")
         super().__init__(pixels)
         self.layer.name = options["name"]
         self.viewer.window.resize(1400, 900)
@@ -226,6 +231,40 @@ def triage() -> None:
     scene.close()
 
 
+def in_view() -> None:
+    """What the camera shows of a large image, searched."""
+    scene = Scene("nuclei", zoom=3.0, mirrored=5)
+    scene.controller.segment_view()
+    scene.search()
+    bar = scene.widget.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    scene.save("in-view")
+    scene.close()
+
+
+def progressive() -> None:
+    """The first answer to a click in a large image, and the better one."""
+    scene = Scene("nuclei", zoom=12.0, mirrored=5)
+    height, width = scene.layer.data.shape[:2]
+    annotator = scene.controller.annotator
+    scene.click(height / 2 + FAINT[0], width / 2 + FAINT[1])
+    pump(60.0, lambda: annotator.prediction is not None)
+    shots = []
+    for is_there in (lambda: True, lambda: annotator.prediction.is_final):
+        pump(60.0, is_there)
+        pump(0.05)
+        print(scene.controller.status)
+        shot = scene.viewer.screenshot(canvas_only=True, flash=False)
+        rows, cols = (slice(n // 2 - 260, n // 2 + 260) for n in shot.shape[:2])
+        shots.append(shot[rows, cols, :3])
+    gap = np.full((shots[0].shape[0], 8, 3), 255, np.uint8)
+    picture = Image.fromarray(np.concatenate([shots[0], gap, shots[1]], axis=1))
+    picture.quantize(192, dither=Image.Dither.NONE).save(
+        IMAGES / "progressive.png", optimize=True
+    )
+    scene.close()
+
+
 def small_screen() -> None:
     """The whole window on a screen of 1366 x 768."""
     scene = Scene("ovule")
@@ -265,6 +304,7 @@ def learn() -> None:
 ANNOTATED = [(105, 80), (115, 303), (132, 176), (165, 366), (286, 220)]
 PREVIEWED = (238, 297)
 UNLABELLED = (333, 311)
+FAINT = (0, 0)
 REVIEWED = (20, 22)
 BOXES = [
     ((208, 8), (300, 58)),
@@ -284,6 +324,8 @@ if __name__ == "__main__":
         "prefill",
         "review",
         "triage",
+        "in-view",
+        "progressive",
         "small-screen",
         "learn",
     ]
