@@ -375,6 +375,23 @@ class TestRest:
         desk.annotator.discard()
         assert np.array_equal(truth(desk, COIN), rested)
 
+    def test_while_clicking_writes_it_is_written_at_once_as_one_step(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive(live=True)
+        for number, coin in enumerate((COIN, OTHER), 1):
+            desk.move(*coin)
+            wait(desk, lambda: self.is_idle(desk))
+            desk.click(*coin)
+            assert is_final(desk)
+            assert np.array_equal(desk.labels.data == number, desk.masks[0])
+            desk.annotator.accept()
+        desk.labels.undo()
+        assert desk.labels.data.max() == 1
+        desk.labels.redo()
+        assert desk.labels.data.max() == 2
+
     def test_nearby_the_views_are(
         self, open_progressive: Callable[..., Desk], gate: Gate
     ) -> None:
