@@ -392,6 +392,24 @@ class TestRest:
         desk.labels.redo()
         assert desk.labels.data.max() == 2
 
+    def test_what_was_known_is_shown_with_the_click_and_the_rest_follows(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        """The pointer had no time to rest long enough."""
+        desk = open_progressive()
+        desk.move(*COIN)
+        wait(desk, lambda: gate.is_waited_at)
+        assert desk.shown is None
+        desk.click(*COIN)
+        first = desk.masks[0].copy()
+        assert not is_final(desk)
+        gate.open.set()
+        wait(desk, lambda: is_final(desk))
+        rested = desk.masks[0].copy()
+        assert not np.array_equal(rested, first)
+        desk.annotator.discard()
+        assert np.array_equal(truth(desk, COIN), rested)
+
     def test_nearby_the_views_are(
         self, open_progressive: Callable[..., Desk], gate: Gate
     ) -> None:

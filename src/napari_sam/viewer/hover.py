@@ -122,6 +122,7 @@ class Hover:
                 priority=Priority.AHEAD,
                 slot=AHEAD_SLOT,
                 delay=REST_SECONDS,
+                on_yield=done,
                 on_result=done,
                 on_error=self._context.log_error,
             )
@@ -134,7 +135,7 @@ class Hover:
         level: MaskLevel,
         last: Prediction | None,
     ) -> Prediction | None:
-        """Return the answer to these prompts, if it was asked ahead.
+        """Return the answer to these prompts, perhaps a preliminary one, if there is.
 
         Parameters
         ----------

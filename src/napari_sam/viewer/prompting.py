@@ -205,12 +205,13 @@ class Prompting:
         foreseen = self.hover.foreseen(
             plane, question, draft.level, draft.answers.get(plane)
         )
-        if question and foreseen is None:
+        if foreseen is not None:
+            draft.take(foreseen)
+        if draft.question(plane, layer_shape(image)):
             self.requests.ask(draft, plane, question)
         else:
             self.requests.stop()
         if foreseen is not None:
-            draft.take(foreseen)
             self._take(draft, foreseen)
         else:
             self.draw()
