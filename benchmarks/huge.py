@@ -65,7 +65,6 @@ def measure(
         start = time.perf_counter()
         result = encoded.predict(points=[place])
         tell(f"click, {int(result.crop().area):,} pixels", start)
-    rgb, _, pixels = source.read_with_pixels(plane)
     searched = 0
 
     def enough() -> bool:
@@ -79,7 +78,7 @@ def measure(
     start = time.perf_counter()
     settings = EverythingSettings(object_size=options.size)
     steps = iter_everything(
-        rgb, encode, settings, plane=encoded, pixels=pixels, should_stop=enough
+        encoder.pixels(plane), encode, settings, plane=encoded, should_stop=enough
     )
     found = run(steps)
     scale = "at once" if found.scale is None else f"at {found.scale:.2f}"

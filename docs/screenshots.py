@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import numpy as np
 from PIL import Image
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
@@ -44,14 +44,6 @@ class Scene(Window):
         self.viewer.camera.zoom *= zoom
         pump(600.0, self.ready)
         pump(0.5)
-
-    def at(self, row: float, column: float) -> QPoint:
-        """Return the canvas position of a pixel."""
-        height, width = self.canvas.size
-        camera = self.viewer.camera
-        x = width / 2 + (column - camera.center[-1]) * camera.zoom
-        y = height / 2 + (row - camera.center[-2]) * camera.zoom
-        return QPoint(round(x), round(y))
 
     def drag(self, start: tuple[float, float], stop: tuple[float, float]) -> None:
         """Press, move and release the left button."""

@@ -144,9 +144,8 @@ class TestEverything:
         return engine.model.encode_rgb(small[::2, ::2].copy(), small.shape[:2])
 
     def search(self, engine: Engine, overview: Any, pixels: Any, **how: Any) -> Any:
-        rgb = np.zeros((4, 4, 3), np.uint8)  # never looked at
         steps = iter_everything(
-            rgb, engine.iter_encode, self.SETTINGS, plane=overview, pixels=pixels, **how
+            pixels, engine.iter_encode, self.SETTINGS, plane=overview, **how
         )
         return run(steps)
 
@@ -216,11 +215,7 @@ class TestEverything:
     ) -> None:
         rolled = np.roll(small, 7, axis=0)  # that is in no store
         steps = iter_everything(
-            rolled,
-            engine.iter_encode,
-            self.SETTINGS,
-            plane=overview,
-            pixels=Watched(rolled),
+            Watched(rolled), engine.iter_encode, self.SETTINGS, plane=overview
         )
         pauses = 0
         while "points" not in next(steps).text:

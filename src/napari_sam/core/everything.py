@@ -30,7 +30,7 @@ from napari_sam.core.object_scale import LOOKS, iter_scale, known_scale
 from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates
-from napari_sam.core.steps import finish
+from napari_sam.core.steps import finish, reporting
 from napari_sam.errors import ImageError, SettingsError
 from napari_sam.types import Frame, Plane, Progress, ProgressCallback, Region
 
@@ -73,13 +73,12 @@ _CHUNK = 8
 
 
 def iter_everything(
-    rgb: RGBArray,
+    rgb: RGBArray | PlanePixels,
     encode: Encode,
     settings: EverythingSettings | None = None,
     *,
     region: Region | None = None,
     plane: EncodedPlane | None = None,
-    pixels: PlanePixels | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, Proposals]:
     """Find all objects of a plane; yield progress, return proposals.
@@ -93,8 +92,9 @@ def iter_everything(
 
     Parameters
     ----------
-    rgb : uint8 array (H, W, 3)
-        The plane.
+    rgb : uint8 array (H, W, 3), or PlanePixels
+        The plane, or what reads windows of it: each is read when its turn comes, and
+        forgotten then.
     encode : callable
         Encodes an RGB array (a crop of ``rgb`` or all of it), see `Encode`.
     settings : EverythingSettings, optional
@@ -108,10 +108,7 @@ def iter_everything(
     plane : EncodedPlane, optional
         The whole plane, if it is encoded already.  If it stands for a larger
         image than ``rgb`` (a coarse level of a pyramid), masks come at the size
-        of that image, and without ``pixels`` no window is encoded by itself.
-    pixels : PlanePixels, optional
-        What reads windows of that larger image; they are read when their turn comes,
-        and each is forgotten then.
+        of that image and no window is encoded by itself.
     should_stop : callable, optional
         Asked after every few points.
 
@@ -141,38 +138,34 @@ def iter_everything(
             settings or EverythingSettings(),
             region,
             plane,
-            pixels,
             should_stop,
         )
     )[0]
 
 
 def _search(
-    rgb: RGBArray,
+    rgb: RGBArray | PlanePixels,
     encode: Encode,
     settings: EverythingSettings,
     region: Region | None = None,
     plane: EncodedPlane | None = None,
-    pixels: PlanePixels | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, tuple[Proposals, bool]]:
     """Do what `iter_everything` does; return also whether it came to its end."""
-    size = (int(rgb.shape[0]), int(rgb.shape[1]))
+    pixels = ArrayPixels(rgb) if isinstance(rgb, np.ndarray) else rgb
+    size = pixels.size
     shape = size if plane is None else plane.frame.image_size
-    can_crop = pixels is not None or shape == size
-    if pixels is None:
-        pixels = ArrayPixels(rgb)
-    _check(settings, size, shape, can_crop)
+    _check(settings, size, shape)
     searches: Sequence[Search] = plan_searches(
         shape,
         region,
         sides=[settings.side_points(i) for i in range(settings.crop_n_layers + 1)],
         overlap_ratio=settings.crop_overlap_ratio,
-        can_crop=can_crop,
+        can_crop=shape == size,
     )
     stopped = should_stop or (lambda: False)
     windows = _Windows(pixels, encode, plane, shape)
-    if can_crop and not settings.crop_n_layers and not stopped():
+    if shape == size and not settings.crop_n_layers and not stopped():
         searches = yield from _at_scale(windows, searches[0], settings, stopped)
     found: list[Candidates] = []
     done = 0
@@ -193,7 +186,7 @@ def _search(
             break
         steps = windows.iter_take(search.window, search.frame)
         try:
-            encoded = yield from _as_progress(steps, encoding)
+            encoded = yield from reporting(steps, encoding)
         except ImageError as error:
             if search.frame is None:
                 raise
@@ -284,19 +277,6 @@ class _Windows:
         return encoded
 
 
-def _as_progress(
-    steps: Generator[None, None, T], progress: Progress
-) -> Generator[Progress, None, T]:
-    """Pass the pauses of a generator on as progress."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        yield progress
-
-
 def _said_unread(window: Region, error: ImageError) -> str:
     return (
         f"rows {window.row0} to {window.row1}, columns {window.col0} to "
@@ -305,15 +285,12 @@ def _said_unread(window: Region, error: ImageError) -> str:
 
 
 def _check(
-    settings: EverythingSettings,
-    size: tuple[int, int],
-    shape: tuple[int, int],
-    can_crop: bool,
+    settings: EverythingSettings, size: tuple[int, int], shape: tuple[int, int]
 ) -> None:
     """Refuse what cannot be done with a plane of which this size is loaded."""
     for name in ("crop_n_layers", "object_size"):
         value = getattr(settings, name)
-        if value and not can_crop:
+        if value and shape != size:
             raise SettingsError(
                 f"{name} is {value:g}, which needs the image at full resolution, but "
                 f"only a level of {size[0]} x {size[1]} is loaded; leave it out."
@@ -338,7 +315,7 @@ def _at_scale(
     yield encoding
     if stopped():
         return [search]
-    encoded = yield from _as_progress(windows.iter_look(search.window), encoding)
+    encoded = yield from reporting(windows.iter_look(search.window), encoding)
     if encoded.objects() is None or not encoded.has_views:
         if settings.object_size is not None:
             raise SettingsError(
@@ -352,7 +329,7 @@ def _at_scale(
         yield looking
         try:
             steps = windows.iter_look(view.region, view.frame)
-            return (yield from _as_progress(steps, looking))
+            return (yield from reporting(steps, looking))
         except ImageError:
             return None  # reported when it is searched
 
@@ -415,7 +392,7 @@ def iter_everything_stack(
         if stopped():
             return
         prefix = f"plane {number + 1}" + (f" of {n_planes}" if n_planes else "")
-        steps = _search(read(), encode, settings, region, None, None, should_stop)
+        steps = _search(read(), encode, settings, region, None, should_stop)
         while True:
             try:
                 step = next(steps)

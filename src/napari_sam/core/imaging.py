@@ -206,25 +206,25 @@ def to_rgb_with_tones(
     return added, Tones(limits, peak=peak)
 
 
-def as_seen(rgb: RGBArray, size: tuple[int, int]) -> RGBArray:
-    """Return what a model is given of a plane, pixel by pixel of the plane.
+def as_seen(pixels: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return what is given of a plane, pixel by pixel of the plane.
 
     Parameters
     ----------
-    rgb : uint8 array (H, W, 3)
-        What the encoder gets, perhaps of a coarser level of a pyramid.
+    pixels : array (h, w) or (h, w, C)
+        The plane, perhaps of a coarser level of a pyramid.
     size : tuple of int
         Height and width of the plane at full resolution.
 
     Returns
     -------
-    uint8 array (size, 3)
-        Each pixel of the plane has the colour of the pixel that it is in.
+    array of ``size``
+        Each pixel of the plane is as the pixel that it is in.
     """
     rows, cols = (
-        np.arange(n) * have // n for n, have in zip(size, rgb.shape[:2], strict=True)
+        np.arange(n) * have // n for n, have in zip(size, pixels.shape[:2], strict=True)
     )
-    seen: RGBArray = rgb[rows[:, None], cols]
+    seen: npt.NDArray[Any] = pixels[rows[:, None], cols]
     return seen
 
 

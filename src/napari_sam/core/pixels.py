@@ -101,7 +101,7 @@ class PyramidPixels:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width at the finest resolution."""
-        return level_sizes(self.levels, self.plane)[0]
+        return self.plane.shape(level_shapes(self.levels, self.plane.ndim)[0])
 
     @property
     def nbytes(self) -> int:
@@ -116,9 +116,9 @@ class PyramidPixels:
         )
 
 
-def level_sizes(levels: Sequence[Any], plane: Plane) -> list[tuple[int, int]]:
-    """Return height and width of a plane in every level of a pyramid."""
-    return [plane.shape(tuple(int(n) for n in a.shape[: plane.ndim])) for a in levels]
+def level_shapes(levels: Sequence[Any], ndim: int) -> list[tuple[int, ...]]:
+    """Return the shape of every level of a pyramid, without colors."""
+    return [tuple(int(n) for n in a.shape[:ndim]) for a in levels]
 
 
 def read_part(
@@ -145,7 +145,8 @@ def read_part(
         Of the coarsest level that has a pixel for each of the input's, in each
         direction; its border is that of the region to half a pixel there.
     """
-    sizes = level_sizes(levels, plane)
+    shapes = level_shapes(levels, plane.ndim)
+    sizes = [plane.shape(shape) for shape in shapes]
     level = max(
         k
         for k, size in enumerate(sizes)
@@ -158,8 +159,7 @@ def read_part(
     at = plane
     if level:
         region = _in_level(region, sizes[0], sizes[level])
-        shapes = [tuple(int(n) for n in levels[k].shape) for k in (0, level)]
-        at = level_plane(plane, *(shape[: plane.ndim] for shape in shapes))
+        at = level_plane(plane, shapes[0], shapes[level])
     return read_plane(levels[level], at, rgb=rgb, region=region)
 
 

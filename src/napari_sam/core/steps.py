@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from napari_sam.types import Progress
+
 T = TypeVar("T")
+
+
+def reporting(
+    steps: Generator[Any, None, T], progress: Progress
+) -> Generator[Progress, None, T]:
+    """Pass the steps of a generator on as the same progress."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        yield progress
 
 
 def finish(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from napari_sam.core.engine import Engine
+from napari_sam.core.steps import reporting
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import DataError
 from napari_sam.models.registry import load_model
@@ -121,19 +122,6 @@ def iter_adapt_samples(
 
 def _listed(arrays: ArrayLike | Sequence[ArrayLike]) -> list[ArrayLike]:
     return list(arrays) if isinstance(arrays, list | tuple) else [arrays]  # type: ignore[list-item]
-
-
-def reporting(
-    steps: Generator[Any, None, T], progress: Progress
-) -> Generator[Progress, None, T]:
-    """Pass the steps of a generator on as the same progress."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        yield progress
 
 
 def _spread(entries: Sequence[Entry]) -> list[Entry]:

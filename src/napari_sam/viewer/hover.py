@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam.types import PointPrompt, PromptSet
 from napari_sam.viewer.overlay import ShownMask, bright
 from napari_sam.viewer.predict import Prediction, predict, same_prompts
 from napari_sam.viewer.worker import Job, Priority
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from napari_sam.core.masks import PostProcessing
-    from napari_sam.types import MaskLevel, Plane
+    from napari_sam.types import MaskLevel, Plane, PromptSet
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.overlay import PlaneOverlay
     from napari_sam.viewer.predict import PlaneEncoder
@@ -44,8 +43,6 @@ class _Asked:
 
     def work(self) -> Generator[Prediction | None, None, Prediction]:
         """Ask; for the worker."""
-        if self.planes is None:
-            raise ValueError("nothing can be asked without a model")
         return predict(
             self.planes,
             self.plane,
@@ -74,19 +71,13 @@ class Hover:
         self._foreseen: tuple[_Asked, Prediction] | None = None
 
     def at(
-        self,
-        row: float,
-        column: float,
-        base: PromptSet,
-        positive: bool,
-        level: MaskLevel,
-        last: Prediction | None = None,
+        self, prompts: PromptSet, level: MaskLevel, last: Prediction | None = None
     ) -> None:
         """Show what the prompts so far plus one at the cursor give; the latest wins.
 
         ``last`` is the answer to the prompts so far.
         """
-        asked = self._asked(row, column, base, positive, level, last)
+        asked = self._asked(prompts, level, last)
         if asked is not None:
             self._context.runner.submit(
                 Job(
@@ -100,16 +91,10 @@ class Hover:
             )
 
     def ahead(
-        self,
-        row: float,
-        column: float,
-        base: PromptSet,
-        positive: bool,
-        level: MaskLevel,
-        last: Prediction | None = None,
+        self, prompts: PromptSet, level: MaskLevel, last: Prediction | None = None
     ) -> None:
         """Ask the same without showing it, as soon as the pointer rests there."""
-        asked = self._asked(row, column, base, positive, level, last)
+        asked = self._asked(prompts, level, last)
         if asked is None:
             return
 
@@ -165,20 +150,10 @@ class Hover:
         return was_shown
 
     def _asked(
-        self,
-        row: float,
-        column: float,
-        base: PromptSet,
-        positive: bool,
-        level: MaskLevel,
-        last: Prediction | None,
+        self, prompts: PromptSet, level: MaskLevel, last: Prediction | None
     ) -> _Asked | None:
         context = self._context
-        if context.plane is None or context.planes is None:
-            return None
-        point = PointPrompt(row, column, positive)
-        prompts = PromptSet((*base.points, point), base.box, base.mask)
-        if prompts.is_empty:
+        if context.plane is None or context.planes is None or prompts.is_empty:
             return None
         cleaning = context.settings.cleaning
         return _Asked(context.planes, context.plane, prompts, level, cleaning, last)

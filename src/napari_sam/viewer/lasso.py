@@ -19,6 +19,7 @@ from napari_sam.viewer.layers import (
     transform_of,
 )
 from napari_sam.viewer.overlay import PREVIEW_COLOR
+from napari_sam.viewer.pointer import STILL, followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
 
 _MODE = "add_polygon_lasso"
-_STILL = 5.0
-"""A press that moved further, in canvas pixels, was a drag; as in napari."""
 
 
 class Lasso:
@@ -148,12 +147,7 @@ class Lasso:
 
     def _on_press(self, layer: Shapes, event: Any) -> Generator[None, None, None]:
         self._is_held = True
-        start, has_moved = np.asarray(event.pos, float), False
-        yield
-        while event.type == "mouse_move":
-            moved = np.linalg.norm(np.asarray(event.pos, float) - start)
-            has_moved = has_moved or bool(moved > _STILL)
-            yield
+        has_moved = (yield from followed(event)) > STILL
         self._is_held = False
         if has_moved or self._is_given_up:
             # napari's own callback, which may finish the line, may come after this.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.core.planes import read_plane
+from napari_sam.core.steps import reporting
 from napari_sam.errors import DataError
 from napari_sam.types import Plane, Progress
 
@@ -122,14 +123,7 @@ def gather(
             number, len(chosen), f"reading plane {number + 1} of {len(chosen)}"
         )
         yield progress
-        steps = encoder.iter_get(plane)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                encoded = end.value
-                break
-            yield progress
+        encoded = yield from reporting(encoder.iter_get(plane), progress)
         example = Example.from_labels(
             encoded.embedding,
             _labels_on(labels, plane, material.unconfirmed),

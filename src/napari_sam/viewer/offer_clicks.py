@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from napari_sam.viewer.pointer import STILL, followed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.offers import Offer
     from napari_sam.viewer.pointer import Pointer
 
-_STILL = 5.0
-"""A press that moved further, in canvas pixels, was a drag; as in napari."""
 _LEFT = 1
 
 
@@ -85,12 +83,7 @@ class OfferClicks:
             return
         # In this mode the press adds no point.
         points.mode = "pan_zoom"
-        start, is_still = np.asarray(event.pos, float), True
-        yield
-        while event.type == "mouse_move":
-            moved = np.linalg.norm(np.asarray(event.pos, float) - start)
-            is_still = is_still and bool(moved < _STILL)
-            yield
+        is_still = (yield from followed(event)) < STILL
         if points in self._viewer.layers:
             points.mode = "add"
         if is_still:

@@ -6,6 +6,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_sam.types import Region
 from napari_sam.viewer.coords import layer_shape, world_to_data
 
@@ -16,8 +18,21 @@ if TYPE_CHECKING:
     from napari_sam.viewer.prefetcher import Prefetcher
     from napari_sam.viewer.prompting import Prompting
 
+STILL = 5.0
+"""A press that moved further, in canvas pixels, was a drag; as in napari."""
 _HOVER_SECONDS = 0.02
 """Shortest time between two hover predictions."""
+
+
+def followed(event: Any) -> Generator[None, None, float]:
+    """Follow a press until it is let go; return how far it moved, in canvas pixels."""
+    start, farthest = np.asarray(event.pos, float), 0.0
+    yield
+    while event.type == "mouse_move":
+        moved = np.linalg.norm(np.asarray(event.pos, float) - start)
+        farthest = max(farthest, float(moved))
+        yield
+    return farthest
 
 
 class Pointer:

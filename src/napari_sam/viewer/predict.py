@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.model import EncodedPlane
+    from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.results import MaskResult
-    from napari_sam.types import MaskCrop, Plane, PromptSet
+    from napari_sam.types import MaskCrop, Plane, PromptSet, RGBArray
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
@@ -164,6 +165,8 @@ class PlaneEncoder:
         self._looked_for: set[Plane] = set()
         # Where the engine keeps each; it has the planes, within its budget.
         self._keys: dict[Plane, tuple[str, tuple[int, int]]] = {}
+        # What reads parts of those that were not read at full resolution.
+        self._pixels: dict[Plane, PlanePixels | None] = {}
         self._under_way: dict[Plane, _Encoding] = {}
 
     @property
@@ -177,6 +180,10 @@ class PlaneEncoder:
         if encoded is None:
             encoded, _ = yield from self.iter_visit(plane)
         return encoded
+
+    def pixels(self, plane: Plane) -> RGBArray | PlanePixels:
+        """Return the pixels of a plane that was encoded, or what reads parts of it."""
+        return self._pixels.get(plane) or self.source.read(plane)[0]
 
     def progress(self, plane: Plane) -> Progress:
         """Return how far the encoding of a plane is.  Thread-safe."""
@@ -242,7 +249,7 @@ class PlaneEncoder:
         rgb, size, pixels = self.source.read_with_pixels(plane)
         key = self.engine.key(rgb)
         yield from self.engine.iter_encode(rgb, size, key=key, pixels=pixels)
-        self._keys[plane] = key, size
+        self._keys[plane], self._pixels[plane] = (key, size), pixels
         self._ready.add(plane)
 
     def iter_find(self, planes: Iterable[Plane]) -> Generator[None, None, None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
-from napari_sam.types import MaskLevel, PromptSet
+from napari_sam.types import MaskLevel, PointPrompt, PromptSet
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.draft import ObjectDraft
 from napari_sam.viewer.hover import Hover
@@ -295,10 +295,13 @@ class Prompting:
 
     def _click_at(
         self, row: float, column: float
-    ) -> tuple[float, float, PromptSet, bool, MaskLevel, Prediction | None]:
+    ) -> tuple[PromptSet, MaskLevel, Prediction | None]:
+        """Return the prompts that there would be, the level, and the answer so far."""
         here = self.here()
         base = here[0] if len(here) == 1 else PromptSet()
-        return row, column, base, self.positive, self.level, self.prediction
+        points = (*base.points, PointPrompt(row, column, self.positive))
+        prompts = PromptSet(points, base.box, base.mask)
+        return prompts, self.level, self.prediction
 
     def end_hover(self) -> None:
         """Show the preview of what was clicked again."""

@@ -80,9 +80,6 @@ class PredictionRequests:
             return
         question = self._shown = (draft, plane, prompts)
 
-        def told(answer: Prediction) -> None:
-            self._deliver(question, answer)
-
         def done(answer: Prediction) -> None:
             if self._shown is question:
                 self._shown = None
@@ -98,7 +95,7 @@ class PredictionRequests:
                 work,
                 priority=Priority.PREDICT,
                 slot=PREDICT_SLOT,
-                on_yield=told,
+                on_yield=partial(self._deliver, question),
                 on_result=done,
                 on_error=failed,
             )

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.core.everything import iter_everything
+from napari_sam.core.steps import reporting
 from napari_sam.types import Plane, Progress, Region
 from napari_sam.viewer.worker import Job, Priority
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from napari_sam.core.everything import EverythingSettings
-    from napari_sam.core.model import EncodedPlane
     from napari_sam.core.proposals import Proposals
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import PlaneEncoder
@@ -162,16 +162,14 @@ def search_planes(
         prefix = f"plane {number + 1} of {len(wanted)}: " if len(wanted) > 1 else ""
         encoding = Progress(number, len(wanted), f"{prefix}encoding")
         yield encoding
-        encoded = yield from _reporting(planes.iter_get(plane), encoding)
-        rgb, _, pixels = planes.source.read_with_pixels(plane)
+        encoded = yield from reporting(planes.iter_get(plane), encoding)
         steps = iter_everything(
-            rgb,
+            planes.pixels(plane),
             # In steps, so that a click never waits for a tile.
             planes.engine.iter_encode,
             settings,
             region=region,
             plane=encoded,
-            pixels=pixels,
             should_stop=stop,
         )
         while True:
@@ -190,19 +188,6 @@ def search_planes(
             )
         if stop():
             return
-
-
-def _reporting(
-    steps: Generator[None, None, EncodedPlane], progress: Progress
-) -> Generator[Progress, None, EncodedPlane]:
-    """Pass encoding steps on as progress, so that a click may go first."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            encoded: EncodedPlane = end.value
-            return encoded
-        yield progress
 
 
 def parallel_planes(plane: Plane, shape: tuple[int, ...]) -> list[Plane]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_sam.core.imaging import Channel, compose, to_rgb_with_tones
-from napari_sam.core.pixels import PyramidPixels, level_sizes, read_part
+from napari_sam.core.imaging import Channel, as_seen, compose, to_rgb_with_tones
+from napari_sam.core.pixels import PyramidPixels, level_shapes, read_part
 from napari_sam.core.planes import (
     choose_level,
     is_large,
@@ -174,7 +174,7 @@ class PlaneSource:
         ):
             return False
         return any(
-            choose_level(_shapes(i, plane), plane.displayed) > 0
+            choose_level(level_shapes(i.levels, plane.ndim), plane.displayed) > 0
             or is_large(plane.shape(self.shape))
             for i in self.layers
             if i.to_own is None
@@ -226,7 +226,7 @@ class PlaneSource:
         return pixels[at[0], at[1]], np.broadcast_to(covered, grid)
 
     def _pixels(self, image: ImageData, plane: Plane) -> npt.NDArray[Any]:
-        shapes = _shapes(image, plane)
+        shapes = level_shapes(image.levels, plane.ndim)
         level = choose_level(shapes, plane.displayed)
         at = level_plane(plane, shapes[0], shapes[level])
         data = image.levels[level]
@@ -244,7 +244,8 @@ class _DisplayedPixels:
 
     @property
     def size(self) -> tuple[int, int]:
-        return level_sizes(self.layers[0].levels, self.plane)[0]
+        shapes = level_shapes(self.layers[0].levels, self.plane.ndim)
+        return self.plane.shape(shapes[0])
 
     @property
     def nbytes(self) -> int:
@@ -259,26 +260,12 @@ class _DisplayedPixels:
         finest = max((p.shape[:2] for p in parts), default=(0, 0))
         return compose(
             [
-                _channel(image, _enlarged(part, finest))
+                _channel(
+                    image, part if part.shape[:2] == finest else as_seen(part, finest)
+                )
                 for image, part in zip(self.layers, parts, strict=True)
             ]
         )
-
-
-def _enlarged(part: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return pixels repeated to a larger shape."""
-    if part.shape[:2] == shape:
-        return part
-    rows, cols = (
-        np.arange(n) * have // n for n, have in zip(shape, part.shape[:2], strict=True)
-    )
-    enlarged: npt.NDArray[Any] = part[rows[:, None], cols]
-    return enlarged
-
-
-def _shapes(image: ImageData, plane: Plane) -> list[tuple[int, ...]]:
-    """Return the shape of every level of a pyramid, without colors."""
-    return [tuple(int(n) for n in a.shape[: plane.ndim]) for a in image.levels]
 
 
 def _channel(

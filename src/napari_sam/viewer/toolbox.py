@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.keys import finish_drawing
 from napari_sam.viewer.layers import IDLE_MODE, LASSO_ROLE, MODES, ROLE, is_ours
+from napari_sam.viewer.pointer import STILL, followed
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.mirror import PromptMirror
     from napari_sam.viewer.pointer import Pointer
 
-STILL = 5.0
-"""A press that moved further, in canvas pixels, was a drag; as in napari."""
 _LINES = (Tool.SCRIBBLE, Tool.OUTLINE)
 
 
@@ -177,12 +175,7 @@ class Toolbox:
         is_refused = not is_inside and tool in (None, Tool.POINT)
         mode = self._refuse() if is_refused else None
         self._pressed = tool
-        start, has_moved = np.asarray(event.pos, float), False
-        yield
-        while event.type == "mouse_move":
-            moved = np.linalg.norm(np.asarray(event.pos, float) - start)
-            has_moved = has_moved or bool(moved > STILL)
-            yield
+        has_moved = (yield from followed(event)) > STILL
         self._pressed = None
         if mode is not None and active in self._context.viewer.layers:
             active.mode = mode
