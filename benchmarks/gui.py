@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+HOLD = 0.08
+"""How long a hand holds the button down in a click, in seconds."""
+
+
 class Watchdog:
     """Records the longest gaps between turns of the event loop."""
 
@@ -104,16 +108,16 @@ class Bare:
         y = height / 2 + (row - camera.center[-2]) * camera.zoom
         return QPoint(round(x), round(y))
 
-    def click(self, row: float, column: float) -> None:
-        """Press and release the left button over a pixel."""
+    def click(self, row: float, column: float, hold: float = 0.0) -> float:
+        """Press the left button over a pixel, for some seconds; when it came up."""
         at = self.at(row, column)
+        what = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, at
         QTest.mouseMove(self.canvas.native, at)
-        QTest.mouseClick(
-            self.canvas.native,
-            Qt.MouseButton.LeftButton,
-            Qt.KeyboardModifier.NoModifier,
-            at,
-        )
+        QTest.mousePress(self.canvas.native, *what)
+        pump(hold)
+        released = time.perf_counter()
+        QTest.mouseRelease(self.canvas.native, *what)
+        return released
 
     def close(self) -> None:
         """Close the window."""
@@ -146,11 +150,12 @@ class Window(Bare):
         return bool(self.controller.prefetcher.is_shown_ready)
 
     def click_to_preview(
-        self, row: float, column: float, *, rest: float = 0.0
+        self, row: float, column: float, *, rest: float = 0.0, hold: float = 0.0
     ) -> tuple[float, float]:
         """Milliseconds from the click to the first and the final preview on screen.
 
-        The pointer rests there before the click for a number of seconds.
+        The pointer rests there before for a number of seconds, and the button is held
+        for a number of seconds; napari adds a point when it comes up.
         """
         annotator = self.controller.annotator
         annotator.discard()
@@ -159,8 +164,7 @@ class Window(Bare):
             QTest.mouseMove(self.canvas.native, self.at(row, column))
             pump(rest)
         self.draws = []
-        start = time.perf_counter()
-        self.click(row, column)
+        start = self.click(row, column, hold)
         pump(60.0, lambda: any(is_final for _, _, is_final in self.draws))
         first = min(at for at, is_shown, _ in self.draws if is_shown)
         final = min(at for at, _, is_final in self.draws if is_final)
@@ -238,8 +242,7 @@ def bare_clicks(image: np.ndarray, places: np.ndarray) -> list[float]:
         pump(0.5)
         drawn.clear()
         count = len(points.data)
-        start = time.perf_counter()
-        bare.click(*place)
+        start = bare.click(*place)
         pump(5.0, lambda count=count: any(n > count for _, n in drawn))
         took.append((min(at for at, n in drawn if n > count) - start) * 1e3)
     bare.close()
@@ -250,14 +253,16 @@ def latency(clicks: int, sides: list[int]) -> None:
     """Click to first and final preview, beside napari's click and one decoding."""
     print(f"\nclick -> preview on screen, ms, p50 / p95 of {clicks} clicks")
     print("bar: napari alone drawing a clicked point + one plain decoding (p50)")
-    heads = ("bar", "first", "final", "rested: first", "final", "busy: first", "final")
+    heads = ["bar"]
+    for case in ("", "held: ", "rested: ", "busy: "):
+        heads += [f"{case}first", "final"]
     print(
         "image   " + "".join(f"{head:>16}" for head in heads) + "   ratios to the bar"
     )
     rng = np.random.default_rng(0)
     for side in sides:
         image = cells(side, 40 if side <= 2048 else 4)
-        places = rng.uniform(0.15, 0.85, (3 * clicks, 2)) * side
+        places = rng.uniform(0.15, 0.85, (4 * clicks, 2)) * side
         alone = bare_clicks(image, places[:clicks])
         window = Window(image)
         window.controller.change_settings(prefetch=False)
@@ -268,12 +273,16 @@ def latency(clicks: int, sides: list[int]) -> None:
         rested = [
             window.click_to_preview(*p, rest=0.5) for p in places[clicks : 2 * clicks]
         ]
+        held = [
+            window.click_to_preview(*p, hold=HOLD)
+            for p in places[2 * clicks : 3 * clicks]
+        ]
         window.controller.encode_stack()
         pump(0.5)
-        busy = [window.click_to_preview(*p) for p in places[2 * clicks :]]
+        busy = [window.click_to_preview(*p) for p in places[3 * clicks :]]
         left = int((~window.controller.prefetcher.strip.ready).sum())
         bar = float(np.median(alone)) + decode
-        cases = [t for case in (idle, rested, busy) for t in np.transpose(case)]
+        cases = [t for case in (idle, held, rested, busy) for t in np.transpose(case)]
         columns = [np.percentile(times, [50, 95]) for times in cases]
         print(
             f"{side:5d}²  {bar:16.0f}"

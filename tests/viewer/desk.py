@@ -96,6 +96,22 @@ class Desk:
 
     def click_world(self, position: Sequence[float], *modifiers: str) -> None:
         """Press and release the mouse at a world point."""
+        self.press_world(position, *modifiers)()
+
+    def press(self, row: float, column: float, *modifiers: str) -> Callable[..., None]:
+        """Press the mouse on the shown plane; see `press_world`."""
+        return self.press_world(self.world(row, column), *modifiers)
+
+    def press_world(
+        self, position: Sequence[float], *modifiers: str
+    ) -> Callable[..., None]:
+        """Press the mouse at a world point.
+
+        Returns
+        -------
+        callable
+            Lets it go; given a distance in canvas pixels, after moving that far.
+        """
         viewer = self.viewer
         viewer.cursor.position = tuple(position)
         event = SimpleNamespace(
@@ -112,11 +128,21 @@ class Desk:
             dims_point=list(viewer.dims.point),
         )
         layer = viewer.layers.selection.active
-        for target in (viewer, layer):
-            mouse_press_callbacks(target, event)
-        event.type = "mouse_release"
-        for target in (viewer, layer):
-            mouse_release_callbacks(target, event)
+
+        def send(callbacks: Callable[..., None]) -> None:
+            for target in (viewer, layer):
+                callbacks(target, event)
+
+        def let_go(moved: float = 0.0) -> None:
+            if moved:
+                event.type, event.is_dragging = "mouse_move", True
+                event.pos = np.array([moved, 0.0])
+                send(mouse_move_callbacks)
+            event.type = "mouse_release"
+            send(mouse_release_callbacks)
+
+        send(mouse_press_callbacks)
+        return let_go
 
     def move(self, row: float, column: float) -> None:
         """Move the mouse to a place of the shown plane."""

@@ -160,6 +160,58 @@ def test_escape_after_an_undo_begins_a_new_object(open_desk, coins):
     assert desk.labels.data[COINS[1]] == 1
 
 
+def test_escape_after_many_undos_begins_a_new_object(open_desk, coins):
+    """All that the undos brought is gone at once, but not what the user began."""
+    desk = open_desk(coins)
+    for centre in COINS[:3]:
+        desk.click(*centre)
+        desk.accept()
+    written = desk.labels.data.copy()
+    desk.click(*COINS[3])
+    for _ in range(3):
+        desk.labels.undo()
+    desk.controller.discard()
+    assert [p.position for p in desk.annotator.items.points] == [COINS[3]]
+    desk.controller.discard()
+    assert desk.annotator.is_empty
+    assert desk.annotator.label == 1
+    for _ in range(3):
+        desk.labels.redo()
+    np.testing.assert_array_equal(desk.labels.data, written)
+    assert desk.annotator.is_empty
+
+
+def test_only_slices_with_free_pixels_are_said_to_be_written(open_desk, coin_stack):
+    desk = open_desk(coin_stack)
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.click(*MIRRORED[0])
+    desk.accept()
+    for z in (0, 1):
+        desk.viewer.dims.set_current_step(0, z)
+        desk.click(*MIRRORED[z])
+    desk.accept()
+    assert values(desk.labels) == {1: [0], 2: [1]}
+    said = desk.controller.status
+    assert "Object 2 written (no pixel was free on 1 more)." in said
+    desk.viewer.dims.set_current_step(0, 0)
+    desk.click(*MIRRORED[0])
+    assert not desk.annotator.accept()
+    assert "with the choice 'keep other objects'" in desk.controller.status
+
+
+def test_escape_keeps_what_was_changed_after_an_undo(open_desk, coins):
+    desk = open_desk(coins)
+    for centre in COINS[:2]:
+        desk.click(*centre)
+        desk.accept()
+    desk.labels.undo()
+    desk.click(*COINS[2])
+    desk.labels.undo()
+    desk.controller.discard()
+    places = [p.position for p in desk.annotator.items.points]
+    assert places == [COINS[1], COINS[2]]
+
+
 def test_undo_twice_and_redo_twice_leave_nothing_under_way(open_desk, coin_stack):
     desk = open_desk(coin_stack)
     desk.viewer.dims.set_current_step(0, 0)

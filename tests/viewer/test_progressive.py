@@ -12,10 +12,13 @@ import pytest
 from napari_sam.core.engine import Engine
 from napari_sam.core.masks import PostProcessing
 from napari_sam.core.store import EmbeddingStore
+from napari_sam.errors import ImageError
 from napari_sam.models import load_model
 from napari_sam.models.views import PlaneViews
 from napari_sam.types import MaskLevel
 from napari_sam.viewer import hover as hover_module
+from napari_sam.viewer import predict as predict_module
+from napari_sam.viewer import requests as requests_module
 from napari_sam.viewer.requests import UNSEEN_SLOT
 from napari_sam.viewer.settings import AcceptWait, Tool
 
@@ -170,6 +173,26 @@ def test_an_accept_waits_a_moment_and_then_takes_what_there_is(
     assert np.array_equal(desk.labels.data == 1, first)
     assert desk.labels.data.max() == 1
     assert desk.annotator.label == 2
+
+
+@pytest.mark.parametrize("wait_for", [AcceptWait.BRIEF, AcceptWait.NONE])
+def test_what_is_lost_in_a_large_plane_is_only_taken_by_who_never_waits(
+    open_progressive: Callable[..., Desk],
+    gate: Gate,
+    many_coins: np.ndarray,
+    wait_for: AcceptWait,
+) -> None:
+    """The first mask of a coin of 13 model pixels; nobody means to write that."""
+    desk = open_progressive(np.tile(many_coins, (2, 2)), accept_wait=wait_for)
+    desk.click(*COIN)
+    desk.annotator.accept()
+    end = time.monotonic() + 2 * AcceptWait.BRIEF.seconds
+    wait(desk, lambda: time.monotonic() > end)
+    assert desk.annotator.is_waiting == (wait_for is AcceptWait.BRIEF)
+    gate.open.set()
+    wait(desk, lambda: not desk.annotator.is_waiting)
+    is_best = np.array_equal(desk.labels.data == 1, truth(desk, COIN))
+    assert is_best == (wait_for is AcceptWait.BRIEF)
 
 
 def test_an_accept_takes_the_better_one_if_that_comes_in_time(
@@ -464,3 +487,118 @@ class TestRest:
         assert not self.is_idle(desk)
         desk.move(-50, -50)
         assert self.is_idle(desk)
+
+
+class TestPress:
+    """The button is down: the click is made when it comes up."""
+
+    def test_the_answer_is_there_when_the_button_comes_up(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        let_go = desk.press(*COIN)
+        wait(desk, lambda: not desk.controller.context.runner.is_busy())
+        assert desk.shown is None
+        assert len(desk.points.data) == 0
+        let_go()
+        assert is_final(desk)
+        pressed = desk.masks[0].copy()
+        desk.annotator.discard()
+        assert np.array_equal(truth(desk, COIN), pressed)
+
+    def test_what_is_under_way_goes_on(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        desk = open_progressive()
+        let_go = desk.press(*COIN)
+        wait(desk, lambda: gate.is_waited_at)
+        let_go()
+        assert not is_final(desk)
+        (shown,) = desk.annotator.prediction.results
+        gate.open.set()
+        wait(desk, lambda: is_final(desk))
+        pressed = desk.masks[0].copy()
+        assert desk.annotator.prediction.results[0] is not shown
+        desk.annotator.discard()
+        assert np.array_equal(truth(desk, COIN), pressed)
+
+    def test_nothing_is_decoded_twice(
+        self,
+        open_progressive: Callable[..., Desk],
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        desk = open_progressive()
+        asked: list[object] = []
+        begin = predict_module.predict
+
+        def counted(*args: Any) -> Any:
+            asked.append(args)
+            return begin(*args)
+
+        for module in (hover_module, requests_module):
+            monkeypatch.setattr(module, "predict", counted)
+        let_go = desk.press(*COIN)
+        wait(desk, lambda: gate.is_waited_at)
+        let_go()
+        gate.open.set()
+        wait(desk, lambda: is_final(desk))
+        assert len(asked) == 1
+
+    def test_background_is_foreseen_as_background(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        desk.click(*COIN)
+        wait(desk, lambda: is_final(desk))
+        let_go = desk.press(*OTHER, "Control")
+        wait(desk, lambda: not desk.controller.context.runner.is_busy())
+        let_go()
+        assert is_final(desk)
+        (prompts,) = desk.annotator.prediction.prompts
+        assert [p.positive for p in prompts.points] == [True, False]
+
+    def test_a_drag_is_no_click(
+        self, open_progressive: Callable[..., Desk], gate: Gate
+    ) -> None:
+        desk = open_progressive()
+        let_go = desk.press(*COIN)
+        wait(desk, lambda: gate.is_waited_at)
+        let_go(moved=20.0)
+        assert not desk.controller.context.runner.is_busy()
+        assert desk.masks == []
+
+    @pytest.mark.parametrize("tool", [Tool.BOX, Tool.EDIT])
+    def test_other_tools_ask_nothing(
+        self, open_progressive: Callable[..., Desk], tool: Tool
+    ) -> None:
+        desk = open_progressive()
+        desk.controller.choose_tool(tool)
+        let_go = desk.press(*COIN)
+        assert not desk.controller.context.runner.is_busy()
+        let_go()
+
+    def test_a_failure_is_told_by_the_click_and_the_next_one_asks_again(
+        self,
+        open_progressive: Callable[..., Desk],
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        with monkeypatch.context() as patch:
+
+            def fail(*_: Any) -> Any:
+                raise ImageError("the disk is gone")
+
+            patch.setattr(predict_module.PlaneEncoder, "iter_get", fail)
+            let_go = desk.press(*COIN)
+            wait(desk, lambda: not desk.controller.context.runner.is_busy())
+            assert "disk" not in desk.controller.status
+            let_go()
+            wait(desk, lambda: "disk" in desk.controller.status)
+        desk.annotator.discard()
+        desk.click(*COIN)
+        wait(desk, lambda: is_final(desk))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.core.annotation.prompts import PointItem, PromptItems, same_items
+from napari_sam.core.annotation.prompts import PointItem, PromptItems
 from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Progress
@@ -22,6 +22,7 @@ from napari_sam.viewer.draft import Accepted, Adopted, ObjectDraft
 from napari_sam.viewer.labels.object_writer import ObjectWriter
 from napari_sam.viewer.predict import Prediction, Start
 from napari_sam.viewer.prompting import Prompting
+from napari_sam.viewer.settings import POLICY_NAMES, AcceptWait
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
@@ -273,11 +274,19 @@ class Annotator:
             return False
         since, now = draft.waits_since, time.monotonic()
         waited = 0.0 if since is None else now - since
-        is_urgent = waited >= self._context.settings.accept_wait.seconds
-        if self.prompting.questions(draft, is_urgent=is_urgent):
+        wait = self._context.settings.accept_wait
+        is_over = waited >= wait.seconds
+
+        def enough(answer: Prediction) -> bool:
+            # Who waits a moment does so for a better mask, and in a large plane there
+            # is nothing yet that anybody would accept.
+            takes = wait is AcceptWait.NONE or not answer.is_coarse
+            return answer.is_final or (is_over and takes)
+
+        if self.prompting.questions(draft, enough):
             return False
         return not (
-            requests.is_releveled(draft) if is_urgent else requests.is_awaited(draft)
+            requests.is_releveled(draft) if is_over else requests.is_awaited(draft)
         )
 
     def _wait_for(self, draft: ObjectDraft) -> None:
@@ -342,9 +351,9 @@ class Annotator:
             return True
         if transaction is None:
             found = any(c.mask.area for a in draft.to_write for c in a.candidates)
-            policy = self._context.settings.policy
+            policy = POLICY_NAMES[self._context.settings.policy]
             self.status.emit(
-                f"No pixel is free there under the policy '{policy}': nothing was "
+                f"No pixel is free there with the choice '{policy}': nothing was "
                 "written."
                 if found
                 else "Nothing was found there, so nothing was written: add a point or "
@@ -400,6 +409,9 @@ class Annotator:
             text = f"Object {draft.label} is as it was."
         else:
             text = "" if draft.is_empty else "Discarded."
+        if draft.taken_back is not None:
+            # What the undos before brought is gone with it; a redo writes all of it.
+            self._aside = [d for d in self._aside if not d.is_as_taken_back]
         self._writer.retract_live(draft)
         self.start_next()
         return text
@@ -627,9 +639,7 @@ class Annotator:
         for draft in (self.draft, *self._aside, *self.prompting.waiting):
             if draft.taken_back is not accepted:
                 continue
-            if draft.level is accepted.draft.level and same_items(
-                draft.items, accepted.draft.items
-            ):
+            if draft.is_as_taken_back:
                 self._drop(draft)
             else:
                 draft.label = min(transaction.labels, default=draft.label)
@@ -660,9 +670,14 @@ def _said(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> str
     what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
     if is_live:
         return f"{what} done.  Click the next one."
-    found = [a for a in draft.to_write if any(c.mask.area for c in a.candidates)]
-    where = f" on {len(found)} slices" if len(found) > 1 else ""
-    missing = len(draft.planes) - len(found)
+    found = [a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)]
+    records = [r.after for r in transaction.records if r.label in numbers and r.after]
+    has = {m.plane.index for record in records for m in record.masks}
+    count = sum(plane.index in has for plane in found)
+    where = f" on {count} slices" if count > 1 else ""
+    missing, taken = len(draft.planes) - len(found), len(found) - count
     if missing:
         where += f" (nothing was found on {missing} more)"
+    if taken:
+        where += f" (no pixel was free on {taken} more)"
     return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"

@@ -7,6 +7,7 @@ still to be asked is derived and never kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from napari_sam.core.annotation.prompts import (
@@ -20,6 +21,8 @@ from napari_sam.types import MaskLevel, PromptSet
 from napari_sam.viewer.predict import Prediction, same_prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.core.annotation.records import Source
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import MaskCrop, Plane
@@ -108,6 +111,14 @@ class ObjectDraft:
             return self.live.next_label[0]
         return self.label
 
+    @property
+    def is_as_taken_back(self) -> bool:
+        """Whether an undo brought it, and a redo would write just this again."""
+        if self.taken_back is None:
+            return False
+        written = self.taken_back.draft
+        return self.level is written.level and same_items(self.items, written.items)
+
     def copy(self) -> ObjectDraft:
         """Return a draft that goes its own way, in little memory: undo keeps many."""
         return replace(
@@ -155,7 +166,10 @@ class ObjectDraft:
         return prompts
 
     def question(
-        self, plane: Plane, shape: tuple[int, ...], *, is_urgent: bool = False
+        self,
+        plane: Plane,
+        shape: tuple[int, ...],
+        enough: Callable[[Prediction], bool] = attrgetter("is_final"),
     ) -> tuple[PromptSet, ...]:
         """Return what the model can be asked on a plane; empty if it is answered.
 
@@ -167,14 +181,14 @@ class ObjectDraft:
             Which plane.
         shape : tuple of int
             Of the image.
-        is_urgent : bool
-            Whether a preliminary answer will do.
+        enough : callable
+            Whether an answer will do; by default only the last one does.
         """
         usable = tuple(p for p in self.prompts_on(plane, shape) if not p.is_empty)
         answer = self.answers.get(plane)
         if (
             answer is not None
-            and (answer.is_final or is_urgent)
+            and enough(answer)
             and answer.level == self.level
             and _ask_the_same(answer.prompts, usable)
         ):
@@ -185,7 +199,9 @@ class ObjectDraft:
         return usable
 
     def questions(
-        self, shape: tuple[int, ...], *, is_urgent: bool = False
+        self,
+        shape: tuple[int, ...],
+        enough: Callable[[Prediction], bool] = attrgetter("is_final"),
     ) -> dict[Plane, tuple[PromptSet, ...]]:
         """Return what is left to ask before it can be written, by plane.
 
@@ -197,7 +213,7 @@ class ObjectDraft:
                 continue
             known = self.answer_on(plane)
             asked = plane if known is None else known.plane
-            question = self.question(asked, shape, is_urgent=is_urgent)
+            question = self.question(asked, shape, enough)
             if question:
                 left[asked] = question
         return left

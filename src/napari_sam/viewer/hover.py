@@ -1,22 +1,24 @@
 """What a click at the cursor would give, before clicking.
 
 Shown where the user wants it.  Otherwise asked in idle time as soon as the pointer
-rests, so that the answer, or at least what it takes, is there when the click comes.
+rests, and at once when the button goes down, so that the answer, or at least what it
+takes, is there when the click is made: that is when the button comes up again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
 from napari_sam.viewer.overlay import ShownMask, bright
-from napari_sam.viewer.predict import Prediction, predict, same_prompts
+from napari_sam.viewer.predict import Answering, Prediction, predict, same_prompts
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
     from napari_sam.core.masks import PostProcessing
     from napari_sam.types import MaskLevel, Plane, PromptSet
@@ -41,15 +43,22 @@ class _Asked:
     cleaning: PostProcessing
     last: Prediction | None
 
-    def work(self) -> Generator[Prediction | None, None, Prediction]:
-        """Ask; for the worker."""
-        return predict(
-            self.planes,
-            self.plane,
-            [self.prompts],
-            self.level,
-            self.cleaning,
-            self.last,
+    def is_asked_by(self, other: _Asked) -> bool:
+        """Whether another asks the same."""
+        return self == other and same_prompts(self.prompts, other.prompts)
+
+    def answering(self) -> Answering:
+        """Return the answer, which nobody has begun to look for."""
+        return Answering(
+            partial(
+                predict,
+                self.planes,
+                self.plane,
+                [self.prompts],
+                self.level,
+                self.cleaning,
+                self.last,
+            )
         )
 
 
@@ -68,7 +77,7 @@ class Hover:
         self._context = context
         self._overlay = overlay
         self.score: float | None = None
-        self._foreseen: tuple[_Asked, Prediction] | None = None
+        self._foreseen: tuple[_Asked, Answering] | None = None
 
     def at(
         self, prompts: PromptSet, level: MaskLevel, last: Prediction | None = None
@@ -77,11 +86,11 @@ class Hover:
 
         ``last`` is the answer to the prompts so far.
         """
-        asked = self._asked(prompts, level, last)
-        if asked is not None:
+        answering = self._foresee(prompts, level, last)
+        if answering is not None:
             self._context.runner.submit(
                 Job(
-                    asked.work,
+                    answering.go_on,
                     priority=Priority.HOVER,
                     slot=HOVER_SLOT,
                     on_yield=self._show,
@@ -91,27 +100,28 @@ class Hover:
             )
 
     def ahead(
-        self, prompts: PromptSet, level: MaskLevel, last: Prediction | None = None
+        self,
+        prompts: PromptSet,
+        level: MaskLevel,
+        last: Prediction | None = None,
+        *,
+        is_pressed: bool = False,
     ) -> None:
-        """Ask the same without showing it, as soon as the pointer rests there."""
-        asked = self._asked(prompts, level, last)
-        if asked is None:
-            return
+        """Ask the same without showing it, as soon as the pointer rests there.
 
-        def done(answer: Prediction) -> None:
-            self._foreseen = asked, answer
-
-        self._context.runner.submit(
-            Job(
-                asked.work,
-                priority=Priority.AHEAD,
-                slot=AHEAD_SLOT,
-                delay=REST_SECONDS,
-                on_yield=done,
-                on_result=done,
-                on_error=self._context.log_error,
+        At once and before all else if the button is down: the click is being made.
+        """
+        answering = self._foresee(prompts, level, last)
+        if answering is not None:
+            self._context.runner.submit(
+                Job(
+                    answering.go_on,
+                    priority=Priority.PREDICT if is_pressed else Priority.AHEAD,
+                    slot=AHEAD_SLOT,
+                    delay=0.0 if is_pressed else REST_SECONDS,
+                    on_error=self._context.log_error,
+                )
             )
-        )
 
     def foreseen(
         self,
@@ -119,8 +129,8 @@ class Hover:
         prompts: Sequence[PromptSet],
         level: MaskLevel,
         last: Prediction | None,
-    ) -> Prediction | None:
-        """Return the answer to these prompts, perhaps a preliminary one, if there is.
+    ) -> Answering | None:
+        """Return the answer to these prompts as far as it was looked for ahead.
 
         Parameters
         ----------
@@ -133,14 +143,11 @@ class Hover:
         last : Prediction, optional
             The answer to the prompts before.
         """
-        planes, cleaning = self._context.planes, self._context.settings.cleaning
-        if self._foreseen is None or planes is None or len(prompts) != 1:
+        if self._foreseen is None or len(prompts) != 1:
             return None
-        asked, answer = self._foreseen
-        now = _Asked(planes, plane, prompts[0], level, cleaning, last)
-        return (
-            answer if now == asked and same_prompts(prompts[0], asked.prompts) else None
-        )
+        asked, answering = self._foreseen
+        now = self._asked(plane, prompts[0], level, last)
+        return answering if now is not None and asked.is_asked_by(now) else None
 
     def stop(self) -> bool:
         """Drop what is under way; True if a hover preview was on screen."""
@@ -149,14 +156,33 @@ class Hover:
         was_shown, self.score = self.score is not None, None
         return was_shown
 
-    def _asked(
+    def _foresee(
         self, prompts: PromptSet, level: MaskLevel, last: Prediction | None
-    ) -> _Asked | None:
-        context = self._context
-        if context.plane is None or context.planes is None or prompts.is_empty:
+    ) -> Answering | None:
+        """Return the answer to look for, perhaps one that is under way."""
+        plane = self._context.plane
+        if plane is None or prompts.is_empty:
             return None
-        cleaning = context.settings.cleaning
-        return _Asked(context.planes, context.plane, prompts, level, cleaning, last)
+        answering = self.foreseen(plane, [prompts], level, last)
+        if answering is None:
+            asked = self._asked(plane, prompts, level, last)
+            if asked is None:
+                return None
+            answering = asked.answering()
+            self._foreseen = asked, answering
+        return answering
+
+    def _asked(
+        self,
+        plane: Plane,
+        prompts: PromptSet,
+        level: MaskLevel,
+        last: Prediction | None,
+    ) -> _Asked | None:
+        planes, cleaning = self._context.planes, self._context.settings.cleaning
+        if planes is None:
+            return None
+        return _Asked(planes, plane, prompts, level, cleaning, last)
 
     def _show(self, prediction: Prediction) -> None:
         image = self._context.image

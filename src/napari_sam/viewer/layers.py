@@ -429,6 +429,13 @@ class PromptLayers:
         return str(active.mode) not in (IDLE_MODE, MODES[Tool.POINT][1])
 
     @property
+    def takes_points(self) -> bool:
+        """Whether a click in the canvas adds a point."""
+        active, points = self._viewer.layers.selection.active, self.points
+        is_ours = points is not None and active == points
+        return is_ours and str(active.mode) == MODES[Tool.POINT][1]
+
+    @property
     def of_tool(self) -> Points | Shapes | None:
         """The layer that the tool draws in."""
         return self.points if MODES[self.tool][0] == "points" else self.shapes

@@ -94,8 +94,5 @@ class OfferClicks:
 
     def _armed_points(self) -> Points | None:
         """Return the prompt layer if a press would add a point to it."""
-        points = self._annotator.mirror.layers.points
-        active = self._viewer.layers.selection.active
-        if points is None or active is None or active != points:
-            return None
-        return points if points.mode == "add" else None
+        layers = self._annotator.mirror.layers
+        return layers.points if layers.takes_points else None

@@ -12,9 +12,11 @@ from napari_sam.types import Region
 from napari_sam.viewer.coords import layer_shape, world_to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
+    from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.draft import ObjectDraft
     from napari_sam.viewer.prefetcher import Prefetcher
     from napari_sam.viewer.prompting import Prompting
 
@@ -24,13 +26,20 @@ _HOVER_SECONDS = 0.02
 """Shortest time between two hover predictions."""
 
 
-def followed(event: Any) -> Generator[None, None, float]:
-    """Follow a press until it is let go; return how far it moved, in canvas pixels."""
+def followed(
+    event: Any, on_drag: Callable[[], None] = lambda: None
+) -> Generator[None, None, float]:
+    """Follow a press until it is let go; return how far it moved, in canvas pixels.
+
+    ``on_drag`` is called once it has moved too far for a click.
+    """
     start, farthest = np.asarray(event.pos, float), 0.0
     yield
     while event.type == "mouse_move":
-        moved = np.linalg.norm(np.asarray(event.pos, float) - start)
-        farthest = max(farthest, float(moved))
+        moved = float(np.linalg.norm(np.asarray(event.pos, float) - start))
+        if farthest <= STILL < moved:
+            on_drag()
+        farthest = max(farthest, moved)
         yield
     return farthest
 
@@ -56,6 +65,8 @@ class Pointer:
         self._prefetcher = prefetcher
         self._held = False
         self._last_hover = 0.0
+        # What the last press was about: the plane on screen, and the object.
+        self._pressed: tuple[Plane | None, ObjectDraft] | None = None
         viewer = context.viewer
         # Viewer callbacks run before those of the active layer.
         viewer.mouse_drag_callbacks.append(self._on_press)
@@ -75,6 +86,13 @@ class Pointer:
     def is_hovering(self) -> bool:
         """Whether the mask under the cursor is wanted."""
         return self._held or self._context.settings.hover
+
+    @property
+    def clicks_anew(self) -> bool:
+        """Whether a click would add a point to what the last press was not about."""
+        return self._prompting.mirror.layers.takes_points and (
+            self._pressed != (self._context.plane, self._prompting.draft)
+        )
 
     def hold_hover(self, held: bool) -> None:
         """Show the mask under the cursor while a key is held."""
@@ -110,12 +128,14 @@ class Pointer:
 
     def _on_press(self, viewer: object, event: Any) -> Generator[None, None, None]:
         modifiers = [str(getattr(m, "name", m)) for m in event.modifiers]
-        self._prompting.end_hover()
-        self._prompting.press("Control" in modifiers or "Meta" in modifiers)
-        yield
-        while event.type == "mouse_move":
-            yield
+        negative = "Control" in modifiers or "Meta" in modifiers
         mirror = self._prompting.mirror
+        self._pressed = self._context.plane, self._prompting.draft
+        self._prompting.end_hover()
+        self._prompting.press(negative)
+        if mirror.layers.takes_points and self._can_answer(event.position):
+            self._prompting.press_at(*self._locate(event.position), negative)
+        yield from followed(event, self._prompting.end_hover)
         if mirror.is_due:
             # The layer's own callback, which ends what was drawn, comes after this one.
             self._context.runner.soon(mirror.let_go)
@@ -146,6 +166,9 @@ class Pointer:
             self._prompting.rest_at(*self._locate(world))
         else:
             self._prompting.end_hover()
+
+    def _can_answer(self, world: Any) -> bool:
+        return self._prefetcher.is_shown_ready and self.pixel_at(world) is not None
 
     def _hover(self, world: Any) -> None:
         if not self._prefetcher.is_shown_ready:

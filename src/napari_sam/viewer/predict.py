@@ -17,7 +17,7 @@ from napari_sam.core.refine import iter_refine
 from napari_sam.types import NESTED_LEVELS, MaskLevel, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.model import EncodedPlane
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from napari_sam.viewer.source import PlaneSource
 
 T = TypeVar("T")
+_FINE = 0.5
+"""Model pixels per pixel from which an answer is not called coarse."""
 _UNDER_WAY = 2
 """Most encodings begun and not finished."""
 _ALIKE = 0.8
@@ -124,6 +126,15 @@ class Prediction:
     def score(self) -> float:
         """The lowest score of its masks."""
         return min(c.score for c in self.candidates)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether a preliminary answer was given at less than half the resolution.
+
+        What is small in a large plane may be lost then in what is around it.
+        """
+        frames = (r.frame for r in self.results)
+        return not self.is_final and any(min(f.scale) < _FINE for f in frames)
 
     @property
     def is_asked(self) -> bool:
@@ -353,6 +364,65 @@ def predict(
             result, is_final = yield from _next_answer(steps)
             shown[index] = _shown(result, prompts[index], level, cleaning)
     return _with_answers(blank, shown, is_final=True)
+
+
+class Answering:
+    """An answer that is under way: what one job begins, another may finish.
+
+    Parameters
+    ----------
+    begin : callable
+        Begins a generator as `predict` returns it; called in the worker.
+
+    Attributes
+    ----------
+    latest : Prediction or None
+        The best answer so far; readable from any thread.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Generator[Prediction | None, None, Prediction]]
+    ) -> None:
+        self._begin = begin
+        self._steps: Generator[Prediction | None, None, Prediction] | None = None
+        self.latest: Prediction | None = None
+
+    def go_on(
+        self, known: Prediction | None = None
+    ) -> Generator[Prediction | None, None, Prediction]:
+        """Go on from where it is; several jobs may, a step each.
+
+        Parameters
+        ----------
+        known : Prediction, optional
+            An answer that need not be told again.
+
+        Yields
+        ------
+        Prediction or None
+            As `predict`.
+        """
+        if self.latest is not None and self.latest is not known:
+            yield self.latest
+        while (latest := self.latest) is None or not latest.is_final:
+            yield self._step()
+        return latest
+
+    def _step(self) -> Prediction | None:
+        """Make a step; what it brought if that is not the final answer."""
+        if self._steps is None:
+            self._steps = self._begin()
+        try:
+            answer = next(self._steps)
+        except StopIteration as end:
+            self.latest = end.value
+            return None
+        except Exception:
+            # A generator that failed is over: who asks again begins again.
+            self._steps = None
+            raise
+        self.latest = answer or self.latest
+        return answer
 
 
 def _next_answer(

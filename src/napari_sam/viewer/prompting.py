@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -113,16 +114,18 @@ class Prompting:
         return self.draft.prompts_on(context.plane, layer_shape(context.image))
 
     def questions(
-        self, draft: ObjectDraft, *, is_urgent: bool = False
+        self,
+        draft: ObjectDraft,
+        enough: Callable[[Prediction], bool] = attrgetter("is_final"),
     ) -> dict[Plane, tuple[PromptSet, ...]]:
         """Return what is left to ask about a draft before it can be written.
 
-        Where it is urgent a preliminary answer will do.
+        Not where there is an answer that is ``enough``.
         """
         image = self._context.image
         if image is None:
             return {}
-        return draft.questions(layer_shape(image), is_urgent=is_urgent)
+        return draft.questions(layer_shape(image), enough)
 
     # -- prompts ------------------------------------------------------------
 
@@ -205,14 +208,15 @@ class Prompting:
         foreseen = self.hover.foreseen(
             plane, question, draft.level, draft.answers.get(plane)
         )
-        if foreseen is not None:
-            draft.take(foreseen)
+        known = foreseen.latest if foreseen is not None else None
+        if known is not None:
+            draft.take(known)
         if draft.question(plane, layer_shape(image)):
-            self.requests.ask(draft, plane, question)
+            self.requests.ask(draft, plane, question, foreseen)
         else:
             self.requests.stop()
-        if foreseen is not None:
-            self._take(draft, foreseen)
+        if known is not None:
+            self._take(draft, known)
         else:
             self.draw()
 
@@ -293,14 +297,18 @@ class Prompting:
         if not self.requests.is_shown_awaited:
             self.hover.ahead(*self._click_at(row, column))
 
+    def press_at(self, row: float, column: float, negative: bool = False) -> None:
+        """Begin with the answer to the click that this press may become."""
+        self.hover.ahead(*self._click_at(row, column, negative), is_pressed=True)
+
     def _click_at(
-        self, row: float, column: float
+        self, row: float, column: float, negative: bool = False
     ) -> tuple[PromptSet, MaskLevel, Prediction | None]:
         """Return the prompts that there would be, the level, and the answer so far."""
         here = self.here()
         base = here[0] if len(here) == 1 else PromptSet()
-        points = (*base.points, PointPrompt(row, column, self.positive))
-        prompts = PromptSet(points, base.box, base.mask)
+        point = PointPrompt(row, column, self.positive != negative)
+        prompts = PromptSet((*base.points, point), base.box, base.mask)
         return prompts, self.level, self.prediction
 
     def end_hover(self) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_sam.types import Plane, PromptSet
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
+    from napari_sam.viewer.predict import Answering
 
 PREDICT_SLOT = "predict"
 UNSEEN_SLOT = "predict unseen"
@@ -72,12 +73,21 @@ class PredictionRequests:
         return self._shown is not None or self._releveled is not None
 
     def ask(
-        self, draft: ObjectDraft, plane: Plane, prompts: tuple[PromptSet, ...]
+        self,
+        draft: ObjectDraft,
+        plane: Plane,
+        prompts: tuple[PromptSet, ...],
+        foreseen: Answering | None = None,
     ) -> None:
-        """Ask about the plane on screen; the latest question wins."""
+        """Ask about the plane on screen; the latest question wins.
+
+        ``foreseen`` is the answer as far as it was looked for before.
+        """
         work = self._work((draft, plane, prompts))
         if work is None:
             return
+        if foreseen is not None:
+            work = partial(foreseen.go_on, draft.answers.get(plane))
         question = self._shown = (draft, plane, prompts)
 
         def done(answer: Prediction) -> None:

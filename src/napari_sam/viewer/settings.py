@@ -10,6 +10,13 @@ from napari_sam.core.everything_settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
 from napari_sam.core.names import check_number, check_type
 
+POLICY_NAMES = {
+    OverlapPolicy.KEEP: "keep other objects",
+    OverlapPolicy.OVERWRITE: "overwrite them",
+    OverlapPolicy.UNLABELLED: "only unlabelled pixels",
+}
+"""What the choices are called where the user makes them."""
+
 
 class Normalisation(StrEnum):
     """How pixels become the RGB image that the model sees."""
