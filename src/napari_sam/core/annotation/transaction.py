@@ -9,6 +9,7 @@ undo is the inverse transaction.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.types import BoolArray
+
+_NOWHERE = Region(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,20 +232,30 @@ def plan_pixels(
 
     for plane, group in groups.items():
         size = plane.shape(shape)
-        region = Region(0, 0, 0, 0)
+        seen: dict[int, Region] = {}
         for obj in group:
-            region = region.union(write_region(obj.mask, obj.previous, size))
+            part = write_region(obj.mask, obj.previous, size)
+            seen[obj.label] = seen.get(obj.label, _NOWHERE).union(part)
+        region = reduce(Region.union, seen.values(), _NOWHERE)
+        digests |= {(label, plane): "" for label in seen}
         if region.is_empty:
-            digests |= {(obj.label, plane): "" for obj in group}
             continue
         before = read(plane, region)
         now = planned(plane, region, before) if plane in crossing else before
         after = now.copy()
+        # Each object looks at its own part: what thousands of them cover is large.
         for obj in group:
-            write = plan_write(after, region, obj.mask, obj.label, policy, obj.previous)
-            after[write.rows - region.row0, write.cols - region.col0] = write.values
-        for label in {obj.label for obj in group}:
-            digests[label, plane] = digest_of(MaskCrop(after == label, region))
+            part = write_region(obj.mask, obj.previous, size)
+            if part.is_empty:
+                continue
+            own = after[part.shifted(-region.row0, -region.col0).slices]
+            write = plan_write(own, part, obj.mask, obj.label, policy, obj.previous)
+            own[write.rows - part.row0, write.cols - part.col0] = write.values
+        for label, part in seen.items():
+            if part.is_empty:
+                continue
+            own = after[part.shifted(-region.row0, -region.col0).slices]
+            digests[label, plane] = digest_of(MaskCrop(own == label, part))
         changed = now != after
         if not changed.any():
             continue
@@ -251,9 +264,8 @@ def plan_pixels(
             for other, change in changes.items():
                 if _share_pixels(plane, other):
                     changes[other] = _without(change, plane, region, changed)
-        ours = {obj.label for obj in group}
         for label in np.unique(before[changed]).tolist():
-            if label > 0 and label not in ours:
+            if label > 0 and label not in seen:
                 robbed.setdefault(label, {})[plane] = None
         changes[plane] = plane_change(
             plane, region, before, np.where(changed, after, before)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from napari_sam.core.annotation.records import digest_of
 from napari_sam.core.annotation.transaction import RecordChange
@@ -11,8 +13,11 @@ from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from napari_sam.core.annotation.records import PlaneMask
     from napari_sam.core.annotation.transaction import PixelChange, PixelPlan
+    from napari_sam.types import Plane
     from napari_sam.viewer.labels.target import LabelsTarget
 
 
@@ -22,32 +27,71 @@ def robbed_records(plan: PixelPlan, target: LabelsTarget) -> list[RecordChange]:
     One that was as it had been written still is, with fewer pixels; one without any
     left leaves the plane, and with its last plane its record.
     """
-    changes = []
-    for label, planes in plan.robbed.items():
-        old = target.records.get(label)
-        if old is None:
-            continue
-        masks = []
-        for plane in planes:
-            known = old.mask_on(plane)
+    # By plane as it was written and as it is written now: one may be transposed.
+    lost: dict[tuple[Plane, Plane], dict[int, PlaneMask]] = {}
+    records = {label: target.records.get(label) for label in plan.robbed}
+    for label, old in records.items():
+        for plane in plan.robbed[label]:
+            known = old.mask_on(plane) if old is not None else None
             if known is not None:
-                masks.append(_after(label, known, plan.by_plane[plane], target))
-        new = old.with_masks(masks)
-        changes.append(RecordChange(label, old, new if new.masks else None))
+                lost.setdefault((known.plane, plane), {})[label] = known
+    masks: dict[int, list[PlaneMask]] = {label: [] for label in records}
+    for (before, now), known_masks in lost.items():
+        change = plan.by_plane[now]
+        for label, mask in _after(known_masks, before, change, target).items():
+            masks[label].append(mask)
+    changes = []
+    for label, old in records.items():
+        if old is not None:
+            new = old.with_masks(masks[label])
+            changes.append(RecordChange(label, old, new if new.masks else None))
     return changes
 
 
 def _after(
-    label: int, known: PlaneMask, change: PixelChange, target: LabelsTarget
-) -> PlaneMask:
-    plane = known.plane
-    whole = Region.whole(plane.shape(layer_shape(target.layer)))
-    labels = target.read(plane, whole)
-    before = digest_of(MaskCrop(labels == label, whole))
+    known: dict[int, PlaneMask], plane: Plane, change: PixelChange, target: LabelsTarget
+) -> dict[int, PlaneMask]:
+    """Return what is known of the masks on a plane once it has changed, by label."""
+    labels = target.read(plane, Region.whole(plane.shape(layer_shape(target.layer))))
+    regions = _regions(labels, list(known))
+
+    def digests() -> dict[int, str]:
+        return {
+            label: digest_of(MaskCrop(labels[region.slices] == label, region))
+            for label, region in regions.items()
+        }
+
+    before = digests()
     indices = change.indices
     labels[indices[plane.displayed[0]], indices[plane.displayed[1]]] = change.after
-    left = digest_of(MaskCrop(labels == label, whole))
+    after = digests()
     # The digest of an object that was changed by hand still tells that it was.
-    return replace(
-        known, digest=left if known.digest == before else left and known.digest
-    )
+    return {
+        label: replace(
+            mask,
+            digest=after[label]
+            if mask.digest == before[label]
+            else after[label] and mask.digest,
+        )
+        for label, mask in known.items()
+    }
+
+
+def _regions(labels: npt.NDArray[Any], wanted: list[int]) -> dict[int, Region]:
+    """Return the bounding box of each label; empty for one without pixels."""
+    found = dict.fromkeys(wanted, Region(0, 0, 0, 0))
+    at = np.nonzero(np.isin(labels, wanted))
+    values = labels[at]
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-1))
+    if starts.size:
+        first, last = (
+            [function.reduceat(axis[order], starts) for axis in at]
+            for function in (np.minimum, np.maximum)
+        )
+        for label, *box in zip(
+            values[order][starts].tolist(), *first, *last, strict=True
+        ):
+            row0, col0, row1, col1 = map(int, box)
+            found[label] = Region(row0, col0, row1 + 1, col1 + 1)
+    return found
