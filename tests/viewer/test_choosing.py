@@ -127,16 +127,77 @@ def test_what_is_chosen_is_rejected_and_one_undo_takes_it_back(searched):
     assert not desk.labels.data.any()
 
 
-def test_an_older_rejection_is_not_taken_back_before_a_newer_label(searched):
+def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searched):
+    """One by one and many at once, under the cursor and in a lasso."""
     desk = searched
-    chosen = {o.key for o in draw(desk, UPPER)}
+    controller = desk.controller
+
+    def state():
+        labels = desk.labels.data if controller.context.target is not None else 0
+        return {o.key for o in controller.everything.offers_here}, np.copy(labels)
+
+    def is_as(before):
+        keys, labels = state()
+        return keys == before[0] and np.array_equal(labels, before[1])
+
+    def reject_one():
+        mask = controller.everything.offers_here[0].mask.full((124, 170))
+        desk.move(*np.argwhere(mask)[mask.sum() // 2])
+        controller.reject()
+
+    def reject_many():
+        draw(desk, UPPER)
+        controller.reject()
+        controller.choose_tool(Tool.POINT)
+
+    def accept_one():
+        controller.desk.accept([controller.everything.offers_here[-1]])
+
+    accept_one()
+    states = [state()]
+    for act in (reject_one, reject_many, accept_one, reject_one):
+        act()
+        states.append(state())
+        assert not is_as(states[-2])
+    for before in reversed(states[:-1]):
+        controller.undo()
+        assert is_as(before)
+    for after in states[1:]:
+        controller.redo()
+        assert is_as(after)
+    controller.undo()
+    accept_one()
+    now = state()
+    # Another step was made instead.
+    controller.redo()
+    assert is_as(now)
+
+
+def test_what_is_hidden_is_not_decided(searched):
+    desk = searched
+    everything = desk.controller.everything
+    everything.overlay.layer.visible = False
+    count = everything.count
+    desk.move(*everything.offers_here[0].point)
     desk.controller.reject()
-    desk.controller.choose_tool(Tool.POINT)
-    desk.controller.desk.accept([desk.controller.everything.offers_here[0]])
-    assert desk.labels.data.any()
-    desk.controller.undo()
-    assert not desk.labels.data.any()
-    assert not chosen & {o.key for o in desk.controller.everything.offers_here}
+    assert everything.count == count
+    assert "no proposal under the cursor" in desk.controller.status
+
+
+def test_a_search_that_is_stopped_early_leaves_what_was_there(searched):
+    desk = searched
+    everything = desk.controller.everything
+    before = {o.key for o in everything.offers_here}
+
+    def stop():
+        if everything.is_running:
+            desk.controller.cancel()
+
+    everything.changed.connect(stop)
+    desk.controller.segment_plane()
+    everything.changed.disconnect(stop)
+    assert {o.key for o in everything.offers_here} == before
+    assert desk.controller.status.startswith("Stopped")
 
 
 def test_around_nothing_nothing_is_chosen(searched):
@@ -205,6 +266,13 @@ def test_like_this_one_goes_by_the_embedding(searched):
         key for key, x in triage.likeness.items() if x >= middle
     }
     assert this.key in {o.key for o in triage.chosen}
+    desk.controller.reject()
+    desk.controller.undo()
+    # A number field that loses the focus says its value once more.
+    triage.set_least(middle)
+    assert triage.chosen == ()
+    triage.set_least(0.0)
+    triage.set_least(middle)
     desk.controller.accept()
     assert len(np.unique(desk.labels.data)) - 1 == len(offers) - len(offers) // 2
 

@@ -117,8 +117,8 @@ class Controller:
         self.review = Review(
             self.context, self.everything, self.annotator, self.desk, self.navigator
         )
-        self._keys = KeyBinder(self)
-        self.triage = Triage(self, self._keys.bind_lasso)
+        self.keys = KeyBinder(self)
+        self.triage = Triage(self, self.keys.bind_lasso)
         self.learning = Learning(self.context, self.loader, self.load_model)
         self.display = Display(
             self.context,
@@ -187,11 +187,11 @@ class Controller:
         parts.connect(self.toolbox.changed, self._on_part_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
-            parts.connect(edit, self.triage.labels_changed)
+        parts.connect(self.labels.painted, self.desk.labels_changed)
         for change in (self.changed, self.strip_changed):
             parts.connect(change, self._status.touch)
         parts.connect(self._status.changed, self._on_status)
-        self._keys.bind_viewer(viewer)
+        self.keys.bind_viewer(viewer)
 
     def close(self) -> None:
         """Let go of the viewer; may be called any number of times.
@@ -210,7 +210,7 @@ class Controller:
         self.display.close()
         self.images.close()
         self.labels.release()
-        self._keys.unbind()
+        self.keys.unbind()
         for part in (
             self.learning,
             self.toolbox,
@@ -404,6 +404,7 @@ class Controller:
         self.prefetcher.reset()
         self.review.reset()
         self.triage.reset()
+        self.desk.reset()
         self.everything.source_changed()
 
     def _on_renewed(self) -> None:
@@ -424,7 +425,7 @@ class Controller:
         before = mirror.layers.shapes
         mirror.ensure(image)
         if mirror.layers.shapes is not None and mirror.layers.shapes is not before:
-            self._keys.bind_shapes(mirror.layers.shapes)
+            self.keys.bind_shapes(mirror.layers.shapes)
 
     # -- labels -------------------------------------------------------------
 
@@ -550,9 +551,9 @@ class Controller:
     def undo(self) -> None:
         """Undo the newest change of the labels, whichever layer is selected.
 
-        What was rejected together after it comes back first.
+        Proposals that were rejected after it come back first.
         """
-        if self.triage.undo():
+        if self.desk.undo_reject():
             return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to undo.")
@@ -561,6 +562,8 @@ class Controller:
 
     def redo(self) -> None:
         """Redo what was undone last."""
+        if self.desk.redo_reject():
+            return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to redo.")
         else:

@@ -24,7 +24,7 @@ from napari_sam.viewer.overlay import (
 )
 from napari_sam.viewer.proposed import Decision, ProposedPlanes
 from napari_sam.viewer.search import Search, Searcher, parallel_planes
-from napari_sam.viewer.settings import ProposalColor
+from napari_sam.viewer.settings import POLICY_NAMES, ProposalColor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -224,6 +224,10 @@ class EverythingMode:
         proposals: Proposals,
         ready: tuple[Prepared, Stamps] | None,
     ) -> None:
+        before = self.found.get(plane)
+        if search.is_stopped and before is not None and len(proposals) < len(before):
+            # Whoever stops it did not want to lose what was there.
+            return
         prepared, stamps = ready or (None, None)
         if stamps is not None:
             self.overlay.take(stamps)
@@ -352,7 +356,7 @@ class EverythingMode:
         transaction = self._write(
             offers,
             ProposalsAccepted(tuple(o.key for o in offers), before),
-            f"No pixel is free there under the policy '{policy}'",
+            f"No pixel is free there with the choice '{POLICY_NAMES[policy]}'",
             confirmed=False,
             policy=policy,
         )

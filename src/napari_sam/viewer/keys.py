@@ -176,6 +176,8 @@ class HeldKey:
         only then it is known that no repeat follows.
     later : callable
         Calls a function after so many seconds.
+    clock : callable
+        Tells when what is being handled was done, in seconds.
     """
 
     def __init__(
@@ -183,22 +185,24 @@ class HeldKey:
         press: Callable[[], None],
         release: Callable[[], None] | None,
         later: Callable[[float, Callable[[], None]], None],
+        clock: Callable[[], float],
     ) -> None:
         self._press = press
         self._release = release
         self._later = later
+        self._clock = clock
         self._released_at = float("-inf")
         self._presses = 0
 
     def press(self) -> None:
         """Note a press or a repeat of it."""
         self._presses += 1
-        if time.monotonic() - self._released_at >= REPEAT_SECONDS:
+        if self._clock() - self._released_at >= REPEAT_SECONDS:
             self._press()
 
     def release(self) -> None:
         """Note a release, which a repeat may follow."""
-        self._released_at = time.monotonic()
+        self._released_at = self._clock()
         if self._release is not None:
             presses, release = self._presses, self._release
 
@@ -216,10 +220,17 @@ class KeyBinder:
     ----------
     controller : Controller
         Has, with its parts, one method per action.
+
+    Attributes
+    ----------
+    clock : callable
+        Tells when the key that is being handled was pressed or let go, in seconds.  A
+        window that was busy hears of both at once, so who has a window sets it.
     """
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self.clock: Callable[[], float] = time.monotonic
         self._bound: list[tuple[_HasKeymap, KeyBinding, Any]] = []
 
     def bind_viewer(self, viewer: ViewerModel) -> None:
@@ -281,7 +292,8 @@ class KeyBinder:
     def _held(
         self, press: Callable[[], None], release: Callable[[], None] | None = None
     ) -> HeldKey:
-        return HeldKey(press, release, self._controller.context.runner.later)
+        later = self._controller.context.runner.later
+        return HeldKey(press, release, later, lambda: self.clock())
 
     def _bind(self, owner: Any, key: KeyBinding, held: HeldKey) -> None:
         def press_and_release(owner: object) -> Generator[None, None, None]:

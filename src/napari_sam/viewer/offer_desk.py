@@ -9,7 +9,9 @@ from psygnal import Signal
 from napari_sam.core.annotation.records import Source
 from napari_sam.types import PointPrompt, PromptSet
 from napari_sam.viewer.draft import Adopted
+from napari_sam.viewer.offers import counted
 from napari_sam.viewer.predict import Start
+from napari_sam.viewer.rejections import Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.everything import EverythingMode
     from napari_sam.viewer.offers import Offer, OfferKey
     from napari_sam.viewer.pointer import Pointer
+    from napari_sam.viewer.rejections import Step
 
 
 class OfferDesk:
@@ -58,6 +61,9 @@ class OfferDesk:
         self._everything = everything
         self._annotator = annotator
         self._pointer = pointer
+        self._rejections = Rejections()
+        for written in (everything.written, annotator.written):
+            written.connect(self.labels_changed)
 
     # -- which --------------------------------------------------------------
 
@@ -67,9 +73,9 @@ class OfferDesk:
         return next((o for o in offers if o.key == key), None)
 
     def at(self, pixel: tuple[int, int] | None) -> Offer | None:
-        """Return the offer at a pixel of the plane on screen."""
-        plane = self._context.plane
-        if plane is None or pixel is None:
+        """Return the offer that is seen at a pixel of the plane on screen."""
+        plane, shown = self._context.plane, self._everything.overlay.layer
+        if plane is None or pixel is None or (shown is not None and not shown.visible):
             return None
         return self._everything.proposed.offer_at(plane, *pixel)
 
@@ -89,23 +95,50 @@ class OfferDesk:
             self.accepted.emit(tuple(o.key for o in offers))
         return count
 
-    def reject(self, key: OfferKey) -> None:
-        """Drop an offer; if it is being corrected, that ends."""
-        adopted = self._annotator.adopted
-        if adopted is not None and adopted.key == key:
-            self._annotator.discard()
-        self._everything.reject(key)
-        self.status.emit("Rejected.")
-        self.rejected.emit((key,))
+    def reject(self, *keys: OfferKey) -> None:
+        """Drop offers as one step; if one of them is being corrected, that ends."""
+        self._reject(keys)
+        self._rejections.add(keys, self._newest)
+        them = "it" if len(keys) == 1 else "them"
+        self.status.emit(f"{len(keys)} rejected.  Ctrl+Z takes {them} back")
 
-    def reject_all(self, keys: Sequence[OfferKey]) -> None:
-        """Drop offers, as one step."""
+    def _reject(self, keys: tuple[OfferKey, ...]) -> None:
         adopted = self._annotator.adopted
         if adopted is not None and adopted.key in keys:
             self._annotator.discard()
         self._everything.reject(*keys)
-        self.status.emit(f"{len(keys)} rejected.  Ctrl+Z takes them back")
-        self.rejected.emit(tuple(keys))
+        self.rejected.emit(keys)
+
+    def undo_reject(self) -> bool:
+        """Offer again what was rejected last; False if the labels changed since."""
+        keys = self._rejections.undo(self._newest)
+        if keys:
+            self._everything.reopen(keys)
+            self.status.emit(f"{counted(len(keys))} there again.")
+        return bool(keys)
+
+    def redo_reject(self) -> bool:
+        """Drop again what `undo_reject` has brought back; False if nothing is due."""
+        keys = self._rejections.redo(self._newest)
+        if keys:
+            self._reject(keys)
+            self.status.emit(f"{counted(len(keys))} rejected again.")
+        return bool(keys)
+
+    def labels_changed(self) -> None:
+        """Note a new step of the labels."""
+        self._rejections.fork()
+
+    def reset(self) -> None:
+        """Forget everything: another image or model."""
+        self._rejections.clear()
+
+    @property
+    def _newest(self) -> Step:
+        target = self._context.target
+        newest = target.newest if target is not None else None
+        # A step that is undone and redone is another object, of the same pixels.
+        return newest.pixels if newest is not None else None
 
     def correct(self, offer: Offer) -> None:
         """Make an offer the current object, so that prompts correct it."""

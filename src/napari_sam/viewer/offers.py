@@ -154,3 +154,8 @@ def make_offers(
             )
         )
     return tuple(sorted(offers, key=lambda offer: -offer.score))
+
+
+def counted(count: int) -> str:
+    """Return so many proposals in words."""
+    return f"{count} proposal{'s' * (count != 1)}"

@@ -11,6 +11,7 @@ from napari_sam.core.annotation.prompts import rasterise
 from napari_sam.core.triage import inside, mean_features, similarity
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.lasso import Lasso
+from napari_sam.viewer.offers import counted
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
@@ -60,17 +61,13 @@ class Triage:
     ) -> None:
         self._controller = controller
         self._context = controller.context
-        self._everything = everything = controller.everything
-        self._annotator = annotator = controller.annotator
+        self._everything = controller.everything
+        self._annotator = controller.annotator
         self._desk = controller.desk
         self._review = controller.review
         self.lasso = Lasso(self._context, self._on_drawn, on_lasso_made)
         self.likeness: dict[OfferKey, float] = {}
         self._least = ALIKE
-        # What was rejected together since the labels have changed, the newest last.
-        self._rejected: list[tuple[OfferKey, ...]] = []
-        for change in (everything.written, annotator.written):
-            change.connect(self.labels_changed)
 
     # -- what is chosen -----------------------------------------------------
 
@@ -111,39 +108,17 @@ class Triage:
         return True
 
     def reject(self) -> bool:
-        """Drop what is chosen, which one `undo` takes back; False if nothing is."""
+        """Drop what is chosen as one step; False if nothing is."""
         chosen = self.chosen
         if not chosen:
             return False
-        keys = tuple(offer.key for offer in chosen)
         self.choose(())
-        self._desk.reject_all(keys)
-        self._rejected.append(keys)
+        self._desk.reject(*(offer.key for offer in chosen))
         return True
-
-    def undo(self) -> bool:
-        """Offer again what was rejected together last.
-
-        Returns
-        -------
-        bool
-            False if nothing was since the labels have changed.
-        """
-        if not self._rejected:
-            return False
-        keys = self._rejected.pop()
-        self._everything.reopen(keys)
-        self.status.emit(f"{_proposals(len(keys))} there again.")
-        return True
-
-    def labels_changed(self) -> None:
-        """Note a newer change, which an undo takes back first."""
-        self._rejected.clear()
 
     def reset(self) -> None:
         """Forget everything: another image or model."""
         self._context.runner.cancel(ALIKE_SLOT)
-        self._rejected.clear()
         self.likeness = {}
 
     def close(self) -> None:
@@ -197,7 +172,7 @@ class Triage:
         before = {offer.key for offer in self.chosen}
         self.likeness = {}
         self.choose(before | new)
-        self.status.emit(f"{_proposals(len(before | new))} chosen.  {_KEYS}")
+        self.status.emit(f"{counted(len(before | new))} chosen.  {_KEYS}")
 
     # -- like one -----------------------------------------------------------
 
@@ -207,9 +182,12 @@ class Triage:
         return self._least
 
     def set_least(self, least: float) -> None:
-        """Choose the proposals that are at least so much like the one asked about."""
-        self._least = least
-        if self.likeness:
+        """Choose the proposals that are at least so much like the one asked about.
+
+        The same again chooses nothing: a field that loses the focus says it once more.
+        """
+        is_other, self._least = least != self._least, least
+        if self.likeness and is_other:
             self._choose_alike()
 
     def like_this_one(self) -> None:
@@ -260,7 +238,7 @@ class Triage:
         }
         self._review.order_by({key: -x for key, x in self.likeness.items()})
         self._choose_alike()
-        self.status.emit(f"{_proposals(len(self.chosen))} alike.  {_KEYS}")
+        self.status.emit(f"{counted(len(self.chosen))} alike.  {_KEYS}")
         self.changed.emit()
 
     def _choose_alike(self) -> None:
@@ -277,7 +255,3 @@ def _iter_alike(
     encoded = yield from planes.iter_get(plane)
     features = mean_features(encoded.embedding, [offer.mask for offer in offers])
     return similarity(features, number)
-
-
-def _proposals(count: int) -> str:
-    return f"{count} proposal{'s' * (count != 1)}"

@@ -328,6 +328,11 @@ class LabelsTarget:
         if not self.layer.editable:
             self._history.clear()
 
+    @property
+    def newest(self) -> Transaction | None:
+        """What an undo would take back."""
+        return self._history.newest
+
     def undo(self) -> None:
         """Undo the newest step of the layer, whoever made it."""
         self._settle_view()
