@@ -352,6 +352,11 @@ def test_gui_refusals(
         monkeypatch.delenv(variable, raising=False)
     if sys.platform == "linux":
         assert "display" in refusal(capsys, "gui")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "project.json").write_text("{}")
+    two = "gui", tmp_path / "a", tmp_path / "b"
+    assert "2 projects are given" in refusal(capsys, *two)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")

@@ -18,8 +18,8 @@ from driver import (
     wait_until,
 )
 from napari.settings import get_settings
-from qtpy.QtCore import QEvent, QPoint, Qt, QTimer
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt, QTimer
+from qtpy.QtGui import QKeyEvent, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow, QMessageBox, QScrollArea
 
@@ -95,6 +95,63 @@ def test_keys_work_wherever_the_focus_is_in_the_dock(
     type_in(panels.learn.name.native, Qt.Key.Key_Q)
     assert sam.annotator.positive == before
     assert panels.learn.name.value.endswith("q")
+
+
+def test_presses_that_a_busy_window_hears_of_at_once_all_count(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    """They are told from the repeats of a held key by when they were made."""
+    sam = open_sam(coins)
+    before = sam.annotator.positive
+
+    class Timed(QKeyEvent):
+        """An event with a time, which Qt for Python gives nobody to set."""
+
+        at = 0
+
+        def timestamp(self) -> int:
+            return self.at
+
+    def send(kind: Any, at: int) -> None:
+        event = Timed(kind, Qt.Key.Key_Q, NO_MODIFIER, "q", False)
+        event.at = at
+        QApplication.sendEvent(sam.canvas, event)
+
+    for number in range(5):
+        send(PRESS, 1000 + 100 * number)
+        send(RELEASE, 1050 + 100 * number)
+    assert sam.annotator.positive != before
+    send(PRESS, 2000)
+    for number in range(10):
+        # As X11 repeats: both at one time, which may come late and unmarked.
+        send(RELEASE, 2500 + 30 * number)
+        spin(100 if number == 5 else 0)
+        send(PRESS, 2500 + 30 * number)
+    send(RELEASE, 3000)
+    assert sam.annotator.positive == before
+
+
+def test_quick_clicks_at_one_place_of_other_slices_all_count(
+    open_sam: OpenSam, stack: Pixels
+) -> None:
+    """Qt calls every second of them a double click."""
+    sam = open_sam(stack)
+    where = sam.at(COINS[0])
+
+    def click(kind: Any) -> None:
+        at = QPointF(where)
+        world = QPointF(sam.canvas.mapToGlobal(where))
+        press = QMouseEvent(kind, at, at, world, LEFT, LEFT, NO_MODIFIER)
+        QApplication.sendEvent(sam.canvas, press)
+        QTest.mouseRelease(sam.canvas, LEFT, NO_MODIFIER, where)
+
+    for z in range(len(stack)):
+        sam.viewer.dims.set_current_step(0, z)
+        click(QEvent.Type.MouseButtonDblClick if z else QEvent.Type.MouseButtonPress)
+    assert [int(p[0]) for p in sam.points.data] == [0, 1, 2]
+    # On the same slice it is a double click.
+    click(QEvent.Type.MouseButtonDblClick)
+    assert len(sam.points.data) == 3
 
 
 def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
@@ -214,7 +271,6 @@ def test_a_small_screen_shows_what_annotating_needs(
         widget.layers.model.native,
         *(b.native for b in widget.objects.tools.values()),
         widget.objects.accept.native,
-        widget.status,
         widget.strip,
         widget.review.reject.native,
         widget.review.rest.native,
@@ -248,7 +304,7 @@ def test_a_small_screen_shows_what_annotating_needs(
     assert len(accepts) == 1
 
 
-def answer_box(text: str) -> list[str]:
+def answer_box(text: str, first: str = "Write") -> list[str]:
     """Press a button of the question that comes; return what it says, when it has."""
     said: list[str] = []
 
@@ -257,11 +313,33 @@ def answer_box(text: str) -> list[str]:
         assert isinstance(box, QMessageBox)
         said.extend((box.text(), box.informativeText()))
         buttons = {b.text(): b for b in box.buttons()}
-        assert sorted(buttons) == ["Cancel", "Discard", "Write"]
+        assert set(buttons) == {first, "Cancel", "Discard"}
         buttons[text].click()
 
     QTimer.singleShot(200, answer)
     return said
+
+
+def test_closing_asks_about_what_waits_on_another_image(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    guard, first = sam.widget._guard, sam.controller.context.image
+    assert guard is not None
+    sam.click(COINS[1])
+    sam.wait_preview()
+    sam.controller.choose_image(sam.viewer.add_image(coins[::-1], name="other"))
+    assert not sam.controller.is_under_way
+    said = answer_box("Cancel", "Go there")
+    assert not guard.may_close()
+    assert said[0].startswith("An object has prompts on the image 'coins' and is not")
+    answer_box("Go there", "Go there")
+    assert not guard.may_close()
+    assert sam.controller.context.image == first
+    assert len(sam.annotator.items.points) == 1
+    # Now it is the object under way.
+    answer_box("Discard")
+    assert guard.may_close()
 
 
 @pytest.mark.parametrize("way", ["Write", "Discard"])

@@ -20,7 +20,7 @@ from napari_sam.cli.images import (
     write_result,
 )
 from napari_sam.cli.report import say
-from napari_sam.errors import FileFormatError, PromptError, SamError
+from napari_sam.errors import FileFormatError, PromptError, SamError, SettingsError
 
 if TYPE_CHECKING:
     import argparse
@@ -92,9 +92,15 @@ def _check_prompts(
 
 
 def gui(options: argparse.Namespace) -> int:
-    """Open napari with the plugin docked."""
+    """Open napari with the plugin docked, on images or a project."""
     from napari_sam.io.images import one_line
+    from napari_sam.io.project import is_project
 
+    projects = [path for path in options.paths if is_project(path)]
+    if len(projects) > 1:
+        raise SettingsError(
+            f"{len(projects)} projects are given, and a window has one; give one."
+        )
     for path in options.paths:
         if not path.exists():
             raise FileFormatError(f"There is no file {path}; check the path.")
@@ -122,14 +128,21 @@ def gui(options: argparse.Namespace) -> int:
         if options.sample:
             viewer.open_sample("napari-sam", options.sample)
         for path in options.paths:
-            viewer.open(path)
+            if path not in projects:
+                viewer.open(path)
     except Exception as error:
         # Readers of any plugin fail in ways of their own.
         viewer.close()
         raise FileFormatError(
             f"napari cannot open the image ({one_line(error)}); check the file."
         ) from error
-    viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+    try:
+        for path in projects:
+            dock.controller.projects.open(path)
+    except SamError:
+        viewer.close()
+        raise
     napari.run()
     return 0
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from napari.layers import Image
 
-    from napari.layers import Image
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari.layers import Layer
 
     from napari_sam.core.annotation.under_way import KeptObject
 
@@ -24,3 +26,12 @@ def take(image: Image) -> tuple[KeptObject, ...]:
     """Return what is kept for an image, once."""
     objects: tuple[KeptObject, ...] = image.metadata.pop(_KEY, ())
     return objects
+
+
+def left_with(layers: Iterable[Layer], but: Image | None) -> list[tuple[Image, int]]:
+    """Return the images with which objects are kept, and how many; not of one."""
+    return [
+        (layer, len(layer.metadata[_KEY]))
+        for layer in layers
+        if isinstance(layer, Image) and layer != but and layer.metadata.get(_KEY)
+    ]

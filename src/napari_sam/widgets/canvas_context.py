@@ -47,11 +47,15 @@ class CanvasContext:
     def _make_current(self) -> None:
         # A script may keep the viewer, and remove layers, when its window is gone.
         window = self._window()
-        if not isinstance(window, QMainWindow) or not isalive(window):
+        if window is None or not isalive(window):
             return
-        middle = window.centralWidget()
-        canvases = middle.findChildren(QOpenGLWidget) if middle is not None else []
-        for canvas in canvases:
+        for canvas in canvases_of(window):
             # Invalid until it is shown; nothing has been drawn then.
             if canvas.isValid():
                 canvas.makeCurrent()
+
+
+def canvases_of(window: QWidget) -> list[QOpenGLWidget]:
+    """Return what napari draws on in a main window."""
+    middle = window.centralWidget() if isinstance(window, QMainWindow) else None
+    return middle.findChildren(QOpenGLWidget) if middle is not None else []

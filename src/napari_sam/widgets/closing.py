@@ -8,10 +8,13 @@ from weakref import ref
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
+from napari_sam.viewer.kept import left_with
+
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
 
 _Role = QMessageBox.ButtonRole
+_ROLES = {"Discard": _Role.DestructiveRole, "Cancel": _Role.RejectRole}
 
 
 class CloseGuard(QObject):
@@ -63,41 +66,81 @@ class CloseGuard(QObject):
     def may_close(self) -> bool:
         """Ask if something would be lost; whether the window may be closed."""
         controller = self._controller()
-        if controller is None or controller.is_closed or not controller.is_under_way:
+        if controller is None or controller.is_closed:
+            return True
+        return self._may_leave(controller) and self._may_leave_others(controller)
+
+    def _may_leave(self, controller: Controller) -> bool:
+        """Ask about the objects under way on the image that is annotated."""
+        if not controller.is_under_way:
             return True
         annotator = controller.annotator
         count = len(annotator.under_way)
-        box = QMessageBox(
-            QMessageBox.Icon.Question,
-            "Not in the labels yet",
-            _question(annotator.label, count),
-            parent=cast(QWidget, self.parent()),
-        )
-        box.setInformativeText(_outlook(controller))
         them = "it" if count == 1 else "them"
-        write = box.addButton("Write", _Role.AcceptRole)
-        discard = box.addButton("Discard", _Role.DestructiveRole)
-        cancel = box.addButton("Cancel", _Role.RejectRole)
-        for button, tip in (
-            (write, f"Writes {them} into the labels, as N does, and closes."),
-            (discard, f"Drops the prompts of {them} and closes; the labels stay."),
-            (cancel, "Goes on annotating."),
-        ):
-            if button is not None:
-                button.setToolTip(tip)
-        box.setDefaultButton(write)
-        box.setEscapeButton(cancel)
-        box.exec()
-        answer = box.clickedButton()
-        box.deleteLater()
-        if answer is write:
+        answer = self._ask(
+            _question(annotator.label, count),
+            _outlook(controller),
+            {
+                "Write": f"Writes {them} into the labels, as N does, and closes.",
+                "Discard": f"Drops the prompts of {them} and closes; the labels stay.",
+                "Cancel": "Goes on annotating.",
+            },
+        )
+        if answer == "Write":
             for _ in range(count):
                 annotator.accept()
             # Without its answer it is written in a moment, and the next wish is met.
             return not controller.is_under_way
-        if answer is discard:
+        if answer == "Discard":
             annotator.discard_all()
-        return answer is discard
+        return answer == "Discard"
+
+    def _may_leave_others(self, controller: Controller) -> bool:
+        """Ask about the objects that wait on other images."""
+        others = left_with(controller.viewer.layers, controller.context.image)
+        if not others:
+            return True
+        image, count = others[0]
+        have = "An object has" if count == 1 else f"{count} objects have"
+        answer = self._ask(
+            f"{have} prompts on the image '{image.name}' and "
+            f"{'is' if count == 1 else 'are'} not in the labels yet.  Go there before "
+            "closing?",
+            f"{len(others) - 1} more images have such objects."
+            if len(others) > 1
+            else "",
+            {
+                "Go there": "Goes on annotating that image.",
+                "Discard": "Drops such prompts of all images and closes.",
+                "Cancel": "Goes on annotating this image.",
+            },
+        )
+        if answer == "Go there":
+            controller.choose_image(image)
+        return answer == "Discard"
+
+    def _ask(self, question: str, information: str, buttons: dict[str, str]) -> str:
+        """Return which button is pressed; the first is the default, the last Escape."""
+        box = QMessageBox(
+            QMessageBox.Icon.Question,
+            "Not in the labels yet",
+            question,
+            parent=cast(QWidget, self.parent()),
+        )
+        box.setInformativeText(information)
+        for text, tip in buttons.items():
+            button = box.addButton(text, _ROLES.get(text, _Role.AcceptRole))
+            if button is None:
+                continue
+            button.setToolTip(tip)
+            if text == next(iter(buttons)):
+                box.setDefaultButton(button)
+            if text == "Cancel":
+                box.setEscapeButton(button)
+        box.exec()
+        pressed = box.clickedButton()
+        box.deleteLater()
+        return "Cancel" if pressed is None else pressed.text()
 
     def close(self) -> None:
         """Ask no more."""

@@ -24,6 +24,7 @@ from napari_sam.widgets.closing import CloseGuard
 from napari_sam.widgets.everything_panel import EverythingPanel
 from napari_sam.widgets.focus import KeyRelay, main_window
 from napari_sam.widgets.help import HelpPopup
+from napari_sam.widgets.key_clock import KeyClock
 from napari_sam.widgets.learn import LearnPanel
 from napari_sam.widgets.panels import (
     LayersPanel,
@@ -35,6 +36,7 @@ from napari_sam.widgets.panels import (
     show_progress,
 )
 from napari_sam.widgets.project_panel import ProjectPanel
+from napari_sam.widgets.quick_clicks import QuickClicks
 from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ReadyStrip
@@ -125,8 +127,6 @@ class SamWidget(QWidget):
         column.addWidget(self.project.container.native)
         column.addWidget(_line())
         column.addWidget(self.objects.container.native)
-        column.addWidget(self.status)
-        column.addWidget(row(self.progress, self.cancel).native)
         column.addWidget(_line())
         column.addWidget(self.strip)
         column.addWidget(self.stack.container.native)
@@ -152,13 +152,30 @@ class SamWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
-        # Wide enough for every row: what is cut cannot be scrolled to.
-        bar = scroll.verticalScrollBar()
-        beside = bar.sizeHint().width() if bar is not None else 0
-        width = body.minimumSizeHint().width() + beside
-        self.setMinimumWidth(max(350, width))
+        outer.addWidget(self._footer())
+        self._scroll = scroll
+        self._make_room()
         self._keys = KeyRelay(self)
         self._wheel = WheelGuard(self)
+
+    def _make_room(self) -> None:
+        """Be wide enough for every row: what is cut cannot be scrolled to."""
+        bar, body = self._scroll.verticalScrollBar(), self._scroll.widget()
+        # Its hint is not what the theme makes of it.
+        beside = max(bar.sizeHint().width(), bar.width()) if bar is not None else 0
+        width = body.minimumSizeHint().width() if body is not None else 0
+        self.setMinimumWidth(max(350, width + beside))
+
+    def _footer(self) -> QWidget:
+        """Return what is said and what is under way: in sight wherever one scrolls."""
+        footer = QWidget()
+        column = QVBoxLayout(footer)
+        column.setContentsMargins(6, 0, 6, 4)
+        column.setSpacing(4)
+        column.addWidget(_line())
+        column.addWidget(self.status)
+        column.addWidget(row(self.progress, self.cancel).native)
+        return footer
 
     def _connect(self, viewer: Any) -> None:
         controller = self.controller
@@ -278,6 +295,12 @@ class SamWidget(QWidget):
             window = main_window(self) or self
             self._guard = CloseGuard(self.controller, window)
             self._canvas = CanvasContext(self.controller.viewer, window)
+            self.controller.keys.clock = KeyClock(window, self)
+            QuickClicks(window, self.controller.pointer, self)
+            for panel in self._panels():
+                panel.align_names()
+            # When the names have got their room.
+            QTimer.singleShot(0, self._make_room)
         if self._showed_all:
             self._showed_all = False
             ViewFitter(self.controller, self)

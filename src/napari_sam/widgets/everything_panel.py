@@ -21,7 +21,7 @@ from napari_sam.core.triage import histogram, position_on
 from napari_sam.viewer.overlay import color_text, score_color
 from napari_sam.viewer.settings import ProposalColor
 from napari_sam.widgets.histogram import BINS, Histogram, over
-from napari_sam.widgets.panels import Panel, blocked, rest, row
+from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
     from magicgui.widgets import Widget
@@ -38,56 +38,22 @@ class EverythingPanel(Panel):
     """Run everything mode, move its thresholds, write its proposals."""
 
     def __init__(self, controller: Controller) -> None:
-        settings, usual = controller.settings, ModelThresholds()
+        usual = ModelThresholds()
         self.plane = PushButton(text="This plane  (G)")
         self.view = PushButton(text="In view")
         self.box = PushButton(text="In the box")
         self.stack = PushButton(text="All planes")
         self.prefill = PushButton(text="Pre-fill slice  (Shift+G)")
-        self.side = SpinBox(
-            label="Points per side",
-            value=settings.everything.points_per_side,
-            min=1,
-            max=128,
-        )
-        self.crops = SpinBox(
-            label="Crop layers",
-            value=settings.everything.crop_n_layers,
-            min=0,
-            max=2,
-        )
+        self.side = SpinBox(label="Points per side", min=1, max=128)
+        self.crops = SpinBox(label="Crop layers", min=0, max=2)
         # Of magicgui's boxes that for fractions can say "auto" instead of 0.
-        self.size = FloatSpinBox(
-            label="Object size (px)",
-            value=settings.everything.object_size or 0,
-            min=0,
-            max=10_000,
-            step=1,
-        )
+        self.size = FloatSpinBox(label="Object size (px)", min=0, max=10_000, step=1)
         self.size.native.setDecimals(0)
-        self.score = FloatSlider(
-            label="Lowest score",
-            value=chosen(settings.min_score, usual.score),
-            min=0.5,
-            max=1.0,
-        )
-        self.stability = FloatSlider(
-            label="Lowest stability",
-            value=chosen(settings.min_stability, usual.stability),
-            min=0.5,
-            max=1.0,
-        )
-        self.area = SpinBox(
-            label="Smallest area (px)",
-            value=round(chosen(settings.min_area, settings.everything.min_area)),
-            min=0,
-            max=10_000_000,
-        )
+        self.score = FloatSlider(label="Lowest score", min=0.5, max=1.0)
+        self.stability = FloatSlider(label="Lowest stability", min=0.5, max=1.0)
+        self.area = SpinBox(label="Smallest area (px)", min=0, max=10_000_000)
         self.share = Slider(
             label="Largest area (%)",
-            value=round(
-                100 * chosen(settings.max_share, settings.everything.max_area_share)
-            ),
             min=1,
             max=100,
             tooltip="Larger proposals are mostly background.",
@@ -95,7 +61,6 @@ class EverythingPanel(Panel):
         self.color = ComboBox(
             label="Color by",
             choices=[(str(color), color) for color in ProposalColor],
-            value=settings.proposal_color,
             tooltip="Each proposal has a color of its own, or that of its score.",
         )
         self.histograms = {
@@ -119,6 +84,21 @@ class EverythingPanel(Panel):
                 self.size,
                 self.side,
                 self.crops,
+            ],
+            shows=[
+                (self.color, lambda s: s.proposal_color),
+                (self.score, lambda s: chosen(s.min_score, usual.score)),
+                (self.stability, lambda s: chosen(s.min_stability, usual.stability)),
+                (self.area, lambda s: round(chosen(s.min_area, s.everything.min_area))),
+                (
+                    self.share,
+                    lambda s: round(
+                        100 * chosen(s.max_share, s.everything.max_area_share)
+                    ),
+                ),
+                (self.size, lambda s: s.everything.object_size or 0),
+                (self.side, lambda s: s.everything.points_per_side),
+                (self.crops, lambda s: s.everything.crop_n_layers),
             ],
         )
         self.prefill.changed.connect(controller.prefill)
@@ -154,6 +134,7 @@ class EverythingPanel(Panel):
 
     def refresh(self) -> None:
         """Show how many proposals there are."""
+        super().refresh()
         controller, everything = self.controller, self.controller.everything
         reason = controller.rest_reason
         if not reason and controller.context.planes is None:
@@ -191,8 +172,6 @@ class EverythingPanel(Panel):
         rest(self.write, none, "Writes them as one undo step.")
         rest(self.drop, none, "Forgets all proposals.")
         self._show_thresholds()
-        with blocked(self.color):
-            self.color.value = controller.settings.proposal_color
         self._show_histograms()
 
     def _has_box(self) -> bool:

@@ -20,16 +20,15 @@ from magicgui.widgets import (
     SpinBox,
 )
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QComboBox
+from qtpy.QtWidgets import QComboBox, QLabel
 
-from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.layers import is_ours
-from napari_sam.viewer.settings import AcceptWait, Normalisation, Tool
+from napari_sam.viewer.settings import POLICY_NAMES, AcceptWait, Normalisation, Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from magicgui.widgets import ProgressBar, Widget
     from napari.layers import Layer
@@ -37,17 +36,15 @@ if TYPE_CHECKING:
     from napari_sam.models import ModelSpec
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.settings import AnnotationSettings
+
+    Shows = tuple[Any, Callable[[AnnotationSettings], Any]]
 
 _LEVELS = {
     MaskLevel.AUTO: "best",
     MaskLevel.SUBPART: "subpart",
     MaskLevel.PART: "part",
     MaskLevel.WHOLE: "whole",
-}
-_POLICIES = {
-    OverlapPolicy.KEEP: "keep other objects",
-    OverlapPolicy.OVERWRITE: "overwrite them",
-    OverlapPolicy.UNLABELLED: "only unlabelled pixels",
 }
 _WAITS = {
     AcceptWait.NONE: "takes the mask that is shown",
@@ -117,18 +114,55 @@ class Panel:
         Whether names stand before them.  It is decided here, once: magicgui wraps a
         widget together with its name, and a container whose ``labels`` change later
         leaves the wrappers behind, which show up as windows of their own.
+    shows : sequence of (widget, callable), optional
+        Controls of settings, and how to read from these what they show.
     """
 
     def __init__(
-        self, controller: Controller, widgets: list[Widget], *, labels: bool = True
+        self,
+        controller: Controller,
+        widgets: list[Widget],
+        *,
+        labels: bool = True,
+        shows: Sequence[Shows] = (),
     ) -> None:
         self.controller = controller
+        self._shows = tuple(shows)
+        self._shown: AnnotationSettings | None = None
+        self._show_settings()
         self.container: Container[Widget] = Container(widgets=widgets, labels=labels)
         self.container.margins = (0, 0, 0, 0)
         self.container.native.layout().setSpacing(3)
 
     def refresh(self) -> None:
         """Show the controller's state."""
+        self._show_settings()
+
+    def _show_settings(self) -> None:
+        """Show what was chosen, here or by whatever else changes settings."""
+        settings = self.controller.settings
+        if settings is self._shown:
+            return
+        self._shown = settings
+        for widget, read in self._shows:
+            value = read(settings)
+            if hasattr(widget, "max"):
+                value = min(max(value, widget.min), widget.max)
+            if widget.value != value:
+                with blocked(widget):
+                    widget.value = value
+
+    def align_names(self) -> None:
+        """Give all names the room of the longest, as they are drawn."""
+        names = {widget.label for widget in self.container} - {""}
+        labels = [
+            label
+            for label in self.container.native.findChildren(QLabel)
+            if label.text() in names
+        ]
+        width = max((label.sizeHint().width() for label in labels), default=0)
+        for label in labels:
+            label.setMinimumWidth(width)
 
 
 class LayersPanel(Panel):
@@ -362,21 +396,16 @@ class OptionsPanel(Panel):
     """
 
     def __init__(self, controller: Controller, device: Widget) -> None:
-        settings = controller.settings
-        self.hover = CheckBox(
-            text="Preview under the cursor (hold H)", value=settings.hover
-        )
-        self.live = CheckBox(text="Write while I click", value=settings.live)
+        self.hover = CheckBox(text="Preview under the cursor (hold H)")
+        self.live = CheckBox(text="Write while I click")
         self.accept_wait = ComboBox(
             label="Accept",
             choices=[(text, wait) for wait, text in _WAITS.items()],
-            value=settings.accept_wait,
             tooltip="A mask is shown at once, and a better one as soon as it is there.",
         )
         self.policy = ComboBox(
             label="Overlaps",
-            choices=[(text, policy) for policy, text in _POLICIES.items()],
-            value=settings.policy,
+            choices=[(text, policy) for policy, text in POLICY_NAMES.items()],
         )
         self.normalisation = ComboBox(
             label="Model sees",
@@ -384,25 +413,11 @@ class OptionsPanel(Panel):
                 ("the image (percentiles)", Normalisation.PERCENTILE),
                 ("what is displayed", Normalisation.DISPLAYED),
             ],
-            value=settings.normalisation,
         )
-        self.fill = CheckBox(text="Fill holes", value=settings.cleaning.fill_holes)
-        self.largest = CheckBox(
-            text="Keep largest piece", value=settings.cleaning.largest_piece
-        )
-        self.smooth = FloatSpinBox(
-            label="Smooth outline (px)",
-            value=settings.cleaning.smooth,
-            min=0,
-            max=20,
-            step=0.5,
-        )
-        self.min_area = SpinBox(
-            label="Smallest piece (px)",
-            value=settings.cleaning.min_area,
-            min=0,
-            max=1_000_000,
-        )
+        self.fill = CheckBox(text="Fill holes")
+        self.largest = CheckBox(text="Keep largest piece")
+        self.smooth = FloatSpinBox(label="Smooth outline (px)", min=0, max=20, step=0.5)
+        self.min_area = SpinBox(label="Smallest piece (px)", min=0, max=1_000_000)
         super().__init__(
             controller,
             [
@@ -415,6 +430,17 @@ class OptionsPanel(Panel):
                 self.smooth,
                 self.min_area,
                 device,
+            ],
+            shows=[
+                (self.hover, lambda s: s.hover),
+                (self.live, lambda s: s.live),
+                (self.accept_wait, lambda s: s.accept_wait),
+                (self.policy, lambda s: s.policy),
+                (self.normalisation, lambda s: s.normalisation),
+                (self.fill, lambda s: s.cleaning.fill_holes),
+                (self.largest, lambda s: s.cleaning.largest_piece),
+                (self.smooth, lambda s: s.cleaning.smooth),
+                (self.min_area, lambda s: s.cleaning.min_area),
             ],
         )
         self.hover.changed.connect(lambda on: controller.change_settings(hover=on))
