@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", choices=["train", "val"])
     parser.add_argument("--side", type=int, default=1024)
-    parser.add_argument("--skip-whole", action="store_true", help="not at once")
+    parser.add_argument(
+        "--only", nargs="+", choices=["once", "scale", "alone"], help="not all three"
+    )
     parser.add_argument("--picture", type=Path, help="write the middle of it")
     options = parser.parse_args()
     samples = [
@@ -54,17 +56,26 @@ def main() -> None:
 
     print(f"{len(rgb)}², {truth.max()} objects", flush=True)
     results = {}
-    if not options.skip_whole:
+    wanted = options.only or ["once", "scale", "alone"]
+    if "once" in wanted:
         results["at once"] = found(rgb, object_size=float(len(rgb)))
         report("at once", truth, *results["at once"])
-    results["scale found"] = found(rgb)
-    report("scale found", truth, *results["scale found"])
-    alone, seconds = np.zeros_like(truth), 0.0
-    for place, image in parts:
-        labels, spent = found(image)
-        seconds += spent
-        alone[place] = np.where(labels > 0, labels + alone.max(), 0)
-    report("images alone", truth, alone, seconds)
+    if "scale" in wanted:
+        results["scale found"] = found(rgb)
+        report("scale found", truth, *results["scale found"])
+    if "alone" in wanted:
+        alone, seconds, count = np.zeros_like(truth), 0.0, 0
+        known: dict[bytes, tuple[np.ndarray, float]] = {}
+        for place, image in parts:
+            # In a large mosaic each comes again and again.
+            key = image.tobytes()
+            if key not in known:
+                known[key] = found(image)
+            labels, spent = known[key]
+            seconds += spent
+            alone[place] = np.where(labels > 0, labels + count, 0)
+            count += int(labels.max())
+        report("images alone", truth, alone, seconds)
     if options.picture is not None:
         pictures = [outlined(rgb, labels) for labels, _ in results.values()]
         iio.imwrite(options.picture, np.concatenate(pictures, axis=1))
@@ -76,7 +87,7 @@ def mosaic(
     """Return ``n`` × ``n`` images edge to edge, their labels, and each by itself."""
     rgb = np.zeros((n * TILE, n * TILE, 3), np.uint8)
     truth = np.zeros(rgb.shape[:2], np.int32)
-    parts = []
+    parts, count = [], 0
     for i in range(n * n):
         sample, turns = samples[i % len(samples)], i // len(samples)
         row, col = (int(k) * TILE for k in divmod(i, n))
@@ -84,7 +95,8 @@ def mosaic(
         rgb[place] = np.rot90(sample.rgb, turns)
         labels = np.unique(np.rot90(sample.labels, turns), return_inverse=True)[1]
         labels = labels.reshape(TILE, TILE)
-        truth[place] = np.where(labels > 0, labels + truth.max(), 0)
+        truth[place] = np.where(labels > 0, labels + count, 0)
+        count += int(labels.max())
         parts.append((place, rgb[place].copy()))
     return rgb, truth, parts
 

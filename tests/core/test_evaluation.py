@@ -102,7 +102,7 @@ def test_average_precision_is_the_best_matching(
     truth: np.ndarray, predicted: np.ndarray, threshold: float
 ) -> None:
     ts, ps = (np.unique(x[x > 0]).tolist() for x in (truth, predicted))
-    table = overlaps(truth, predicted)
+    table = overlaps(truth, predicted).toarray()
     assert table.shape == (len(ts), len(ps))
     for i, j in np.ndindex(table.shape):
         assert table[i, j] == pytest.approx(iou(truth == ts[i], predicted == ps[j]))

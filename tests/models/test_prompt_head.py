@@ -97,7 +97,7 @@ def found(desk: Desk) -> tuple[Proposals, list[Progress]]:
 
 
 def n_found(truth: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]) -> int:
-    return int((overlaps(truth, labels).max(axis=1, initial=0) > 0.5).sum())
+    return int((overlaps(truth, labels).toarray().max(axis=1, initial=0) > 0.5).sum())
 
 
 # --- what the model sees ------------------------------------------------------

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from napari_sam.core.masks import crop_iou
 from napari_sam.types import NESTED_LEVELS, MaskCrop, PointPrompt, PromptSet
@@ -241,7 +242,7 @@ def _best_of_three(result: MaskResult, truth: MaskCrop) -> float:
     return max(crop_iou(result.crop(level), truth) for level in NESTED_LEVELS)
 
 
-def overlaps(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> FloatArray:
+def overlaps(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> csr_array:
     """Return the IoU of every true with every predicted object.
 
     Parameters
@@ -251,19 +252,22 @@ def overlaps(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> FloatArray
 
     Returns
     -------
-    float32 array (T, P)
-        In ascending order of the labels.
+    sparse float32 array (T, P)
+        In ascending order of the labels; only objects that overlap have an entry.
     """
     if truth.shape != predicted.shape:
         raise ValueError(f"shapes differ: {truth.shape} and {predicted.shape}")
     t_values, t = np.unique(truth, return_inverse=True)
     p_values, p = np.unique(predicted, return_inverse=True)
-    counts = np.bincount(
-        t.ravel() * p_values.size + p.ravel(), minlength=t_values.size * p_values.size
-    ).reshape(t_values.size, p_values.size)
-    union = counts.sum(1, keepdims=True) + counts.sum(0, keepdims=True) - counts
-    result = (counts / union)[t_values != 0][:, p_values != 0]
-    return np.asarray(result, np.float32)
+    pairs, counts = np.unique(t.ravel() * p_values.size + p.ravel(), return_counts=True)
+    rows, cols = np.divmod(pairs, p_values.size)
+    t_area = np.bincount(rows, counts, t_values.size)
+    p_area = np.bincount(cols, counts, p_values.size)
+    iou = counts / (t_area[rows] + p_area[cols] - counts)
+    table = csr_array(
+        (iou.astype(np.float32), (rows, cols)), shape=(len(t_area), len(p_area))
+    )
+    return table[np.flatnonzero(t_values)][:, np.flatnonzero(p_values)]
 
 
 def average_precision(
@@ -289,15 +293,12 @@ def average_precision(
         One value per threshold; 1 if there is nothing and nothing was found.
     """
     table = overlaps(truth, predicted)
-    n_true, n_predicted = table.shape
+    total = sum(table.shape)
     values = []
     for threshold in thresholds:
-        # Fewest mismatches first, the better overlap among equals second.
-        score = (table >= threshold) + table / (2 * max(1, min(table.shape)))
-        rows, cols = linear_sum_assignment(score, maximize=True)
-        matched = int(np.count_nonzero(table[rows, cols] >= threshold))
-        objects = n_true + n_predicted - matched
-        values.append(matched / objects if objects else 1.0)
+        edges = csr_array(table >= threshold) if table.nnz else table
+        matched = int((maximum_bipartite_matching(edges) >= 0).sum())
+        values.append(matched / (total - matched) if total else 1.0)
     return np.array(values, np.float32)
 
 
