@@ -16,10 +16,13 @@ from napari_sam import cli
 from napari_sam.cli.finished import FinishedPlanes
 from napari_sam.errors import FileFormatError
 from napari_sam.io import read_image
+from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_sam.models.registry import ModelSpec
 
 FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8",
         "--prompts=grid", "--all-planes", "--dtype=float32")  # fmt: skip
@@ -35,6 +38,13 @@ def pixels(path: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def fast(_small: tuple[ModelSpec, ...]) -> tuple[str, ...]:
+    """Return options that make a run short, also in another process."""
+    path = next(spec.path for spec in _small if spec.name == DEFAULT_MODEL)
+    return (*FAST, f"--model={path}")
+
+
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a compressed stack."""
     path = tmp_path_factory.mktemp("stack") / "stack.tif"
@@ -44,10 +54,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(stack: Path) -> np.ndarray:
+def expected(stack: Path, fast: tuple[str, ...]) -> np.ndarray:
     """Return the labels of an uninterrupted run."""
     out = stack.with_name("expected.tif")
-    assert run("everything", stack, out, "-q", *FAST) == 0
+    assert run("everything", stack, out, "-q", *fast) == 0
     assert sorted(os.listdir(stack.parent)) == ["expected.tif", "stack.tif"]
     return pixels(out)
 
@@ -55,6 +65,7 @@ def expected(stack: Path) -> np.ndarray:
 def test_a_damaged_page_costs_no_finished_plane(
     tmp_path: Path,
     stack: Path,
+    fast: tuple[str, ...],
     expected: np.ndarray,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -64,7 +75,7 @@ def test_a_damaged_page_costs_no_finished_plane(
         at = tif.pages[PLANES - 1].dataoffsets[0]
     content[at : at + 20] = bytes(20)
     damaged.write_bytes(content)
-    command = ("everything", damaged, out, *FAST)
+    command = ("everything", damaged, out, *fast)
     for _ in range(2):
         assert run(*command) == cli.USER_ERROR
         said = capsys.readouterr().err
@@ -82,11 +93,12 @@ def test_a_damaged_page_costs_no_finished_plane(
 def test_a_killed_run_goes_on(
     tmp_path: Path,
     stack: Path,
+    fast: tuple[str, ...],
     expected: np.ndarray,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.tif"
-    command = ["everything", str(stack), str(out), *FAST]
+    command = ["everything", str(stack), str(out), *fast]
     with subprocess.Popen(
         [sys.executable, "-m", "napari_sam.cli", *command],
         stderr=subprocess.PIPE,
@@ -108,6 +120,7 @@ def test_a_killed_run_goes_on(
 def test_other_settings_find_nothing_to_go_on_from(
     tmp_path: Path,
     stack: Path,
+    fast: tuple[str, ...],
     expected: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -119,11 +132,11 @@ def test_other_settings_find_nothing_to_go_on_from(
 
     with monkeypatch.context() as patched:
         patched.setattr("napari_sam.io.write_labels", interrupted)
-        assert run("everything", stack, out, *FAST) == cli.INTERRUPTED
+        assert run("everything", stack, out, *fast) == cli.INTERRUPTED
     assert f"{PLANES} finished planes are kept" in capsys.readouterr().err
     kept = sorted((tmp_path / "out.tif.partial").iterdir())
     assert len(kept) == PLANES
-    assert run("everything", stack, out, *FAST, "--min-area", "1500") == 0
+    assert run("everything", stack, out, *fast, "--min-area", "1500") == 0
     assert "continuing" not in capsys.readouterr().err
     sizes = np.bincount(pixels(out).ravel())[1:]
     assert sizes.size < expected.max()

@@ -23,13 +23,14 @@ from napari_sam.core.everything import (
 )
 from napari_sam.core.grid import crop_layers, is_whole, plan_searches, point_grid
 from napari_sam.errors import PromptError, SettingsError
+from napari_sam.models.sam import SamModel
 from napari_sam.types import Plane, Progress, Region
 
 if TYPE_CHECKING:
     from napari_sam.core.everything import Encode
     from napari_sam.core.model import EncodedPlane, Model
     from napari_sam.core.proposals import Proposals
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.registry import ModelSpec
     from napari_sam.types import Frame, RGBArray
 
 COARSE = EverythingSettings(
@@ -54,6 +55,13 @@ def model(mobile_sam: SamModel) -> SamModel:
 
 
 @pytest.fixture(scope="module")
+def quick(_small: tuple[ModelSpec, ...]) -> SamModel:
+    """Return the same model with an input of 512 pixels."""
+    path = next(spec.path for spec in _small if spec.name == "mobile-sam")
+    return SamModel.from_file(path, name="quick", device="cpu")
+
+
+@pytest.fixture(scope="module")
 def coins() -> RGBArray:
     return np.repeat(data.coins()[..., None], 3, axis=2)
 
@@ -64,14 +72,14 @@ def plane(model: Model, coins: RGBArray) -> EncodedPlane:
 
 
 @pytest.fixture(scope="module")
-def encode(model: Model) -> Encode:
-    """Return the model's encoder, which here never encodes anything twice."""
+def encode(quick: Model) -> Encode:
+    """Return an encoder, which here never encodes anything twice."""
     known: dict[bytes, EncodedPlane] = {}
 
     def encode(rgb: RGBArray) -> EncodedPlane:
         key = rgb.tobytes()
         if key not in known:
-            known[key] = model.encode_rgb(rgb)
+            known[key] = quick.encode_rgb(rgb)
         return known[key]
 
     return encode
@@ -421,13 +429,13 @@ def test_a_whole_stack(encode: Encode, coins: RGBArray) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1), (64, 64)])
 def test_images_without_objects_do_no_harm(
-    model: Model, shape: tuple[int, int]
+    quick: Model, shape: tuple[int, int]
 ) -> None:
     image = np.full((*shape, 3), 120, np.uint8)
     settings = EverythingSettings(
         points_per_side=2, pred_iou_thresh=0, stability_score_thresh=0
     )
-    p = run(iter_everything(image, model.encode_rgb, settings))
+    p = run(iter_everything(image, quick.encode_rgb, settings))
     assert p.to_labels().shape == shape
 
 

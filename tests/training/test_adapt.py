@@ -102,7 +102,7 @@ def test_five_objects_help_their_neighbours(cells: Example, network: SamNetwork)
     mine = list(range(0, 15, 3))
     neighbours = [i for i in range(len(cells.objects)) if i not in mine]
     others = part(cells, neighbours[:15])
-    quick = AdaptSettings(steps=16, objects=4, learning_rate=2e-4)
+    quick = AdaptSettings(steps=8, objects=4, learning_rate=4e-4)
     adapted = finish(iter_adapt(network, [part(cells, mine)], quick))
     before = one_click(SamModel.from_network(network, name="base"), others)
     after = one_click(adapted.model(), others)

@@ -17,7 +17,7 @@ from napari_sam.training.recipe import Recipe
 from napari_sam.training.state import TrainingState
 from napari_sam.training.trainer import iter_training
 
-SMALL = Recipe(steps=8, side=112, images=2, prompts=2, warmup=1, cooldown=0.0)
+SMALL = Recipe(steps=4, side=112, images=2, prompts=2, warmup=1, cooldown=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_embedding_comes_closer_where_it_is_remembered(
 ) -> None:
     groups = tuple(replace(g, is_remembered=is_remembered) for g in rods)
     state = TrainingState(network, SMALL, torch.device("cpu"))
-    batches = [make_batch(Cropper(groups, SMALL, 512), SMALL, n, 0) for n in range(4)]
+    batches = [make_batch(Cropper(groups, SMALL, 512), SMALL, n, 0) for n in range(2)]
     assert all(b.remembered.all() == is_remembered for b in batches)
 
     def distance() -> float:

@@ -29,7 +29,7 @@ from napari_sam.models.vit import SamViT, ViTShape
 from napari_sam.training.data import SampleSet, samples_from_arrays
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
-from napari_sam.training.run import RunSettings, groups_of, iter_run
+from napari_sam.training.run import RunResult, RunSettings, groups_of, iter_run
 from napari_sam.training.synthetic import generate
 
 if TYPE_CHECKING:
@@ -80,6 +80,20 @@ def rod(rods: tuple[SampleGroup, ...]) -> tuple[SampleGroup, ...]:
     return (replace(rods[0], samples=rods[0].samples[:1]),)
 
 
+TWO_STEPS = replace(RECIPE, steps=2)
+
+
+@pytest.fixture(scope="module")
+def two_steps(
+    base: Path, rod: tuple[SampleGroup, ...], tmp_path_factory: pytest.TempPathFactory
+) -> RunResult:
+    """Return the outcome of a run of two steps that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    result = finish(iter_run(base, rod, TWO_STEPS, out, settings=SETTINGS))
+    assert result.weights == out / "last.safetensors"
+    return result
+
+
 def test_a_run_leaves_weights_that_load(
     base: Path, rod: tuple[SampleGroup, ...], validation: SampleSet, tmp_path: Path
 ) -> None:
@@ -102,28 +116,28 @@ def test_a_run_leaves_weights_that_load(
 
 
 def test_a_closed_run_goes_on(
-    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
+    base: Path, rod: tuple[SampleGroup, ...], two_steps: RunResult, tmp_path: Path
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    short, rare = replace(RECIPE, steps=2), replace(SETTINGS, save_every=99)
-    finish(iter_run(base, rod, short, whole, settings=SETTINGS))
-    run = iter_run(base, rod, short, parts, settings=rare)
+    rare = replace(SETTINGS, save_every=99)
+    run = iter_run(base, rod, TWO_STEPS, tmp_path, settings=rare)
     next(run)
     run.close()
-    finish(iter_run(base, rod, short, parts, settings=SETTINGS, resume=True))
-    a, b = (load_file(p / "last.safetensors") for p in (whole, parts))
+    parts = finish(
+        iter_run(base, rod, TWO_STEPS, tmp_path, settings=SETTINGS, resume=True)
+    )
+    a, b = (load_file(r.weights) for r in (two_steps, parts))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_the_result_keeps_a_share_of_the_base(
-    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
+    base: Path, rod: tuple[SampleGroup, ...], two_steps: RunResult, tmp_path: Path
 ) -> None:
     """In the middle between base and trained weights; a new head is as trained."""
-    found = {}
-    for keep in (0.0, 0.5, 1.0):
+    found = {0.0: load_file(two_steps.weights)}
+    for keep in (0.5, 1.0):
         out = tmp_path / str(keep)
-        recipe = replace(RECIPE, steps=2, keep=keep)
+        recipe = replace(TWO_STEPS, keep=keep)
         finish(iter_run(base, rod, recipe, out, settings=SETTINGS))
         found[keep] = load_file(out / "last.safetensors")
     old = load_file(base)
@@ -147,7 +161,7 @@ def test_the_result_keeps_a_share_of_the_base(
 def test_the_result_has_logits_of_the_usual_scale(
     base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
-    recipe = replace(RECIPE, steps=2, score_shift=-0.25)
+    recipe = replace(TWO_STEPS, score_shift=-0.25)
     result = finish(iter_run(base, rod, recipe, tmp_path, settings=SETTINGS))
     texts = read_metadata(result.weights)
     assert 0.1 < float(texts["logit_scale"]) < 10
@@ -286,7 +300,7 @@ def test_an_interrupted_run_can_be_resumed(
         assert run.poll() is None, run.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    time.sleep(1)
+    time.sleep(0.3)
     run.send_signal(number)
     run.communicate(timeout=120)
     assert run.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)

@@ -376,7 +376,7 @@ def test_how_many_are_left_out_is_said_and_the_rest_stays(open_desk, coins):
 
 def test_the_slice_with_its_axes_exchanged_is_the_same_slice(open_desk, coin_stack):
     """Found again, an object is not there twice."""
-    desk = open_desk(coin_stack)
+    desk = open_desk(coin_stack, everything=FEW)
     everything = desk.controller.everything
     desk.controller.segment_plane()
     once = everything.count

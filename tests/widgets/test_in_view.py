@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from driver import Pixels
+    from napari.layers import Image
 
     from napari_sam.types import Region
 
@@ -52,20 +53,38 @@ def look_at(sam: Driver, row: float, column: float, width: float) -> None:
     spin(100)
 
 
-@pytest.mark.parametrize(
-    "placed",
-    [
-        {},
-        {"scale": (0.5, 2.0), "translate": (30, -70)},
-        {"affine": Affine(rotate=90, translate=(5, 5)).affine_matrix},
-    ],
-    ids=["plain", "scaled", "turned"],
+PLACED: tuple[dict[str, Any], ...] = (
+    {},
+    {"scale": (0.5, 2.0), "translate": (30, -70)},
+    {"affine": Affine(rotate=90, translate=(5, 5)).affine_matrix},
 )
+
+
 def test_the_region_is_what_the_canvas_shows(
-    open_sam: OpenSam, many_coins: Pixels, placed: dict[str, Any]
+    open_sam: OpenSam, many_coins: Pixels
 ) -> None:
-    sam = open_sam(many_coins, **placed)
-    height, width = many_coins.shape
+    sam = open_sam(many_coins)
+    for placed in PLACED:
+        before = sam.controller.context.image
+        image = sam.viewer.add_image(many_coins, **placed)
+        sam.controller.choose_image(image)
+        assert before is not None
+        sam.viewer.layers.remove(before)
+        sam.wait_ready()
+        sam.viewer.reset_view()
+        spin(100)
+        region_is_what_the_canvas_shows(sam, image, max(placed.get("scale", (1,))))
+    sam.viewer.scene.camera.center = (0, 90_000, 90_000)
+    sam.controller.segment_view()
+    assert not sam.controller.everything.is_running
+    wait_until(
+        lambda: "shows no part of the image" in sam.widget.status.text(), "the reason"
+    )
+
+
+def region_is_what_the_canvas_shows(sam: Driver, image: Image, scale: float) -> None:
+    assert sam.controller.context.image == image
+    height, width = image.data.shape
     shown = visible(sam)
     assert shown is not None
     assert (shown.row0, shown.col0, shown.row1, shown.col1) == (0, 0, height, width)
@@ -81,7 +100,7 @@ def test_the_region_is_what_the_canvas_shows(
         assert 0 <= place.y() < size[1]
     corners = [sam.at((r, c)) for r in (shown.row0, shown.row1) for c in (
         shown.col0, shown.col1)]  # fmt: skip
-    tolerance = 2 * sam.viewer.scene.camera.zoom * max(placed.get("scale", (1,)))
+    tolerance = 2 * sam.viewer.scene.camera.zoom * scale
     for values, end in zip(
         ([p.x() for p in corners], [p.y() for p in corners]), size, strict=True
     ):
@@ -119,15 +138,3 @@ def test_the_button_finds_what_is_shown(open_sam: OpenSam, many_coins: Pixels) -
     assert len(np.unique(found)) > 5
     assert shown.row0 <= rows.min() < rows.max() < shown.row1
     assert shown.col0 <= cols.min() < cols.max() < shown.col1
-
-
-def test_beside_the_image_there_is_nothing_to_find(
-    open_sam: OpenSam, many_coins: Pixels
-) -> None:
-    sam = open_sam(many_coins)
-    sam.viewer.scene.camera.center = (0, 90_000, 90_000)
-    sam.controller.segment_view()
-    assert not sam.controller.everything.is_running
-    wait_until(
-        lambda: "shows no part of the image" in sam.widget.status.text(), "the reason"
-    )

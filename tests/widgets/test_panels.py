@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from driver import COINS, LEFT, spin, wait_until
+from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import QProgressBar
 
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel, Progress
+from napari_sam.viewer.layers import is_ours
 from napari_sam.viewer.settings import Normalisation, Tool
 from napari_sam.widgets.activity_bar import ActivityBar
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     import napari.viewer
     from driver import Driver, Pixels
+    from napari.layers import Layer
 
     OpenSam = Callable[..., Driver]
 
@@ -37,8 +40,7 @@ MODES = {
 }
 
 
-def test_tools_activate_a_layer_and_a_mode(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins, wait=False)
+def tools_activate_a_layer_and_a_mode(sam: Driver) -> None:
     for tool, (name, mode) in MODES.items():
         sam.choose_tool(tool)
         active = sam.viewer.layers.selection.active
@@ -49,8 +51,7 @@ def test_tools_activate_a_layer_and_a_mode(open_sam: OpenSam, coins: Pixels) -> 
         assert [t for t, b in buttons.items() if b.native.isChecked()] == [tool]
 
 
-def test_buttons_do_what_keys_do(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def buttons_do_what_keys_do(sam: Driver) -> None:
     panel = sam.widget.objects
     assert not panel.accept.enabled
     assert not panel.discard.enabled
@@ -71,15 +72,22 @@ def test_buttons_do_what_keys_do(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.annotator.is_empty
 
 
-@pytest.mark.parametrize("name", ["mobile-sam", "mobile-sam-microscopy"])
 def test_what_has_no_effect_with_a_model_rests(
-    open_sam: OpenSam, coins: Pixels, name: str
+    open_sam: OpenSam, coins: Pixels
 ) -> None:
     """And says why; what does not rest changes what is proposed or shown."""
     sam = open_sam(coins, wait=False)
+    for name in ("mobile-sam", "mobile-sam-microscopy"):
+        sam.controller.load_model(name)
+        wait_until(lambda: not sam.controller.is_loading, "the model")
+        sam.wait_ready()
+        what_has_no_effect_rests(sam, sees=name == "mobile-sam-microscopy")
+        sam.key("Escape")
+        sam.widget.objects.level.value = MaskLevel.AUTO
+
+
+def what_has_no_effect_rests(sam: Driver, *, sees: bool) -> None:
     controller, panel = sam.controller, sam.widget.everything
-    controller.load_model(name)
-    sam.wait_ready()
 
     def found() -> list[object]:
         shown = controller.everything.shown
@@ -91,7 +99,6 @@ def test_what_has_no_effect_with_a_model_rests(
         wait_until(lambda: not controller.everything.is_running, "the search")
         return found()
 
-    sees = name == "mobile-sam-microscopy"
     panel.side.value = 10
     # Lower than usual, so that there is something to raise it over.
     panel.score.value = panel.stability.value = 0.5
@@ -156,8 +163,7 @@ def test_crops_rest_only_where_a_coarser_level_is_read(open_sam: OpenSam) -> Non
     assert "different grids" in crops.tooltip
 
 
-def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def options_reach_the_settings(sam: Driver) -> None:
     options, controller = sam.widget.options, sam.controller
     options.hover.value = True
     options.live.value = True
@@ -192,8 +198,7 @@ def test_options_reach_the_settings(open_sam: OpenSam, coins: Pixels) -> None:
     assert settings.min_area == 33
 
 
-def test_cleaning_changes_the_preview(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def cleaning_changes_the_preview(sam: Driver) -> None:
     sam.click(COINS[4])
     sam.wait_preview()
     sam.widget.options.min_area.value = 100_000
@@ -204,10 +209,7 @@ def test_cleaning_changes_the_preview(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.preview_pixels > 300
 
 
-def test_combos_follow_renamed_and_removed_layers(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def combos_follow_renamed_and_removed_layers(sam: Driver) -> None:
     panel = sam.widget.layers
     sam.push(panel.new)
     assert panel.labels.value == sam.labels
@@ -217,7 +219,8 @@ def test_combos_follow_renamed_and_removed_layers(
     shown = panel.image.native.currentText(), panel.labels.native.currentText()
     assert shown == ("money", "segmentation")
     assert sam.controller.context.image == sam.viewer.layers["money"]
-    other = sam.viewer.add_image(coins[::-1], name="second")
+    image = sam.controller.context.image
+    other = sam.viewer.add_image(image.data[::-1], name="second")
     panel.image.value = other
     assert sam.controller.context.image == other
     sam.viewer.layers.remove("segmentation")
@@ -225,10 +228,7 @@ def test_combos_follow_renamed_and_removed_layers(
     assert sam.controller.labels.layer is None
 
 
-def test_labels_that_do_not_fit_are_refused_in_one_sentence(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def labels_that_do_not_fit_are_refused_in_one_sentence(sam: Driver) -> None:
     sam.push(sam.widget.layers.new)
     kept = sam.labels
     small = sam.viewer.add_labels(np.zeros((5, 5), np.uint8), name="small")
@@ -257,10 +257,7 @@ def test_a_device_that_is_not_there_is_one_sentence(
     assert sam.labelled == [1, 2]
 
 
-def test_switching_the_model_keeps_labels_and_prompts(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def switching_the_model_keeps_labels_and_prompts(sam: Driver) -> None:
     sam.annotate(COINS[4])
     sam.click(COINS[1])
     sam.wait_preview()
@@ -327,10 +324,7 @@ def test_cancelling_everything_keeps_finished_planes(
     assert not everything.overlay.layer.data.any()
 
 
-def test_long_work_is_shown_in_naparis_activity_dock(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def long_work_is_shown_in_naparis_activity_dock(sam: Driver) -> None:
     state: list[Progress | None] = [Progress(3, 10, "encoding planes")]
 
     def bars() -> list[QProgressBar]:
@@ -368,3 +362,30 @@ def test_opening_the_dock_crops_no_view_and_moves_none(
         assert viewer.scene.camera.zoom == before
     else:
         wait_until(lambda: navigator.shows_all, "the whole view")
+
+
+def test_what_the_panel_changes_and_shows(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    tools_activate_a_layer_and_a_mode(sam)
+    long_work_is_shown_in_naparis_activity_dock(sam)
+    sam.choose_tool(Tool.POINT)
+    buttons_do_what_keys_do(sam)
+    sam.push(sam.widget.objects.polarity)
+    assert sam.annotator.positive
+    sam.labels.undo()
+    for check in (
+        cleaning_changes_the_preview,
+        switching_the_model_keeps_labels_and_prompts,
+        labels_that_do_not_fit_are_refused_in_one_sentence,
+        options_reach_the_settings,
+        combos_follow_renamed_and_removed_layers,
+    ):
+        sam.key("Escape")
+        assert sam.annotator.is_empty
+        for layer in [x for x in sam.viewer.layers if is_users_labels(x)]:
+            sam.viewer.layers.remove(layer)
+        check(sam)
+
+
+def is_users_labels(layer: Layer) -> bool:
+    return isinstance(layer, Labels) and not is_ours(layer)

@@ -49,7 +49,7 @@ def test_encoding_leaves_the_window_alive(open_sam: OpenSam) -> None:
     sam = open_sam(np.zeros((8, 8), np.uint8))
     rng = np.random.default_rng(5)
     ticks = 0
-    for number in range(5):
+    for number in range(3):
         noise = rng.integers(0, 255, (300, 300), np.uint8)
         layer = sam.viewer.add_image(noise, name=f"noise {number}")
         with Watchdog() as watchdog:

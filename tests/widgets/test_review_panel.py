@@ -61,7 +61,7 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     panel = sam.widget.review
     assert not panel.walk.enabled
     assert "nothing to review" in panel.walk.tooltip
-    sam.annotate(COINS[4])
+    the_panel_stays_calm(sam)
     labelled = sam.labels.data == 1
     accepted, rejected, corrected, *_ = prefilled(sam)
     assert panel.walk.enabled
@@ -109,18 +109,23 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     assert np.array_equal(sam.labels.data == 1, labelled)
 
 
-def test_a_drag_over_a_proposal_pans_and_decides_nothing(
+def test_a_drag_pans_and_decides_nothing_and_a_button_the_slice(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
-    offer = prefilled(sam)[0]
+    offers = prefilled(sam)
+    offer = offers[0]
     row, col = inside(offer)
     sam.drag([(row, col), (row + 12, col + 12)])
     assert sam.annotator.is_empty
     sam.drag([(row, col), (row + 12, col + 12)], SHIFT)
     assert sam.controller.labels.layer is None
     assert sam.points.mode == "add"
-    assert offer.key in keys_of(sam)
+    assert keys_of(sam) == {o.key for o in offers}
+    sam.push(sam.widget.review.plane)
+    assert len(sam.labelled) == len(offers)
+    assert not sam.widget.review.is_needed
+    assert sam.annotator.label == len(offers) + 1
 
 
 def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> None:
@@ -179,15 +184,6 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     sam.push(panel.rest)
     assert len(sam.labelled) == 1 + left
     assert not panel.is_needed
-
-
-def test_a_slice_is_accepted_at_once(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
-    offers = prefilled(sam)
-    sam.push(sam.widget.review.plane)
-    assert len(sam.labelled) == len(offers)
-    assert not sam.widget.review.is_needed
-    assert sam.annotator.label == len(offers) + 1
 
 
 def test_layers_deleted_and_painted_during_a_review(
@@ -251,9 +247,8 @@ def test_palette_commands(
     assert sam.labelled
 
 
-def test_the_panel_stays_calm(open_sam: OpenSam, coins: Pixels) -> None:
+def the_panel_stays_calm(sam: Driver) -> None:
     """Nothing to review, nothing to see, and no key does harm."""
-    sam = open_sam(coins)
     assert not sam.widget.review.is_needed
     sam.key("K")
     assert "no proposal under the cursor" in sam.controller.status

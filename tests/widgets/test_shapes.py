@@ -27,8 +27,20 @@ def around(coin: tuple[int, int], half: int = 24) -> list[tuple[int, int]]:
     return [(row - half, column - half), (row + half, column + half)]
 
 
-def test_a_dragged_box_is_a_box_prompt(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def clear(sam: Driver) -> None:
+    """Take back what was written and drop what is under way."""
+    while sam.labelled:
+        sam.labels.undo()
+    sam.wait_idle()
+    # The first may only finish a shape.
+    sam.key("Escape")
+    sam.key("Escape")
+    assert sam.labelled == []
+    assert sam.annotator.is_empty
+    assert sam.shapes.nshapes == 0
+
+
+def a_dragged_box_is_a_box_prompt(sam: Driver) -> None:
     sam.choose_tool(Tool.BOX)
     corners = around(COINS[4])
     sam.drag(corners)
@@ -41,11 +53,10 @@ def test_a_dragged_box_is_a_box_prompt(open_sam: OpenSam, coins: Pixels) -> None
     assert sam.shapes.nshapes == 0
 
 
-def test_two_boxes_are_two_objects(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def two_boxes_are_two_objects(sam: Driver) -> None:
     sam.choose_tool(Tool.BOX)
-    sam.drag(around(COINS[4]))
-    sam.drag(around(COINS[5]))
+    sam.drag(around(COINS[4]), steps=2)
+    sam.drag(around(COINS[5]), steps=2)
     assert len(sam.annotator.prompting.here()) == 2
     sam.wait_idle()
     sam.key("N")
@@ -56,25 +67,25 @@ def test_two_boxes_are_two_objects(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.labelled == []
 
 
-def test_moving_a_box_moves_the_preview(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def moving_a_box_moves_the_preview(sam: Driver) -> None:
     sam.choose_tool(Tool.BOX)
-    sam.drag(around(COINS[4]))
+    sam.drag(around(COINS[4]), steps=2)
     sam.wait_preview()
+    preview = sam.annotator.preview.layer
+    assert preview is not None
+    assert not preview.data[COINS[5]]
     sam.shapes.mode = "select"
     sam.drag([COINS[4], COINS[5]])
     (prompts,) = sam.annotator.prompting.here()
     assert prompts.box is not None
-    preview = sam.annotator.preview.layer
-    assert preview is not None
     wait_until(lambda: preview.data[COINS[5]], "the preview to follow the box")
 
 
-def test_a_lasso_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def a_lasso_is_a_rough_mask(sam: Driver) -> None:
     sam.choose_tool(Tool.OUTLINE)
     r, c = COINS[4]
-    sam.drag([(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)])
+    path = [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)]
+    sam.drag(path, steps=3)
     assert list(sam.shapes.shape_type) == ["polygon"]
     (prompts,) = sam.annotator.prompting.here()
     assert prompts.mask is not None
@@ -83,8 +94,7 @@ def test_a_lasso_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.labels.data[COINS[4]] == 1
 
 
-def test_an_ellipse_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def an_ellipse_is_a_rough_mask(sam: Driver) -> None:
     sam.choose_tool(Tool.ELLIPSE)
     sam.drag(around(COINS[4], 14))
     (prompts,) = sam.annotator.prompting.here()
@@ -93,8 +103,7 @@ def test_an_ellipse_is_a_rough_mask(open_sam: OpenSam, coins: Pixels) -> None:
     sam.wait_preview()
 
 
-def test_a_scribble_is_sampled_to_points(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def a_scribble_is_sampled_to_points(sam: Driver) -> None:
     sam.choose_tool(Tool.SCRIBBLE)
     r, c = COINS[4]
     sam.drag([(r, c - 12), (r + 3, c), (r, c + 12)])
@@ -108,10 +117,7 @@ def test_a_scribble_is_sampled_to_points(open_sam: OpenSam, coins: Pixels) -> No
     assert sam.labels.data[COINS[4]] == 1
 
 
-def test_escape_finishes_a_shape_before_it_discards(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def escape_finishes_a_shape_before_it_discards(sam: Driver) -> None:
     sam.choose_tool(Tool.OUTLINE)
     sam.shapes.mode = "add_polygon"
     r, c = COINS[4]
@@ -128,14 +134,13 @@ def test_escape_finishes_a_shape_before_it_discards(
     assert sam.shapes.nshapes == 0
 
 
-def test_everything_inside_a_box(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def everything_inside_a_box(sam: Driver) -> None:
     everything = sam.controller.everything
     sam.widget.everything.side.value = 5
     assert not sam.widget.everything.box.enabled
     assert "Box tool" in sam.widget.everything.box.tooltip
     sam.choose_tool(Tool.BOX)
-    sam.drag([(85, 15), (150, 185)])
+    sam.drag([(85, 15), (150, 185)], steps=2)
     sam.wait_preview()
     sam.push(sam.widget.everything.box)
     wait_until(lambda: not everything.is_running, "the search to end")
@@ -144,6 +149,22 @@ def test_everything_inside_a_box(open_sam: OpenSam, coins: Pixels) -> None:
     assert shown is not None
     assert shown.data[86:149, 16:184].any()
     assert not shown.data[:60].any()
+
+
+def test_what_is_drawn_is_what_is_asked(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    for check in (
+        a_dragged_box_is_a_box_prompt,
+        two_boxes_are_two_objects,
+        moving_a_box_moves_the_preview,
+        a_lasso_is_a_rough_mask,
+        an_ellipse_is_a_rough_mask,
+        a_scribble_is_sampled_to_points,
+        escape_finishes_a_shape_before_it_discards,
+    ):
+        check(sam)
+        clear(sam)
+    everything_inside_a_box(sam)
 
 
 @pytest.fixture
@@ -170,7 +191,7 @@ def assert_every_shape_tool_works(sam: Driver) -> None:
     start = sam.shapes.nshapes
     for count, (tool, (path, kind)) in enumerate(drawn.items(), start + 1):
         sam.choose_tool(tool)
-        sam.drag(path)
+        sam.drag(path, steps=2)
         # A line is finished a moment after the drag.
         spin(50)
         assert sam.shapes.nshapes == len(sam.annotator.items.shapes) == count
@@ -182,69 +203,71 @@ def assert_every_shape_tool_works(sam: Driver) -> None:
         assert sam.controller.toolbox.lit is tool
 
 
-@pytest.mark.parametrize("tool", [Tool.OUTLINE, Tool.SCRIBBLE])
 @pytest.mark.filterwarnings("ignore:Polygons must have three")
 def test_a_shape_that_napari_throws_away_breaks_no_tool(
-    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+    open_sam: OpenSam, coins: Pixels, raised: list[BaseException]
 ) -> None:
     """napari 0.9 leaves the rows of such a shape in its features and colors."""
     sam = open_sam(coins)
     r, c = COINS[4]
     straight = [(r, c - 20), (r, c + 20)]
     tiny = [(r, c), (r, c + 1)]
-    sam.choose_tool(tool)
-    for path in (tiny, straight) if tool is Tool.OUTLINE else (tiny,):
-        sam.drag(path)
-        spin(600)
-        sam.drag(path)
-        spin(600)
-    assert sam.annotator.items.shapes == ()
-    assert_every_shape_tool_works(sam)
-    assert raised == []
+    for tool, paths in ((Tool.OUTLINE, (tiny, straight)), (Tool.SCRIBBLE, (tiny,))):
+        sam.choose_tool(tool)
+        for path in paths:
+            sam.drag(path)
+            spin(600)
+            sam.drag(path)
+            spin(600)
+        assert sam.annotator.items.shapes == ()
+        assert_every_shape_tool_works(sam)
+        assert raised == []
+        sam.key("Escape")
+        sam.key("Escape")
+        assert sam.annotator.is_empty
 
 
-@pytest.mark.parametrize("tool", [Tool.BOX, Tool.ELLIPSE, Tool.OUTLINE, Tool.SCRIBBLE])
 def test_escape_during_a_drag_drops_what_is_drawn(
-    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+    open_sam: OpenSam, coins: Pixels, raised: list[BaseException]
 ) -> None:
     sam = open_sam(coins)
-    sam.click(COINS[0])
-    sam.choose_tool(tool)
     r, c = COINS[4]
-    sam.drag(
-        [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)],
-        midway=lambda: sam.key("Escape"),
-    )
-    spin(50)
-    assert sam.shapes.nshapes == 0
-    assert sam.annotator.items.shapes == ()
-    # What was prompted before is not what was being drawn.
-    assert len(sam.annotator.items.points) == 1
-    assert_every_shape_tool_works(sam)
-    sam.key("Escape")
-    sam.key("Escape")
-    assert sam.annotator.is_empty
-    assert raised == []
+    path = [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)]
+    for tool in (Tool.BOX, Tool.ELLIPSE, Tool.OUTLINE, Tool.SCRIBBLE):
+        sam.choose_tool(Tool.POINT)
+        sam.click(COINS[0])
+        sam.choose_tool(tool)
+        sam.drag(path, steps=2, midway=lambda: sam.key("Escape"))
+        spin(50)
+        assert sam.shapes.nshapes == 0
+        assert sam.annotator.items.shapes == ()
+        # What was prompted before is not what was being drawn.
+        assert len(sam.annotator.items.points) == 1
+        assert_every_shape_tool_works(sam)
+        sam.key("Escape")
+        sam.key("Escape")
+        assert sam.annotator.is_empty
+        assert raised == []
 
 
-@pytest.mark.parametrize("tool", [Tool.BOX, Tool.OUTLINE])
 def test_an_accept_during_a_drag_leaves_the_shape_to_the_next_object(
-    open_sam: OpenSam, coins: Pixels, tool: Tool, raised: list[BaseException]
+    open_sam: OpenSam, coins: Pixels, raised: list[BaseException]
 ) -> None:
     sam = open_sam(coins)
-    sam.click(COINS[0])
-    sam.wait_preview()
-    sam.choose_tool(tool)
     r, c = COINS[4]
-    sam.drag(
-        [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)],
-        midway=lambda: sam.key("N"),
-    )
-    wait_until(lambda: sam.labelled == [1], "the accepted object")
-    wait_until(lambda: len(sam.points.data) == 0, "its prompts to go")
-    assert sam.annotator.items.points == ()
-    (shape,) = sam.annotator.items.shapes
-    assert np.ptp(shape.vertices, axis=0).max() > 20
-    assert sam.shapes.nshapes == 1
-    sam.wait_preview()
-    assert raised == []
+    path = [(r - 14, c - 14), (r - 14, c + 14), (r + 14, c + 14), (r + 14, c - 14)]
+    for tool in (Tool.BOX, Tool.OUTLINE):
+        sam.choose_tool(Tool.POINT)
+        sam.click(COINS[0])
+        sam.wait_preview()
+        sam.choose_tool(tool)
+        sam.drag(path, steps=2, midway=lambda: sam.key("N"))
+        wait_until(lambda: sam.labelled == [1], "the accepted object")
+        wait_until(lambda: len(sam.points.data) == 0, "its prompts to go")
+        assert sam.annotator.items.points == ()
+        (shape,) = sam.annotator.items.shapes
+        assert np.ptp(shape.vertices, axis=0).max() > 20
+        assert sam.shapes.nshapes == 1
+        sam.wait_preview()
+        assert raised == []
+        clear(sam)

@@ -25,30 +25,31 @@ UPPER = [(2, 2), (2, 198), (80, 198), (80, 2)]
 """Around the three upper coins."""
 
 
-@pytest.fixture
-def searched(open_sam: OpenSam, coins: Pixels) -> Driver:
-    """Open a window whose plane was searched."""
-    sam = open_sam(coins)
+def search(sam: Driver) -> None:
+    """Search the plane on screen; the layer is there before something is found."""
     sam.widget.everything.side.value = 6
-    sam.key("G")
     everything = sam.controller.everything
+    sam.controller.segment_plane()
+    assert everything.is_running
+    layer = everything.overlay.layer
+    assert layer in sam.viewer.layers
     wait_until(lambda: everything.found and not everything.is_running, "the search")
+    assert everything.overlay.layer is layer
+    assert layer.data.any()
     assert len(everything.offers_here) >= 5
-    return sam
 
 
 def keys(offers) -> set:
     return {offer.key for offer in offers}
 
 
-def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
-    sam = searched
+def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
     everything, triage = sam.controller.everything, sam.controller.triage
     before = keys(everything.offers_here)
     sam.key("Shift+K")
     assert sam.widget.triage.lasso.native.isChecked()
     assert not any(b.native.isChecked() for b in sam.widget.objects.tools.values())
-    sam.drag(UPPER, steps=12)
+    sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     chosen = triage.chosen
     assert 0 < len(chosen) < len(before)
@@ -77,12 +78,11 @@ def test_a_lasso_drawn_by_hand_is_accepted_and_undone(searched: Driver) -> None:
     assert len(sam.annotator.items.points) == 1
 
 
-def test_a_lasso_is_rejected_and_undone(searched: Driver) -> None:
-    sam = searched
+def a_lasso_is_rejected_and_undone(sam: Driver) -> None:
     everything, triage = sam.controller.everything, sam.controller.triage
     before = keys(everything.offers_here)
     sam.push(sam.widget.triage.lasso)
-    sam.drag(UPPER, steps=12)
+    sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     chosen = keys(triage.chosen)
     sam.push(sam.widget.triage.reject)
@@ -92,36 +92,32 @@ def test_a_lasso_is_rejected_and_undone(searched: Driver) -> None:
     assert keys(everything.offers_here) == before
 
 
-def test_escape_during_the_lasso_drops_it(searched: Driver) -> None:
-    sam = searched
+def escape_during_the_lasso_drops_it(sam: Driver) -> None:
     triage = sam.controller.triage
     sam.key("Shift+K")
-    sam.drag(UPPER, steps=12, midway=lambda: sam.key("Escape"))
+    sam.drag(UPPER, steps=4, midway=lambda: sam.key("Escape"))
     spin(100)
     assert triage.chosen == ()
     assert triage.lasso.layer is not None
     assert triage.lasso.layer.nshapes == 0
     assert triage.lasso.is_armed
-    sam.drag(UPPER, steps=12)
+    sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the next lasso")
 
 
-@pytest.mark.filterwarnings("ignore:Polygons must have three")
-def test_a_line_too_short_to_go_around_anything(searched: Driver) -> None:
-    sam = searched
+def a_line_too_short_to_go_around_anything(sam: Driver) -> None:
     triage = sam.controller.triage
     sam.key("Shift+K")
     sam.drag([(80, 80), (80, 84)], steps=2)
     spin(600)
     assert triage.lasso.layer is not None
     assert triage.lasso.layer.nshapes == 0
-    sam.drag(UPPER, steps=12)
+    sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     assert sam.annotator.items.is_empty
 
 
-def test_like_this_one_and_its_slider(searched: Driver) -> None:
-    sam = searched
+def like_this_one_and_its_slider(sam: Driver) -> None:
     triage, panel = sam.controller.triage, sam.widget.triage
     assert not panel.alike.enabled
     sam.hover(COINS[4])
@@ -144,8 +140,7 @@ def test_like_this_one_and_its_slider(searched: Driver) -> None:
     assert sam.labelled == []
 
 
-def test_the_next_in_doubt_by_key_and_button(searched: Driver) -> None:
-    sam = searched
+def the_next_in_doubt_by_key_and_button(sam: Driver) -> None:
     review, everything = sam.controller.review, sam.controller.everything
     limits = everything.shown.thresholds
     sam.key("Shift+W")
@@ -165,8 +160,7 @@ def test_the_next_in_doubt_by_key_and_button(searched: Driver) -> None:
     assert review.current.key == order[1]
 
 
-def test_colored_by_score_with_the_histogram_as_legend(searched: Driver) -> None:
-    sam = searched
+def colored_by_score_with_the_histogram_as_legend(sam: Driver) -> None:
     panel, everything = sam.widget.everything, sam.controller.everything
     bars = panel.histograms["score"]
     assert bars.counts.sum() >= len(everything.offers_here)
@@ -203,15 +197,38 @@ def test_colored_by_score_with_the_histogram_as_legend(searched: Driver) -> None
     assert low <= seen
 
 
-def test_the_layer_is_there_before_something_is_found(
+def drop_choice(sam: Driver) -> None:
+    """Leave the lasso and what is under way."""
+    for _ in range(3):
+        sam.key("Escape")
+    assert sam.controller.toolbox.lit is Tool.POINT
+    assert sam.controller.triage.chosen == ()
+    assert sam.annotator.is_empty
+    assert sam.labelled == []
+
+
+@pytest.mark.filterwarnings("ignore:Polygons must have three")
+def test_lassos(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    search(sam)
+    for check in (
+        a_lasso_drawn_by_hand_is_accepted_and_undone,
+        a_lasso_is_rejected_and_undone,
+        escape_during_the_lasso_drops_it,
+        a_line_too_short_to_go_around_anything,
+    ):
+        check(sam)
+        drop_choice(sam)
+
+
+def test_proposals_by_score_likeness_and_doubt(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
-    everything = sam.controller.everything
-    sam.controller.segment_plane()
-    assert everything.is_running
-    layer = everything.overlay.layer
-    assert layer in sam.viewer.layers
-    wait_until(lambda: everything.found and not everything.is_running, "the search")
-    assert everything.overlay.layer is layer
-    assert layer.data.any()
+    search(sam)
+    least = sam.widget.everything.score.value
+    colored_by_score_with_the_histogram_as_legend(sam)
+    sam.widget.everything.score.value = least
+    like_this_one_and_its_slider(sam)
+    drop_choice(sam)
+    the_next_in_doubt_by_key_and_button(sam)
