@@ -200,6 +200,17 @@ def test_a_search_that_is_stopped_early_leaves_what_was_there(searched):
     assert desk.controller.status.startswith("Stopped")
 
 
+def test_while_the_layers_go_none_is_made(searched):
+    desk = searched
+    desk.click(*COINS[4])
+    draw(desk, UPPER)
+    made = []
+    desk.viewer.layers.events.inserted.connect(made.append)
+    desk.viewer.layers.clear()
+    assert made == []
+    assert len(desk.viewer.layers) == 0
+
+
 def test_around_nothing_nothing_is_chosen(searched):
     desk = searched
     assert draw(desk, [(0, 0), (0, 3), (3, 3), (3, 0)]) == ()

@@ -92,6 +92,15 @@ def test_recolouring_points_changes_their_polarity(desk):
     assert [p.positive for p in desk.items.points] == [False, True]
     desk.points.current_face_color = COLOURS[POSITIVE]
     assert [p.positive for p in desk.items.points] == [True, True]
+    # The next click marks what it would have marked.
+    desk.points.current_face_color = COLOURS[NEGATIVE]
+    desk.points.selected_data = set()
+    desk.mirror.arm(True, (0, 1))
+    for place in ([5, 6], [7, 8]):
+        desk.points.add([place])
+    assert [p.positive for p in desk.items.points] == [False, True, True, True]
+    red, green = desk.points.face_color[:, 0], desk.points.face_color[:, 1]
+    np.testing.assert_array_equal(green > red, [False, True, True, True])
 
 
 def test_feature_edited_in_the_table_changes_the_polarity(desk):
@@ -131,6 +140,10 @@ def test_recolouring_shapes_changes_their_polarity(desk):
     assert [s.positive for s in desk.items.shapes] == [True, False]
     red, green = desk.shapes.edge_color[:, 0], desk.shapes.edge_color[:, 1]
     np.testing.assert_array_equal(green > red, [True, False])
+    desk.shapes.selected_data = set()
+    desk.mirror.arm(True, (0, 1))
+    desk.shapes.add([BOX + 20], shape_type=["rectangle"])
+    assert [s.positive for s in desk.items.shapes] == [True, False, True]
 
 
 def test_writing_items_is_not_a_change_by_the_user(desk):

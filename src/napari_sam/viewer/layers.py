@@ -295,7 +295,8 @@ def sync_recoloured(layer: Points | Shapes) -> bool:
     features["prompt"] = pd.Series(shown.astype(str), dtype=str, index=features.index)
     layer.features = features
     if is_points:
-        layer.refresh_colors()
+        # Picking a color makes napari give it to each new point as well.
+        layer.face_color = "prompt"
     else:
         colour_shapes(layer)
     return True

@@ -381,6 +381,9 @@ class PlaneOverlay:
             No two of them share a pixel: those that were shown before, as the very same
             objects, need not be drawn again.
         """
+        if self.layer is None and image not in self._viewer.layers:
+            # The layers are going, one after another.
+            return
         before = self.layer, self._plane, self.layer and self.layer.data
         layer = self._ensure(image, plane)
         is_news = not self.masks or self._is_looked_at(masks)
