@@ -26,7 +26,7 @@ os.environ["NAPARI_SAM_CACHE_DIR"] = tempfile.mkdtemp()
 
 import napari
 import torch
-from qtpy.QtCore import QElapsedTimer, QPoint, Qt, QTimer
+from qtpy.QtCore import QElapsedTimer, QEventLoop, QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from skimage import data, measure
@@ -72,14 +72,33 @@ class Watchdog:
 
 
 def pump(seconds: float, until: Callable[[], bool] | None = None) -> bool:
-    """Run the event loop; True as soon as the condition holds."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        QApplication.processEvents()
-        if until is not None and until():
-            return True
-        time.sleep(0.0005)
-    return until is None
+    """Run the event loop; True as soon as the condition holds.
+
+    As an application does, which sleeps while there is nothing to do: a loop that asks
+    all the time takes a core from the model.
+    """
+    if until is not None and until():
+        return True
+    loop, end = QEventLoop(), QTimer()
+    end.setSingleShot(True)
+    end.timeout.connect(loop.quit)
+    end.start(round(1000 * seconds))
+    held = until is None
+    looks = QTimer()
+    if until is not None:
+
+        def look() -> None:
+            nonlocal held
+            held = until()
+            if held:
+                loop.quit()
+
+        looks.timeout.connect(look)
+        looks.start(2)
+    loop.exec()
+    looks.stop()
+    end.stop()
+    return held
 
 
 def cells(side: int, planes: int = 1) -> np.ndarray:
