@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -31,6 +31,8 @@ class Scene(Window):
     """A sample in a window, and a hand on the mouse."""
 
     def __init__(self, sample: str, zoom: float = 1.0, mirrored: int = 1) -> None:
+        # Nothing is offered of another picture's work.
+        os.environ["NAPARI_SAM_STATE_DIR"] = mkdtemp()
         pixels, options, _ = getattr(samples, sample)()[0]
         if mirrored > 1:
             # A large image of the same: each copy is the mirror of its neighbors.

@@ -10,7 +10,14 @@ from napari.layers import Image
 from napari.settings import get_plugin_settings
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_sam.core.store import EmbeddingStore
@@ -151,7 +158,7 @@ class SamWidget(QWidget):
         scroll.setWidget(body)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(scroll, 1)
         outer.addWidget(self._footer())
         self._scroll = scroll
         self._make_room()
@@ -161,8 +168,10 @@ class SamWidget(QWidget):
     def _make_room(self) -> None:
         """Be wide enough for every row: what is cut cannot be scrolled to."""
         bar, body = self._scroll.verticalScrollBar(), self._scroll.widget()
-        # Its hint is not what the theme makes of it.
-        beside = max(bar.sizeHint().width(), bar.width()) if bar is not None else 0
+        beside = 0
+        if bar is not None:
+            # Its hint is not what the theme makes of it, nor is it till it is laid out.
+            beside = max(bar.sizeHint().width(), bar.width() if bar.isVisible() else 0)
         width = body.minimumSizeHint().width() if body is not None else 0
         self.setMinimumWidth(max(350, width + beside))
 
@@ -175,6 +184,8 @@ class SamWidget(QWidget):
         column.addWidget(_line())
         column.addWidget(self.status)
         column.addWidget(row(self.progress, self.cancel).native)
+        # What is said makes the dock no wider.
+        footer.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         return footer
 
     def _connect(self, viewer: Any) -> None:

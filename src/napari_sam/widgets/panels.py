@@ -47,9 +47,9 @@ _LEVELS = {
     MaskLevel.WHOLE: "whole",
 }
 _WAITS = {
-    AcceptWait.NONE: "takes the mask that is shown",
-    AcceptWait.BRIEF: "waits 0.3 s for a better mask",
-    AcceptWait.FINAL: "waits for the best mask",
+    AcceptWait.NONE: "what is shown",
+    AcceptWait.BRIEF: "what is there in 0.3 s",
+    AcceptWait.FINAL: "the best only",
 }
 _TOOLS = {
     Tool.POINT: ("Point", "Click on objects; Ctrl-click marks background."),
@@ -74,6 +74,15 @@ def row(*widgets: Widget) -> Container[Widget]:
     box = Container(widgets=list(widgets), layout="horizontal", labels=False)
     box.margins = (0, 0, 0, 0)
     return box
+
+
+def keep_narrow(*boxes: ComboBox) -> None:
+    """Have a long text cut in its box, not the box by the edge of the window."""
+    for box in boxes:
+        box.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        box.native.setMinimumContentsLength(12)
 
 
 def rest(widget: Any, reason: str, purpose: str = "") -> None:
@@ -210,12 +219,7 @@ class LayersPanel(Panel):
             controller, [self.image, labels_row, self.model, row(self.advice)]
         )
         self.advice.native.setWordWrap(True)
-        # A long name is cut in the box, not the box by the edge of the window.
-        for box in (self.image, self.labels, self.model):
-            box.native.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
-            box.native.setMinimumContentsLength(12)
+        keep_narrow(self.image, self.labels, self.model)
         self.image.changed.connect(self._choose_image)
         self.labels.changed.connect(self._choose_labels)
         self.new.changed.connect(self._new_labels)
@@ -414,6 +418,7 @@ class OptionsPanel(Panel):
                 ("what is displayed", Normalisation.DISPLAYED),
             ],
         )
+        keep_narrow(self.accept_wait, self.policy, self.normalisation)
         self.fill = CheckBox(text="Fill holes")
         self.largest = CheckBox(text="Keep largest piece")
         self.smooth = FloatSpinBox(label="Smooth outline (px)", min=0, max=20, step=0.5)
