@@ -248,13 +248,19 @@ def test_closing_the_viewer_while_encoding(
 ) -> None:
     encode = SamModel.iter_encode_rgb
 
-    def never_ends(
+    def slowly(
         self: SamModel, *given: Any, **options: Any
-    ) -> Generator[None, None, None]:
+    ) -> Generator[None, None, Any]:
+        steps = encode(self, *given, **options)
         while True:
-            yield from encode(self, *given, **options)
+            time.sleep(0.2)
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            yield
 
-    monkeypatch.setattr(SamModel, "iter_encode_rgb", never_ends)
+    monkeypatch.setattr(SamModel, "iter_encode_rgb", slowly)
     noise = np.random.default_rng(0).integers(0, 255, (4, 90, 110), np.uint8)
     sam = open_sam(noise, wait=False)
     runner = sam.controller.context.runner
