@@ -337,7 +337,7 @@ class Controller:
     def load_model(self, name: str, device: str = "auto") -> None:
         """Load a model in the background; labels and prompts stay."""
         self.loader.load(name, device)
-        self.set_status(f"Loading model {name} …")
+        # The status says so as long as it is true.
         self.changed.emit()
 
     def use_engine(self, engine: Engine) -> None:
