@@ -97,6 +97,7 @@ def test_overlay_has_the_images_transform_at_its_plane(data):
         ),
     )
     viewer = ViewerModel()
+    viewer.add_layer(image)
     overlay = overlay_on(viewer)
     axes = data.draw(st.permutations(range(3)))[:2]
     for _ in range(2):
