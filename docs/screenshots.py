@@ -290,6 +290,8 @@ def learn() -> None:
         pump(20.0)
         scene.click(*UNLABELLED)
         scene.settle()
+        area = scene.widget.findChild(QScrollArea)
+        area.ensureWidgetVisible(scene.widget.learn_section)
         scene.save("learn")
         learning.cancel()
         scene.close()
