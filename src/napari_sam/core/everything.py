@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Sequence, Sized
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from napari_sam.core.object_scale import LOOKS, iter_scale, known_scale
 from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.proposals import Proposals
 from napari_sam.core.selection import Candidates
-from napari_sam.core.steps import finish, reporting
+from napari_sam.core.steps import finish, mapped, reporting
 from napari_sam.errors import ImageError, SettingsError
 from napari_sam.types import Frame, Plane, Progress, ProgressCallback, Region
 
@@ -393,21 +394,17 @@ def iter_everything_stack(
             return
         prefix = f"plane {number + 1}" + (f" of {n_planes}" if n_planes else "")
         steps = _search(read(), encode, settings, region, None, should_stop)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                proposals, is_finished = end.value
-                break
-            # As if every plane had as many points as this one.
-            yield Progress(
-                number * step.total + step.done,
-                n_planes * step.total,
-                f"{prefix}: {step.text}",
-            )
+        told = partial(of_stack, number=number, n_planes=n_planes, prefix=f"{prefix}: ")
+        proposals, is_finished = yield from mapped(steps, told)
         if not is_finished:
             return
         yield plane, proposals
+
+
+def of_stack(step: Progress, number: int, n_planes: int, prefix: str) -> Progress:
+    """Return how far a stack is, as if every plane had as many points as this one."""
+    done, total = number * step.total + step.done, n_planes * step.total
+    return Progress(done, total, prefix + step.text)
 
 
 def run(

@@ -9,20 +9,28 @@ if TYPE_CHECKING:
 
     from napari_sam.types import Progress
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+def mapped(
+    steps: Generator[Any, None, T], function: Callable[[Any], S]
+) -> Generator[S, None, T]:
+    """Pass on what a function makes of each step of a generator, and its value."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        yield function(step)
 
 
 def reporting(
     steps: Generator[Any, None, T], progress: Progress
 ) -> Generator[Progress, None, T]:
     """Pass the steps of a generator on as the same progress."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        yield progress
+    return mapped(steps, lambda _: progress)
 
 
 def finish(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from napari_sam.core.steps import mapped
 from napari_sam.errors import ModelError
 from napari_sam.models.checkpoint import (
     SamNetwork,
@@ -296,14 +297,12 @@ class _Clock:
         self, steps: Generator[Any, None, T], text: str, cost: int
     ) -> Generator[Progress, None, T]:
         """Pass a generator on as progress, each of its steps at this cost."""
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                value: T = end.value
-                return value
+
+        def told(_: object) -> Progress:
             self.advance(cost)
-            yield self.progress(text)
+            return self.progress(text)
+
+        return mapped(steps, told)
 
 
 def _in_words(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,8 @@ class Pointer:
         """Show the mask under the cursor while a key is held."""
         self._held = held
         if held:
-            self._hover(self._context.viewer.cursor.position)
+            position = self._context.viewer.cursor.position
+            self._ask(position, self._prompting.hover_at)
         elif not self._context.settings.hover:
             self._prompting.end_hover()
 
@@ -133,8 +135,10 @@ class Pointer:
         self._pressed = self._context.plane, self._prompting.draft
         self._prompting.end_hover()
         self._prompting.press(negative)
-        if mirror.layers.takes_points and self._can_answer(event.position):
-            self._prompting.press_at(*self._locate(event.position), negative)
+        if mirror.layers.takes_points:
+            self._ask(
+                event.position, partial(self._prompting.press_at, negative=negative)
+            )
         yield from followed(event, self._prompting.end_hover)
         if mirror.is_due:
             # The layer's own callback, which ends what was drawn, comes after this one.
@@ -148,7 +152,7 @@ class Pointer:
         now = time.monotonic()
         if now - self._last_hover >= _HOVER_SECONDS:
             self._last_hover = now
-            self._hover(event.position)
+            self._ask(event.position, self._prompting.hover_at)
 
     def _locate(self, world: Any) -> tuple[float, float]:
         """Return row and column of the plane on screen, NaN without one."""
@@ -160,20 +164,14 @@ class Pointer:
 
     def rest(self, world: Any) -> None:
         """Prepare for a click at a world point, should the pointer stay there."""
-        if self.is_hovering or not self._prefetcher.is_shown_ready:
-            return
-        if self.pixel_at(world) is not None:
-            self._prompting.rest_at(*self._locate(world))
-        else:
-            self._prompting.end_hover()
+        if not self.is_hovering:
+            self._ask(world, self._prompting.rest_at)
 
-    def _can_answer(self, world: Any) -> bool:
-        return self._prefetcher.is_shown_ready and self.pixel_at(world) is not None
-
-    def _hover(self, world: Any) -> None:
+    def _ask(self, world: Any, ask: Callable[[float, float], None]) -> None:
+        """Ask about a place of the plane on screen, if that can answer."""
         if not self._prefetcher.is_shown_ready:
             return
         if self.pixel_at(world) is not None:
-            self._prompting.hover_at(*self._locate(world))
+            ask(*self._locate(world))
         else:
             self._prompting.end_hover()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_sam.core.steps import mapped
 from napari_sam.viewer.predict import Prediction, predict, relevel, same_prompts
 from napari_sam.viewer.worker import Job, Priority
 
@@ -227,13 +228,7 @@ def _about(
     question: Question, steps: Generator[Prediction | None, None, Prediction]
 ) -> Generator[tuple[Question, Prediction] | None, None, Prediction]:
     """Pass on a generator, with its question to what it yields."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            answer: Prediction = end.value
-            return answer
-        yield None if step is None else (question, step)
+    return mapped(steps, lambda step: None if step is None else (question, step))
 
 
 def _same_questions(a: Sequence[Question], b: Sequence[Question]) -> bool:

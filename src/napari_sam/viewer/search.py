@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.core.everything import iter_everything
-from napari_sam.core.steps import reporting
+from napari_sam.core.everything import iter_everything, of_stack
+from napari_sam.core.steps import mapped, reporting
 from napari_sam.types import Plane, Progress, Region
 from napari_sam.viewer.worker import Job, Priority
 
@@ -172,20 +172,12 @@ def search_planes(
             plane=encoded,
             should_stop=stop,
         )
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                if stop() and len(wanted) > 1:
-                    # Half a plane among whole ones would look like few objects.
-                    return
-                yield plane, end.value
-                break
-            yield Progress(
-                number * step.total + step.done,
-                len(wanted) * step.total,
-                prefix + step.text,
-            )
+        told = partial(of_stack, number=number, n_planes=len(wanted), prefix=prefix)
+        proposals = yield from mapped(steps, told)
+        if stop() and len(wanted) > 1:
+            # Half a plane among whole ones would look like few objects.
+            return
+        yield plane, proposals
         if stop():
             return
 

@@ -233,8 +233,8 @@ def plan_pixels(
     for plane, group in groups.items():
         size = plane.shape(shape)
         seen: dict[int, Region] = {}
-        for obj in group:
-            part = write_region(obj.mask, obj.previous, size)
+        parts = [write_region(obj.mask, obj.previous, size) for obj in group]
+        for obj, part in zip(group, parts, strict=True):
             seen[obj.label] = seen.get(obj.label, _NOWHERE).union(part)
         region = reduce(Region.union, seen.values(), _NOWHERE)
         digests |= {(label, plane): "" for label in seen}
@@ -244,8 +244,7 @@ def plan_pixels(
         now = planned(plane, region, before) if plane in crossing else before
         after = now.copy()
         # Each object looks at its own part: what thousands of them cover is large.
-        for obj in group:
-            part = write_region(obj.mask, obj.previous, size)
+        for obj, part in zip(group, parts, strict=True):
             if part.is_empty:
                 continue
             own = after[part.shifted(-region.row0, -region.col0).slices]
