@@ -11,6 +11,7 @@ from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import canvas_zoom
 from napari_sam.viewer.grid import GridCell
 from napari_sam.viewer.layer_order import LayerOrder, is_cover
+from napari_sam.viewer.layers import uncover
 from napari_sam.viewer.model_input import ModelInput
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Display:
 
     def _on_written(self) -> None:
         if self._labels.layer is not None:
-            self._labels.layer.visible = True
+            uncover(self._labels.layer)
 
     # -- sizes on screen ----------------------------------------------------
 

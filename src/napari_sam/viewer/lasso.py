@@ -17,6 +17,7 @@ from napari_sam.viewer.layers import (
     fade_shapes,
     selection_kept,
     transform_of,
+    uncover,
 )
 from napari_sam.viewer.overlay import PREVIEW_COLOR
 from napari_sam.viewer.pointer import STILL, followed
@@ -88,7 +89,7 @@ class Lasso:
         copy_transform(image, self.layer)
         self._clear()
         viewer.layers.selection.active = self.layer
-        self.layer.visible = True
+        uncover(self.layer)
         self.layer.mode = _MODE
 
     def escape(self) -> bool:

@@ -67,6 +67,15 @@ def copy_transform(image: Layer, layer: Layer) -> None:
         setattr(layer, name, value)
 
 
+def uncover(layer: Layer) -> None:
+    """Show a layer if it is hidden.
+
+    Setting what is set would slice and draw it anew, and end its mode.
+    """
+    if not layer.visible:
+        layer.visible = True
+
+
 def place_on_plane(
     layer: Layer,
     image: Layer,
@@ -380,9 +389,8 @@ class PromptLayers:
     def reveal(self) -> None:
         """Show the layers that hold prompts, if the user has hidden them."""
         for layer in (self.points, self.shapes):
-            # Setting it again would end the tool: napari leaves the mode.
-            if layer is not None and len(layer.data) and not layer.visible:
-                layer.visible = True
+            if layer is not None and len(layer.data):
+                uncover(layer)
 
     @property
     def hidden(self) -> Points | Shapes | None:
@@ -491,7 +499,7 @@ class PromptLayers:
         layer = self.of_tool
         if layer is not None:
             self._viewer.layers.selection.active = layer
-            layer.visible = True
+            uncover(layer)
             # Without a plane on screen napari keeps it in the mode that only pans.
             layer.mode = MODES[tool][1]
 

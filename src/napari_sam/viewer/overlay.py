@@ -20,7 +20,13 @@ from psygnal import Signal
 from napari_sam.core.morphology import eroded
 from napari_sam.types import MaskCrop, Plane, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.layers import ROLE, place_on_plane, selection_kept, transform_of
+from napari_sam.viewer.layers import (
+    ROLE,
+    place_on_plane,
+    selection_kept,
+    transform_of,
+    uncover,
+)
 from napari_sam.viewer.settings import PreviewStyle
 
 if TYPE_CHECKING:
@@ -396,7 +402,7 @@ class PlaneOverlay:
         if not is_same:
             self._draw(apart=apart)
         if masks and is_news:
-            layer.visible = True
+            uncover(layer)
         self.drawn.emit()
 
     def _is_looked_at(self, masks: Sequence[ShownMask]) -> bool:
@@ -430,7 +436,7 @@ class PlaneOverlay:
     def reveal(self) -> None:
         """Show the layer if the user has hidden it: it is being used."""
         if self.layer is not None:
-            self.layer.visible = True
+            uncover(self.layer)
 
     def restyle(self, style: PreviewStyle) -> None:
         """Draw contours with or without a fill, or nothing."""

@@ -5,6 +5,7 @@ Nothing here touches napari; a `PlaneEncoder` is used by the worker only.
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -385,7 +386,16 @@ class Answering:
     ) -> None:
         self._begin = begin
         self._steps: Generator[Prediction | None, None, Prediction] | None = None
+        self._is_told = threading.Event()
         self.latest: Prediction | None = None
+
+    def wait(self, seconds: float) -> Prediction | None:
+        """Return the best answer so far, waiting at most so long for a first one.
+
+        For another thread than the one that looks for it.
+        """
+        self._is_told.wait(seconds)
+        return self.latest
 
     def go_on(
         self, known: Prediction | None = None
@@ -415,14 +425,19 @@ class Answering:
         try:
             answer = next(self._steps)
         except StopIteration as end:
-            self.latest = end.value
+            self._tell(end.value)
             return None
         except Exception:
             # A generator that failed is over: who asks again begins again.
             self._steps = None
             raise
-        self.latest = answer or self.latest
+        if answer is not None:
+            self._tell(answer)
         return answer
+
+    def _tell(self, answer: Prediction) -> None:
+        self.latest = answer
+        self._is_told.set()
 
 
 def _next_answer(

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from napari_sam.core.annotation.prompts import PromptItems
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.predict import Prediction
+    from napari_sam.viewer.predict import Answering, Prediction
+
+FRAME_SECONDS = 0.06
+"""Longest that the frame which shows a click is held back for its mask."""
 
 
 class Prompting:
@@ -183,11 +186,29 @@ class Prompting:
 
     def request(self) -> None:
         """Ask what is not answered yet: the plane on screen, then the others."""
+        foreseen = self._foreseen()
         self.hover.stop()
-        self._ask_shown()
+        self._ask_shown(foreseen)
         self._ask_unseen()
 
-    def _ask_shown(self) -> None:
+    def _foreseen(self) -> Answering | None:
+        """Return the answer to a click that was looked for while it was made.
+
+        A frame drawn without the mask costs more than to wait for it: where napari
+        draws with the processor, drawing and decoding would hold each other up.
+        """
+        context, draft = self._context, self.draft
+        plane, image = context.plane, context.image
+        if plane is None or image is None or context.planes is None:
+            return None
+        question = draft.question(plane, layer_shape(image))
+        last = draft.answers.get(plane)
+        foreseen = self.hover.foreseen(plane, question, draft.level, last)
+        if foreseen is not None and plane in context.planes.ready:
+            foreseen.wait(FRAME_SECONDS)
+        return foreseen
+
+    def _ask_shown(self, foreseen: Answering | None) -> None:
         context, draft = self._context, self.draft
         plane, image = context.plane, context.image
         if plane is None or image is None or context.planes is None:
@@ -205,9 +226,6 @@ class Prompting:
             )
             return
         question = draft.question(plane, layer_shape(image))
-        foreseen = self.hover.foreseen(
-            plane, question, draft.level, draft.answers.get(plane)
-        )
         known = foreseen.latest if foreseen is not None else None
         if known is not None:
             draft.take(known)
