@@ -18,9 +18,11 @@ from napari_sam.models.views import PlaneViews
 from napari_sam.types import MaskLevel
 from napari_sam.viewer import hover as hover_module
 from napari_sam.viewer import predict as predict_module
+from napari_sam.viewer import prompting as prompting_module
 from napari_sam.viewer import requests as requests_module
 from napari_sam.viewer.requests import UNSEEN_SLOT
 from napari_sam.viewer.settings import AcceptWait, Tool
+from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +63,12 @@ class Gate:
 
 
 _ITER_ENCODE = PlaneViews.iter_encode
+
+
+@pytest.fixture(autouse=True)
+def _frames_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show what a click makes when it comes, however fast this machine is."""
+    monkeypatch.setattr(prompting_module, "FRAME_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -398,6 +406,31 @@ class TestRest:
         desk.annotator.discard()
         assert np.array_equal(truth(desk, COIN), rested)
 
+    @pytest.mark.parametrize("change", ["zoom", "center"])
+    def test_the_camera_may_come_to_rest_instead(
+        self, open_progressive: Callable[..., Desk], gate: Gate, change: str
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        camera = desk.viewer.scene.camera
+        desk.viewer.cursor.position = COIN
+        if change == "zoom":
+            camera.zoom *= 2
+        else:
+            camera.center = (0.0, *COIN)
+        wait(desk, lambda: self.is_idle(desk))
+        gate.open.clear()
+        desk.click(*COIN)
+        assert is_final(desk)
+        # Beside the image, and with another tool, nobody is about to click.
+        desk.viewer.cursor.position = (-50.0, -50.0)
+        camera.zoom *= 2
+        assert self.is_idle(desk)
+        desk.controller.choose_tool(Tool.BOX)
+        desk.viewer.cursor.position = OTHER
+        camera.zoom *= 2
+        assert self.is_idle(desk)
+
     def test_while_clicking_writes_it_is_written_at_once_as_one_step(
         self, open_progressive: Callable[..., Desk], gate: Gate
     ) -> None:
@@ -506,6 +539,62 @@ class TestPress:
         pressed = desk.masks[0].copy()
         desk.annotator.discard()
         assert np.array_equal(truth(desk, COIN), pressed)
+
+    def test_the_frame_of_the_click_shows_the_mask(
+        self,
+        open_progressive: Callable[..., Desk],
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        # As long as the decoding takes here, so that the order alone is tested.
+        monkeypatch.setattr(prompting_module, "FRAME_SECONDS", 30.0)
+        desk = open_progressive()
+        desk.press(*COIN)()
+        # Nothing was delivered by the event loop in between.
+        assert desk.shown is not None
+        assert not is_final(desk)
+        gate.open.set()
+        wait(desk, lambda: is_final(desk))
+
+    def test_no_frame_is_held_back_for_what_takes_long(
+        self,
+        open_progressive: Callable[..., Desk],
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        held, release = threading.Event(), threading.Event()
+
+        def long_step() -> None:
+            held.set()
+            release.wait(30.0)
+
+        runner = desk.controller.context.runner
+        runner.submit(Job(long_step, priority=Priority.PREDICT))
+        held.wait(30.0)
+        desk.press(*COIN)()
+        assert desk.shown is None
+        assert len(desk.points.data) == 1
+        release.set()
+        wait(desk, lambda: is_final(desk))
+
+    def test_what_is_not_encoded_holds_nothing_back(
+        self,
+        open_progressive: Callable[..., Desk],
+        gate: Gate,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        gate.open.set()
+        desk = open_progressive()
+        desk.press(*COIN)
+        desk.controller.context.planes._ready.clear()
+        waited: list[float] = []
+        monkeypatch.setattr(
+            predict_module.Answering, "wait", lambda _, seconds: waited.append(seconds)
+        )
+        desk.annotator.prompting.request()
+        assert waited == []
 
     def test_what_is_under_way_goes_on(
         self, open_progressive: Callable[..., Desk], gate: Gate

@@ -72,9 +72,13 @@ class Toolbox:
         self._pressed: Tool | None = None
         self._has_drawn_line = False
         self._modes = ConnectionSet()
-        self._selection = ConnectionSet()
+        self._viewer_events = ConnectionSet()
         viewer = context.viewer
-        self._selection.connect(viewer.layers.selection.events.active, self.follow)
+        self._viewer_events.connect(viewer.layers.selection.events.active, self.follow)
+        # Under a pointer that stays where it is, the image moves.
+        camera = viewer.scene.camera.events
+        for moved in (camera.zoom, camera.center):
+            self._viewer_events.connect(moved, self._on_camera)
         # Before all others, which go by the layer that is selected and its mode.
         viewer.mouse_drag_callbacks.insert(0, self._on_press)
         viewer.mouse_move_callbacks.append(self._on_move)
@@ -82,7 +86,7 @@ class Toolbox:
     def close(self) -> None:
         """Stop listening."""
         self._modes.clear()
-        self._selection.clear()
+        self._viewer_events.clear()
         viewer = self._context.viewer
         for callbacks, ours in (
             (viewer.mouse_drag_callbacks, self._on_press),
@@ -186,8 +190,14 @@ class Toolbox:
             self._context.runner.soon(self._finish_line)
 
     def _on_move(self, viewer: object, event: Any) -> None:
+        self._rest_at(event.position)
+
+    def _on_camera(self) -> None:
+        self._rest_at(self._context.viewer.cursor.position)
+
+    def _rest_at(self, world: Any) -> None:
         if self.lit is Tool.POINT:
-            self._pointer.rest(event.position)
+            self._pointer.rest(world)
 
     @property
     def _rests(self) -> bool:
