@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from napari_sam.core.everything import EverythingSettings, iter_everything, run
 from napari_sam.core.model import ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
-from napari_sam.core.object_scale import BEST, Sight, iter_scale, known_scale
+from napari_sam.core.object_scale import (
+    BEST,
+    CLEARER,
+    LARGE,
+    Sight,
+    in_one_view,
+    iter_scale,
+    known_scale,
+)
 from napari_sam.core.views import MAX_SCALE, OVERLAP, SIDE, STEP, plan_tiles
 from napari_sam.errors import SettingsError
 from napari_sam.types import Frame, Progress, Region
@@ -175,6 +183,32 @@ def test_what_becomes_no_clearer_is_not_enlarged() -> None:
     assert chosen_scale((3000, 2000), 30, lambda s: 0.8 - s / 1000) is None
 
 
+@pytest.mark.parametrize("shape", [(100, 75), (300, 300), (1000, 700)])
+@pytest.mark.parametrize("gain", [-0.1, 0.0, CLEARER / 2, 1.1 * CLEARER, 0.3])
+@pytest.mark.parametrize("seen", [LARGE / 1.1, LARGE * 1.3, 300])
+def test_large_objects_are_seen_in_one_view_if_that_is_clearer(
+    shape: tuple[int, int], gain: float, seen: float
+) -> None:
+    fit = 1024 / max(shape)
+
+    def clarity(size: float) -> float:
+        return 0.5 + gain * (size < 0.9 * seen)
+
+    scale = chosen_scale(shape, seen / fit, clarity)
+    if seen > LARGE and gain > CLEARER:
+        assert scale == SIDE / max(shape)
+    else:
+        assert scale is None
+
+
+def test_in_one_view_what_is_whole_in_the_plane_is_found_once() -> None:
+    labels = discs((90, 70), 20, 30)
+    found = searched(labels, object_size=20.0)
+    assert found.scale == pytest.approx(in_one_view(Region.whole((90, 70))))
+    # Those at the border, cut by the image alone, are found too.
+    assert len(found) == len(np.unique(labels)) - 1
+
+
 def test_nothing_to_be_seen_is_not_enlarged() -> None:
     found = searched(np.zeros((700, 1000), int))
     assert found.scale is None
@@ -226,9 +260,12 @@ def test_no_seam_is_to_be_seen(height, width, diameter, spread, has_region):
 
 
 def test_a_known_size_decides_the_scale() -> None:
-    assert known_scale(BEST, 1.0) == pytest.approx(2 / math.sqrt(math.pi))
-    assert known_scale(1, 1.0) == MAX_SCALE
-    assert known_scale(500, 1.0) is None
+    whole = Region.whole((1024, 900))
+    assert known_scale(BEST, 1.0, whole) == pytest.approx(2 / math.sqrt(math.pi))
+    assert known_scale(1, 1.0, whole) == MAX_SCALE
+    assert known_scale(60, 1.0, whole) is None
+    assert known_scale(500, 1.0, whole) == SIDE / 1024
+    assert known_scale(1024, 1.0, whole) is None
     labels = discs((300, 400), 20, 40)
     assert searched(labels, object_size=400.0).scale is None
     scale = searched(labels, object_size=6.0).scale

@@ -10,7 +10,7 @@ A model that sees where objects are (:mod:`napari_sam.core.centres`) is asked
 there instead of on the grid, and once more where it sees objects that no mask
 covers.  Such a model is asked at the scale that the objects need
 (:mod:`napari_sam.core.object_scale`): where the whole plane shows them too small, in
-overlapping tiles, each of which is asked in its core.
+overlapping tiles, each of which is asked in its core; where too large, in one view.
 """
 
 from __future__ import annotations
@@ -339,7 +339,8 @@ def _at_scale(
         steps = iter_scale(encoded, look, search.window, min_center=center)
         scale = yield from _until(steps, stopped)
     else:
-        scale = known_scale(settings.object_size, max(encoded.frame.scale))
+        fitting = max(encoded.frame.scale)
+        scale = known_scale(settings.object_size, fitting, search.window)
     return [search] if scale is None else search.tiles(scale)
 
 

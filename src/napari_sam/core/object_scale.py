@@ -4,7 +4,8 @@ Everything mode sees a plane as the model's input shows it, its longer side as l
 the input.  How large its objects are there decides what is found: below some 15 pixels
 of the input nearly nothing, above a hundred less and less (docs/everything.md).  The
 maps of a model that sees objects without a prompt say how large they are, and how
-clearly it sees them, so a few looks at enlarged views tell where to search.
+clearly it sees them, so a few looks at enlarged views, or at all of it in one view,
+tell where to search.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from napari_sam.core.centres import MIN_FOREGROUND, find_peaks
 from napari_sam.core.results import inside_frame
-from napari_sam.core.views import MAX_SCALE, STEP, plan_tiles
+from napari_sam.core.views import MAX_SCALE, SIDE, STEP, plan_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 BEST = 32.0
 """How large objects are shown: square root of their area, in input pixels."""
+LARGE = 4 * BEST
+"""From this size on, objects may be too large."""
 CLEARER = 0.02
-"""How much the mean height of the centers' peaks must rise with an enlargement."""
+"""How much the mean height of the centers' peaks must rise at another scale."""
 LOOKS = 5
 """Tiles that are looked at for one scale."""
 
@@ -86,6 +89,8 @@ def iter_scale(
     A window that is larger than the model's input is looked at in full resolution too,
     which is preferred if objects are clearer there.  Then it is enlarged by one `STEP`
     after another for as long as objects are smaller than `BEST` and become clearer.
+    Where they are `LARGE`, all of it is looked at in a single view, which is smaller
+    than the model's input.
 
     Parameters
     ----------
@@ -133,7 +138,16 @@ def iter_scale(
         if larger.clarity < seen.clarity + CLEARER:
             break
         scale, seen = scale * STEP, larger
+    if scale == fitting and seen.size > LARGE:
+        smaller = yield from looks(in_one_view(window))
+        if smaller.clarity >= seen.clarity + CLEARER:
+            return in_one_view(window)
     return None if scale == fitting else scale
+
+
+def in_one_view(window: Region) -> float:
+    """Return the scale at which a view shows all of a window."""
+    return SIDE / max(window.shape)
 
 
 def _where_most_is(whole: ObjectMaps, window: Region, scale: float) -> list[View]:
@@ -151,7 +165,7 @@ def _where_most_is(whole: ObjectMaps, window: Region, scale: float) -> list[View
     return [tile.view for tile in tiles[:LOOKS]]
 
 
-def known_scale(size: float, fitting: float) -> float | None:
+def known_scale(size: float, fitting: float, window: Region) -> float | None:
     """Return the scale for objects of a known size.
 
     Parameters
@@ -160,11 +174,17 @@ def known_scale(size: float, fitting: float) -> float | None:
         Their diameter in pixels of the plane.
     fitting : float
         The scale at which the window fits the model's input.
+    window : Region
+        What is searched, in pixels of the plane.
 
     Returns
     -------
     float or None
-        None if the window as a whole shows them as large.
+        None if the window as a whole shows them well, or is no larger than an object.
     """
-    scale = min(MAX_SCALE, BEST / (size * math.sqrt(math.pi) / 2))
-    return scale if scale > fitting else None
+    root_area = size * math.sqrt(math.pi) / 2
+    scale = min(MAX_SCALE, BEST / root_area)
+    if scale > fitting:
+        return scale
+    is_large = root_area * fitting > LARGE and size < max(window.shape)
+    return in_one_view(window) if is_large else None
