@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.results import Earlier, MaskResult
     from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.views import View
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
 
 
@@ -130,6 +131,13 @@ class EncodedPlane(Protocol):
         Masks whose predicted IoU is not above ``min_iou``, and with
         ``best_only`` all but the best of each point, are never upscaled and are
         left out.
+        """
+
+    def iter_view(self, view: View) -> Generator[None, None, EncodedPlane | None]:
+        """Return a view as a plane of its own, in short steps.
+
+        Its masks count from the view's first pixel.  None if there are no pixels to
+        look at, or the model has no views for prompts.
         """
 
     def objects(self) -> ObjectMaps | None:

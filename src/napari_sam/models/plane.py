@@ -17,7 +17,7 @@ from napari_sam.models.guard import translated_errors
 from napari_sam.models.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.prompt_head import CENTRE, FOREGROUND, PromptHead
 from napari_sam.models.prompts import Tokens, numbers, tokens
-from napari_sam.types import MaskCrop
+from napari_sam.types import Embedding, MaskCrop
 
 if TYPE_CHECKING:
     import contextlib
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.results import Detail
+    from napari_sam.core.views import View
     from napari_sam.models.blending import Blend
     from napari_sam.models.fast_decoder import FastDecoder, ImageState
     from napari_sam.models.views import PlaneViews
-    from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet
+    from napari_sam.types import Box, FloatArray, Frame, PromptSet
 
     # Prompt tokens, a mask prompt, and the earlier answer where it is a view's alone.
     _Given = tuple[Tokens, FloatArray | None, Detail | None]
@@ -302,6 +303,41 @@ class SamPlane:
                 maps = logits.float().sigmoid().cpu().numpy()
             self._objects = ObjectMaps(maps[FOREGROUND], maps[CENTRE], self.frame)
         return self._objects
+
+    def iter_view(self, view: View) -> Generator[None, None, SamPlane | None]:
+        """Return a view of the plane as a plane of its own, in short steps.
+
+        What it answers is one decoding in that view and nothing else: no view is looked
+        into by itself.
+
+        Parameters
+        ----------
+        view : View
+            In pixels that masks of this plane have; its own masks count from the
+            view's first pixel.
+
+        Returns
+        -------
+        SamPlane or None
+            None if this plane has no pixels, or its model no views for prompts.
+        """
+        views = self._views
+        if views is None:
+            return None
+        state = yield from views.iter_prepare(views.own(view))
+        decoder = views.decoder
+        grid = decoder.grid
+        features = state.features.T.reshape(-1, grid, grid).to("cpu", torch.float16)
+        plane = SamPlane(
+            decoder,
+            Embedding(features.numpy(), view.frame, self._embedding.model),
+            self._device,
+            self._head,
+            self._blend,
+            thresholds=self._thresholds,
+        )
+        plane._state = state
+        return plane
 
     def decode_tokens(
         self, xy: torch.Tensor, labels: torch.Tensor

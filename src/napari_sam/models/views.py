@@ -340,6 +340,17 @@ class PlaneViews:
             min(high[1], width),
         )
 
+    @property
+    def decoder(self) -> FastDecoder:
+        """For what `iter_prepare` returns."""
+        return self._encoder.decoder
+
+    def iter_prepare(self, view: View) -> Generator[None, None, ImageState]:
+        """Return what all prompts in a view share, encoding it in short steps."""
+        yield from self.iter_encode(view)
+        self._kept.move_to_end(view)
+        return self._kept[view]
+
     def is_encoded(self, view: View) -> bool:
         """Return whether a view can be decoded at once."""
         return view in self._kept

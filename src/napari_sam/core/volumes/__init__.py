@@ -1,0 +1,1 @@
+"""Objects through the planes of a stack or of a time-lapse."""
