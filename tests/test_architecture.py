@@ -24,16 +24,18 @@ MAY_IMPORT = {
     "training": BASE | {"core", "models", "io"},
     "samples": BASE | {"io"},
     "api": BASE | {"core", "models", "io", "training"},
+    "api_volumes": BASE | {"core", "models"},
     "projects": BASE | {"core", "models", "io"},
     "viewer": BASE | {"core", "models", "io", "training"},
     "widgets": BASE | {"core", "viewer", "models", "io"},
-    "cli": BASE | {"core", "models", "io", "api", "samples", "training"},
+    "cli": BASE | {"core", "models", "io", "api", "api_volumes", "samples", "training"},
 }
 """Which parts each part may import; ``__init__`` names all, lazily."""
 
 LAZY_ONLY = {
     ("api", "models"),
     ("api", "training"),
+    ("api_volumes", "models"),
     ("projects", "models"),
     ("viewer", "models"),
     ("viewer", "training"),

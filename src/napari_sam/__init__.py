@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         iter_everything_stack,
         segment_everything,
     )
+    from napari_sam.api_volumes import Propagated, iter_propagate, propagate
     from napari_sam.core.everything import EverythingSettings
     from napari_sam.core.proposals import Proposal, Proposals
     from napari_sam.core.results import MaskResult
     from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.volumes.propagation import PropagationSettings
     from napari_sam.errors import (
         Cancelled,
         DataError,
@@ -75,6 +77,8 @@ __all__ = [
     "Project",
     "PromptError",
     "PromptSet",
+    "Propagated",
+    "PropagationSettings",
     "Proposal",
     "Proposals",
     "Region",
@@ -87,9 +91,11 @@ __all__ = [
     "iter_adapt",
     "iter_everything",
     "iter_everything_stack",
+    "iter_propagate",
     "list_models",
     "load_model",
     "open_project",
+    "propagate",
     "read_image",
     "segment_everything",
     "write_labels",
@@ -104,10 +110,12 @@ _HOMES = {
         "iter_everything_stack",
         "segment_everything",
     ),
+    "napari_sam.api_volumes": ("Propagated", "iter_propagate", "propagate"),
     "napari_sam.core.everything": ("EverythingSettings",),
     "napari_sam.core.proposals": ("Proposal", "Proposals"),
     "napari_sam.core.results": ("MaskResult",),
     "napari_sam.core.store": ("EmbeddingStore",),
+    "napari_sam.core.volumes.propagation": ("PropagationSettings",),
     "napari_sam.errors": (
         "Cancelled",
         "DataError",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from napari_sam.models import DEFAULT_MODEL
+
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`napari_sam.cli.training.sources_of` reads."""
@@ -78,6 +80,17 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace output files that are there already",
     )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`napari_sam.cli.images.engine_of` reads, and ``quiet``."""
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+    parser.add_argument(
+        "--no-cache", action="store_true", help="store no embeddings on disk"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def positive(text: str) -> int:

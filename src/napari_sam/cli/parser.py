@@ -13,7 +13,12 @@ from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.evaluating import add_evaluate
 from napari_sam.cli.everything import run_everything
-from napari_sam.cli.options import add_everything_options, add_overwrite
+from napari_sam.cli.options import (
+    add_everything_options,
+    add_model_options,
+    add_overwrite,
+)
+from napari_sam.cli.propagating import add_propagate
 from napari_sam.cli.train import add_train
 from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
@@ -99,6 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     predict.set_defaults(run=run.predict)
 
+    add_propagate(commands)
     add_evaluate(commands)
     add_train(commands)
     add_adapt(commands)
@@ -128,13 +134,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--preview", type=Path, metavar="PNG", help="also a picture of the result"
     )
     add_overwrite(parser)
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    parser.add_argument(
-        "--no-cache", action="store_true", help="store no embeddings on disk"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_model_options(parser)
 
 
 def _numbers(text: str, count: int, example: str) -> tuple[float, ...]:

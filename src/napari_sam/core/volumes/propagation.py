@@ -18,17 +18,23 @@ from typing import TYPE_CHECKING
 from napari_sam.core.model import EncodedPlane
 from napari_sam.core.names import check_number
 from napari_sam.core.views import View, object_view, view_at
+from napari_sam.core.volumes.judge import EndRule, confidence
 from napari_sam.core.volumes.memory import Memory, appearance
 from napari_sam.core.volumes.segment import Evidence, Weights, segment
-from napari_sam.core.volumes.shapes import extrapolated, interpolated, without
+from napari_sam.core.volumes.shapes import (
+    extrapolated,
+    interpolated,
+    outline_change,
+    without,
+)
 from napari_sam.errors import PromptError, SettingsError
-from napari_sam.types import BoolArray, MaskCrop
+from napari_sam.types import BoolArray, MaskCrop, Region
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from napari_sam.core.volumes.memory import Appearance
-    from napari_sam.types import Box, Region
+    from napari_sam.types import Box
 
 EncodeAt = Callable[[int], Generator[None, None, EncodedPlane]]
 """Encodes the slice at a position, in short steps."""
@@ -121,11 +127,9 @@ class Span:
     above: int | None
 
     @property
-    def positions(self) -> range:
-        """All positions, nearest to the prompted slice first if there is but one."""
-        if self.below is None:
-            return range(self.stop - 1, self.first - 1, -1)
-        return range(self.first, self.stop)
+    def positions(self) -> list[int]:
+        """All positions, the nearest to a prompted slice first."""
+        return sorted(range(self.first, self.stop), key=self.distance)
 
     @property
     def prompted(self) -> tuple[int, ...]:
@@ -189,20 +193,29 @@ class _Way:
 
     weights: Weights
     gamma: float = 0.0  # share of the last change that is expected once more
-    stop: float = 0.0  # share of the best score so far, below which an object ends
+    end: EndRule | None = None
 
 
-# Measured on 28 objects of six sets, see docs/volumes.md.
-_BETWEEN = _Way(Weights(prior=1.0, memory=4.0, likeness=0.0, room=0.05))
-# Outward the prior is less sure; the likeness of an outline is lowered, since else a
-# shape never shrinks.
+# Measured, see docs/volumes.md.
+_BETWEEN = _Way(Weights(prior=1.0, memory=5.0, likeness=0.0, room=0.15))
+# Outward the prior is less sure, and a box with more room lets it leak; the likeness of
+# an outline is lowered, since else a shape never shrinks.
 _OUTWARD = _Way(
-    Weights(prior=0.5, memory=3.0, likeness=0.3, room=0.03), gamma=0.5, stop=0.9
+    Weights(prior=0.5, memory=3.0, likeness=0.3, room=0.03),
+    gamma=0.5,
+    end=EndRule(score=0.9, contrast=0.6),
 )
 # What moves and deforms does not go on as it did, but hardly ends.
-_IN_TIME = _Way(Weights(prior=1.0, memory=4.0, likeness=0.3, room=0.05), stop=0.75)
+_IN_TIME = _Way(
+    Weights(prior=1.0, memory=4.0, likeness=0.3, room=0.05),
+    end=EndRule(score=0.75, contrast=0.6),
+)
 _RECENT = 0.5
 """Weight of the last slice, beside the prompted one, in what is learnt outward."""
+_FINEST = 0.2
+"""Pixels to which an outline between two equal slices is known."""
+_GOOD = (0.7, 0.6)
+"""Score and overlap from which on it is learnt from."""
 
 
 def iter_propagate(
@@ -271,8 +284,11 @@ def iter_propagate(
                 continue
             if wanted is None or step.position in wanted:
                 yield step
-            distance = asked[number].distance(step.position)
-            heapq.heappush(queue, (distance, number, steps))
+            at = asked[number].positions.index(step.position)
+            following = asked[number].positions[at + 1 : at + 2]
+            if following:
+                distance = asked[number].distance(following[0])
+                heapq.heappush(queue, (distance, number, steps))
             break
 
 
@@ -310,17 +326,26 @@ class _Run:
             learnt = yield from self._learn(place, position, self._prompted[position])
             known += [] if learnt is None else [(learnt, 1.0)]
         memory = Memory.learnt(known)
+        change = outline_change(*ends)
         yield None
-        for position in sorted(span.positions, key=span.distance):
+        for position in span.positions:
             if wanted is not None and position not in wanted:
                 continue
             prior = interpolated(*ends, (position - below) / (above - below))
-            mask, evidence = yield from self._segment(
-                place, position, prior, memory, _BETWEEN.weights
+            seen = yield from self._seen(place, position, prior)
+            yield None
+            share = (position - below) / (above - below)
+            # Half-way between unlike slices little is known, next to one much.
+            depth = max(_FINEST, change * 4 * share * (1 - share))
+            mask, evidence = self._segment(
+                seen, position, prior, memory, _BETWEEN, depth=depth
             )
-            yield PropagatedSlice(
-                position, mask, evidence.score, Source.MODEL, evidence=evidence
-            )
+            source = Source.MODEL
+            if mask.region.is_empty:
+                # The object is known to be there.
+                mask, source = self._free(prior, position), Source.INTERPOLATED
+            sure = confidence(evidence, span.distance(position))
+            yield PropagatedSlice(position, mask, sure, source, evidence=evidence)
 
     def _outward(self, span: Span) -> Generator[PropagatedSlice | None, None, None]:
         (start,) = span.prompted
@@ -328,38 +353,35 @@ class _Run:
         way = _IN_TIME if self._settings.time else _OUTWARD
         place = yield from self._place(start, [seed])
         first = yield from self._learn(place, start, seed)
-        recent: Appearance | None = None
+        prompted = Memory.learnt([] if first is None else [(first, 1.0)])
+        memory = prompted
         last, before = seed, None
-        best, ghosts = 0.0, 0
-        largest = float(seed.area)
+        known: list[Evidence] = []
+        ghosts = 0
         for position in span.positions:
-            known = [(a, w) for a, w in ((first, 1.0), (recent, _RECENT)) if a]
             prior = extrapolated(last, before, way.gamma)
-            mask, evidence = yield from self._segment(
-                place, position, prior, Memory.learnt(known), way.weights
-            )
+            seen = yield from self._seen(place, position, prior)
+            yield None
+            mask, evidence = self._segment(seen, position, prior, memory, way, prompted)
             if mask.region.is_empty:
                 return
-            is_end = (
-                evidence.score < max(0.5, way.stop * best)
-                or evidence.area < 0.1 * seed.area
-                or evidence.area > 1.8 * largest
-            )
+            is_end = way.end and way.end.is_met(evidence, known, seed.area)
             if self._settings.find_ends and (ghosts or is_end):
                 ghosts += 1
                 if ghosts > self._settings.ghosts:
                     return
+            sure = confidence(evidence, span.distance(position))
             yield PropagatedSlice(
-                position,
-                mask,
-                evidence.score,
-                Source.MODEL,
-                is_ghost=ghosts > 0,
-                evidence=evidence,
+                position, mask, sure, Source.MODEL, ghosts > 0, evidence
             )
-            best, largest = max(best, evidence.score), max(largest, evidence.area)
-            if evidence.score > 0.7 and evidence.overlap > 0.6:
-                recent = yield from self._learn(place, position, mask)
+            known.append(evidence)
+            if first and evidence.score > _GOOD[0] and evidence.overlap > _GOOD[1]:
+                recent = appearance(seen.plane, seen.moved(mask))
+                known_slices = [(first, 1.0)]
+                if recent is not None:
+                    known_slices.append((recent, _RECENT))
+                memory = Memory.learnt(known_slices)
+                yield None
             last, before = mask, last
 
     def _place(
@@ -379,39 +401,59 @@ class _Run:
 
     def _seen(
         self, place: _Place, position: int, mask: MaskCrop
-    ) -> Generator[None, None, tuple[EncodedPlane, tuple[int, int]]]:
-        """Return a slice or the view of it, and its first pixel."""
+    ) -> Generator[None, None, _Seen]:
+        """Return a slice, or the view of it that is fit for a mask."""
         plane = yield from self._encode(position)
         view = place.holding(mask.tight().region)
         if view is not None:
             seen = yield from plane.iter_view(view)
             if seen is not None:
-                return seen, (view.region.row0, view.region.col0)
-        return plane, (0, 0)
+                return _Seen(seen, view.region.row0, view.region.col0)
+        return _Seen(plane, 0, 0)
 
     def _learn(
         self, place: _Place, position: int, mask: MaskCrop
     ) -> Generator[None, None, Appearance | None]:
-        plane, (row, col) = yield from self._seen(place, position, mask)
+        seen = yield from self._seen(place, position, mask)
         yield
-        return appearance(plane, MaskCrop(mask.mask, mask.region.shifted(-row, -col)))
+        return appearance(seen.plane, seen.moved(mask))
 
     def _segment(
         self,
-        place: _Place,
+        seen: _Seen,
         position: int,
         prior: MaskCrop,
         memory: Memory | None,
-        weights: Weights,
-    ) -> Generator[None, None, tuple[MaskCrop, Evidence]]:
-        plane, (row, col) = yield from self._seen(place, position, prior)
-        yield
-        moved = MaskCrop(prior.mask, prior.region.shifted(-row, -col))
-        found, evidence = segment(plane, moved, memory, weights)
-        mask = MaskCrop(found.mask, found.region.shifted(row, col))
-        if self._blocked is not None:
-            mask = without(mask, self._blocked(position))
-        return mask, evidence
+        way: _Way,
+        prompted: Memory | None = None,
+        depth: float | None = None,
+    ) -> tuple[MaskCrop, Evidence]:
+        found, evidence = segment(
+            seen.plane, seen.moved(prior), memory, way.weights, prompted, depth
+        )
+        mask = MaskCrop(found.mask, found.region.shifted(seen.row, seen.col))
+        return self._free(mask, position), evidence
+
+    def _free(self, mask: MaskCrop, position: int) -> MaskCrop:
+        """Return a mask within the slice, without what belongs to others."""
+        region = mask.region.intersection(Region.whole(self._shape))
+        if region != mask.region:
+            mask = MaskCrop.from_full(mask.full(self._shape))
+        blocked = None if self._blocked is None else self._blocked(position)
+        return without(mask, blocked)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """A slice, or a view of it, and the view's first pixel."""
+
+    plane: EncodedPlane
+    row: int
+    col: int
+
+    def moved(self, mask: MaskCrop) -> MaskCrop:
+        """Return a mask of the slice in pixels of what is seen."""
+        return MaskCrop(mask.mask, mask.region.shifted(-self.row, -self.col))
 
 
 _DRIFT = 0.25

@@ -51,35 +51,35 @@ class Evidence:
     ----------
     score : float
         Predicted IoU.
-    certainty : float
-        Mean of the model's logits inside the mask, at most 6.
-    inside, rim : float
-        Mean likeness to the slices that were learnt from, inside the mask and in a
-        rim around it.
+    contrast : float
+        Mean likeness to the prompted slices inside the mask, less that in a rim around
+        it; -2 to 2.
     overlap : float
         IoU with the expected shape.
     area : float
         Pixels.
-    foreground, center : float
-        Means of the model's object maps inside the mask; NaN without.
     """
 
     score: float = 0.0
-    certainty: float = 0.0
-    inside: float = 0.0
-    rim: float = 0.0
+    contrast: float = 0.0
     overlap: float = 0.0
     area: float = 0.0
-    foreground: float = math.nan
-    center: float = math.nan
 
 
 _MOST = 6.0  # of the model's logits that count
-_OUTSIDE = -10.0
+_SOFT = 4.0  # those of a mask prompt
+_SURE = 12.0  # those of what is known
+_OUTSIDE = -20.0
+_CELL = 4  # cells of logits in one of the embedding: the likeness hardly changes in it
 
 
 def segment(
-    plane: EncodedPlane, prior: MaskCrop, memory: Memory | None, weights: Weights
+    plane: EncodedPlane,
+    prior: MaskCrop,
+    memory: Memory | None,
+    weights: Weights,
+    prompted: Memory | None = None,
+    depth: float | None = None,
 ) -> tuple[MaskCrop, Evidence]:
     """Segment an object in one slice from the shape that is expected there.
 
@@ -96,6 +96,12 @@ def segment(
         Learnt from other slices.
     weights : Weights
         What counts how much.
+    prompted : Memory, optional
+        Learnt from prompted slices only, for the evidence; ``memory`` by default.
+    depth : float, optional
+        How well the outline of ``prior`` is known, in pixels: at this distance from
+        it, its logits that are added are ± 4, and at three times that, ± 12, more than
+        model and memory together.  The soft ones are added by default.
 
     Returns
     -------
@@ -104,11 +110,16 @@ def segment(
     Evidence
     """
     frame = plane.frame
-    soft = soft_logits(prior, frame)
+    soft = soft_logits(prior, frame, most=_SOFT)
     box = _box(prior.tight().region, weights.room)
     result = plane.predict(box=box, logits=soft)
     answer = np.clip(result.logits[result.default], -_MOST, _MOST)
-    total = answer + np.float32(weights.prior) * soft
+    known = (
+        soft
+        if depth is None
+        else soft_logits(prior, frame, _SURE / _SOFT * depth, _SURE)
+    )
+    total = answer + np.float32(weights.prior) * known
     likeness = None
     if memory is not None:
         likeness = memory.likeness(plane)
@@ -118,37 +129,32 @@ def segment(
     mask = MaskCrop(fill_holes(found.mask), found.region).tight()
     inside = total > 0
     inside &= _cells_of(mask.region, frame, total.shape)
-    return mask, _evidence(plane, mask, prior, inside, answer, likeness, result.score)
-
-
-def _evidence(
-    plane: EncodedPlane,
-    mask: MaskCrop,
-    prior: MaskCrop,
-    inside: BoolArray,
-    answer: FloatArray,
-    likeness: FloatArray | None,
-    score: float,
-) -> Evidence:
-    if mask.region.is_empty or not inside.any():
-        return Evidence()
-    # A rim as wide as a quarter of the object's radius, not less than an embedding's
-    # cell, within which the likeness can hardly change.
-    width = max(4, round(math.sqrt(np.count_nonzero(inside) / math.pi) / 2))
-    around = ndimage.binary_dilation(inside, iterations=width) & ~inside
-    maps = plane.objects()
-    return Evidence(
-        score=score,
-        certainty=float(answer[inside].mean()),
-        inside=0.0 if likeness is None else float(likeness[inside].mean()),
-        rim=0.0
-        if likeness is None or not around.any()
-        else float(likeness[around].mean()),
-        overlap=crop_iou(mask, prior),
-        area=float(mask.area),
-        foreground=math.nan if maps is None else float(maps.foreground[inside].mean()),
-        center=math.nan if maps is None else float(maps.centre[inside].max()),
+    own = likeness if prompted is None else prompted.likeness(plane)
+    evidence = Evidence(
+        result.score,
+        _contrast(own, inside),
+        crop_iou(mask, prior) if mask.area else 0.0,
+        float(mask.area),
     )
+    return mask, evidence
+
+
+def _contrast(likeness: FloatArray | None, inside: BoolArray) -> float:
+    """Return the mean likeness inside less that around, within half a radius."""
+    count = np.count_nonzero(inside)
+    if likeness is None or not count:
+        return 0.0
+    width = max(_CELL, round(math.sqrt(count / math.pi) / 2))
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    window = tuple(
+        slice(max(0, at[0] - width), at[-1] + width + 1) for at in (rows, cols)
+    )
+    inside, likeness = inside[window], likeness[window]
+    distance = ndimage.distance_transform_edt(~inside)
+    around = (distance > 0) & (distance <= width)
+    if not around.any():
+        return 0.0
+    return float(likeness[inside].mean() - likeness[around].mean())
 
 
 def _box(region: Region, room: float) -> Box:

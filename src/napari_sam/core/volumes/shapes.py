@@ -79,8 +79,36 @@ def interpolated(below: MaskCrop, above: MaskCrop, share: float) -> MaskCrop:
     ]
     between = (1 - share) * distances[0] + share * distances[1] > 0
     if not between.any():
-        between = distances[int(share > 0.5)] > 0
+        nearer = int(share > 0.5)
+        mask, move = (below, above)[nearer].tight(), np.rint(moves[nearer]).astype(int)
+        return MaskCrop(mask.mask, mask.region.shifted(int(move[0]), int(move[1])))
     return MaskCrop(between, region).tight()
+
+
+def outline_change(below: MaskCrop, above: MaskCrop) -> float:
+    """Mean distance between the outlines of two shapes with centroids aligned.
+
+    The mean of the absolute difference of their signed distances at the outline of the
+    shape half-way.
+
+    Returns
+    -------
+    float
+        In pixels.
+    """
+    centers = [_centroid(m) for m in (below, above)]
+    moves = [(centers[1] - centers[0]) / 2, (centers[0] - centers[1]) / 2]
+    region = _moved(below.tight().region, moves[0]).union(
+        _moved(above.tight().region, moves[1])
+    )
+    first, second = (
+        _shifted_distance(mask, move, region)
+        for mask, move in zip((below, above), moves, strict=True)
+    )
+    at_outline = np.abs(first + second) <= 2  # within a pixel of it
+    if not at_outline.any():
+        return float(np.abs(first - second).min())
+    return float(np.abs(first - second)[at_outline].mean())
 
 
 def extrapolated(
@@ -113,11 +141,12 @@ def extrapolated(
     return last.tight() if beyond.region.is_empty else beyond
 
 
-def soft_logits(mask: MaskCrop, frame: Frame, most: float = 4.0) -> FloatArray:
-    """Logits of a shape that is roughly known, for a mask prompt.
+def soft_logits(
+    mask: MaskCrop, frame: Frame, depth: float | None = None, most: float = 4.0
+) -> FloatArray:
+    """Logits of a shape that is roughly known, at the cells of a model's input.
 
-    The signed distance, so that it reaches ``most`` at half the radius of a disk of the
-    same area, at the centers of the cells of a model's input.
+    The signed distance, scaled and cut.
 
     Parameters
     ----------
@@ -125,6 +154,9 @@ def soft_logits(mask: MaskCrop, frame: Frame, most: float = 4.0) -> FloatArray:
         In pixels of the image of ``frame``, not empty.
     frame : Frame
         How that image sits in the input.
+    depth : float, optional
+        Distance in pixels at which ``most`` is reached: how well the outline is known.
+        Half the radius of a disk of the same area by default.
     most : float
         Largest logit, and outside smallest.
 
@@ -132,7 +164,8 @@ def soft_logits(mask: MaskCrop, frame: Frame, most: float = 4.0) -> FloatArray:
     -------
     float32 array (side / 4, side / 4)
     """
-    depth = max(1.0, math.sqrt(mask.area / math.pi) / 2)
+    if depth is None:
+        depth = max(1.0, math.sqrt(mask.area / math.pi) / 2)
     region = _grown(mask.tight().region, math.ceil(depth) + 1)
     values = np.clip(
         signed_distance(mask, region) * np.float32(most / depth), -most, most

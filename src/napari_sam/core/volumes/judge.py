@@ -1,0 +1,81 @@
+"""Where an object ends, and how sure its masks are.
+
+Overlap with the slice before, by which others stop, tells next to nothing about an end:
+a mask that is carried on into a neighbor overlaps as well as any.  Two things do tell:
+the model's own score, and the likeness to the prompted slices inside the mask less
+that around it.  Either falls for other reasons too; both at once hardly do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_sam.core.volumes.segment import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class EndRule:
+    """When an object has ended.
+
+    Parameters
+    ----------
+    score, contrast : float
+        Shares of the best so far, on the way outward.  Both below: an end.
+    smallest : float
+        Share of the prompted area; below: an end.
+    """
+
+    score: float
+    contrast: float
+    smallest: float = 0.02
+
+    def is_met(
+        self, now: Evidence, before: Sequence[Evidence], prompted_area: float
+    ) -> bool:
+        """Return whether the object is not in a slice any more.
+
+        Parameters
+        ----------
+        now : Evidence
+            Of the slice.
+        before : sequence of Evidence
+            Of those between it and the prompted slice.
+        prompted_area : float
+            Pixels in the prompted slice.
+        """
+        if now.area < self.smallest * prompted_area:
+            return True
+        score = max((e.score for e in before), default=now.score)
+        contrast = max((e.contrast for e in before), default=now.contrast)
+        return now.score < self.score * max(
+            score, now.score
+        ) and now.contrast < self.contrast * max(contrast, now.contrast)
+
+
+_SCORE = 5.0
+_DISTANCE = 0.15
+_MIDDLE = 4.5  # so that a usual slice is in the middle of 0 to 1
+
+
+def confidence(evidence: Evidence, distance: int) -> float:
+    """Return how sure a mask is, 0 to 1.
+
+    Score and contrast, less the distance to the nearest prompted slice.  It depends on
+    one slice alone, so it is comparable whatever was redone; it is no probability.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of the slice.
+    distance : int
+        Slices to the nearest prompted one.
+    """
+    if not evidence.area:
+        return 0.0
+    sum_ = evidence.contrast + _SCORE * evidence.score - _DISTANCE * distance
+    return 1 / (1 + math.exp(_MIDDLE - sum_))
