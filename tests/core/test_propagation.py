@@ -14,6 +14,7 @@ import napari_sam as ns
 from napari_sam.core.engine import Engine
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.claims import iter_propagate_objects
+from napari_sam.core.volumes.engine import PlaneEngine
 from napari_sam.core.volumes.propagation import (
     PropagatedSlice,
     PropagationSettings,
@@ -242,3 +243,50 @@ def test_steps_are_many(encode: EncodeAt, cell: dict[int, MaskCrop]) -> None:
     done = [i for i, step in enumerate(steps) if step is not None]
     assert steps[0] is None
     assert all(b - a > 1 for a, b in itertools.pairwise(done))
+
+
+def test_a_session_redoes_only_what_depends_on_a_correction(
+    encode: EncodeAt, cell: dict[int, MaskCrop]
+) -> None:
+    session = PlaneEngine(encode).start({2: cell[2], 6: cell[6]}, (1, 8), SHAPE)
+    assert {s.position for s in session.iter_slices() if s} == {1, 3, 4, 5, 7}
+    assert not list(session.iter_slices())
+
+    session.prompt(4, cell[4])
+    assert set(session.slices) == {1, 7}
+    seen = [s.position for s in session.iter_slices() if s]
+    assert sorted(seen) == [3, 5]
+    whole = PlaneEngine(encode).start(cell, (1, 8), SHAPE)
+    list(whole.iter_slices())
+    assert session.slices.keys() == whole.slices.keys()
+    for z, one in whole.slices.items():
+        assert_same(session.slices[z], one)
+
+    session.forget(4)
+    assert set(session.slices) == {1, 7}
+    assert {s.position for s in session.iter_slices() if s} == {3, 4, 5}
+    session.redo(7)
+    assert [s.position for s in session.iter_slices() if s] == [7]
+
+
+def test_a_session_goes_on_where_it_was_cancelled(
+    encode: EncodeAt, cell: dict[int, MaskCrop]
+) -> None:
+    session = PlaneEngine(encode).start({4: cell[4]}, (2, 7), SHAPE)
+    steps = session.iter_slices()
+    first = next(step for step in steps if step is not None)
+    steps.close()
+    rest = [s.position for s in session.iter_slices() if s]
+    assert first.position not in rest
+    assert set(session.slices) == {2, 3, 5, 6}
+
+
+def test_a_session_refuses_what_leaves_it_as_it_was(
+    encode: EncodeAt, cell: dict[int, MaskCrop]
+) -> None:
+    session = PlaneEngine(encode).start({4: cell[4]}, LIMITS, SHAPE)
+    with pytest.raises(PromptError, match="Slice 9"):
+        session.prompt(9, cell[4])
+    with pytest.raises(PromptError, match="No slice"):
+        session.forget(4)
+    assert session.prompted.keys() == {4}

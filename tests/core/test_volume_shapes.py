@@ -13,6 +13,7 @@ from napari_sam.core.volumes.shapes import (
     extrapolated,
     interpolated,
     linear_table,
+    outline_change,
     signed_distance,
     soft_logits,
     touching,
@@ -177,3 +178,16 @@ def test_others_keep_their_pixels() -> None:
     assert cut.area > 0
     assert cut.region.col1 == 30
     assert without(cut, ~np.zeros((60, 60), bool)).region.is_empty
+
+
+@pytest.mark.parametrize(("radius", "expected"), [(8, 0), (11, 3), (5, 3)])
+def test_outlines_that_move_do_not_change(radius: float, expected: float) -> None:
+    change = outline_change(disk(20, 20, 8, (60, 60)), disk(34, 31, radius, (60, 60)))
+    assert change == pytest.approx(expected, abs=0.5)
+
+
+def test_what_is_known_well_has_steep_logits() -> None:
+    frame, mask = Frame((32, 32), (128, 128), 128), disk(15, 15, 8, (32, 32))
+    steep = soft_logits(mask, frame, 0.5, 12.0)
+    assert np.unique(steep).tolist() == [-12, 12]
+    np.testing.assert_array_equal(steep > 0, mask.full((32, 32)))

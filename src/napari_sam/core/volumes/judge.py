@@ -58,15 +58,19 @@ class EndRule:
 
 
 _SCORE = 5.0
+_OVERLAP = 5.0
+_USUAL = 0.9
 _DISTANCE = 0.15
 _MIDDLE = 4.5  # so that a usual slice is in the middle of 0 to 1
 
 
-def confidence(evidence: Evidence, distance: int) -> float:
+def confidence(evidence: Evidence, distance: int, *, is_between: bool = False) -> float:
     """Return how sure a mask is, 0 to 1.
 
-    Score and contrast, less the distance to the nearest prompted slice.  It depends on
-    one slice alone, so it is comparable whatever was redone; it is no probability.
+    Score and contrast, less the distance to the nearest prompted slice; between two of
+    them also the overlap with the interpolated shape, which outward, where the shape is
+    carried on from mask to mask, tells nothing.  It depends on one slice alone, so it
+    is comparable whatever was redone; it is no probability.
 
     Parameters
     ----------
@@ -74,8 +78,12 @@ def confidence(evidence: Evidence, distance: int) -> float:
         Of the slice.
     distance : int
         Slices to the nearest prompted one.
+    is_between : bool
+        Whether the slice is between two prompted ones.
     """
     if not evidence.area:
         return 0.0
     sum_ = evidence.contrast + _SCORE * evidence.score - _DISTANCE * distance
+    if is_between:
+        sum_ += _OVERLAP * (evidence.overlap - _USUAL)
     return 1 / (1 + math.exp(_MIDDLE - sum_))

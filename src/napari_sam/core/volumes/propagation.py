@@ -344,7 +344,7 @@ class _Run:
             if mask.region.is_empty:
                 # The object is known to be there.
                 mask, source = self._free(prior, position), Source.INTERPOLATED
-            sure = confidence(evidence, span.distance(position))
+            sure = confidence(evidence, span.distance(position), is_between=True)
             yield PropagatedSlice(position, mask, sure, source, evidence=evidence)
 
     def _outward(self, span: Span) -> Generator[PropagatedSlice | None, None, None]:
