@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from napari_sam.core.model import EncodedPlane
 from napari_sam.core.names import check_number
-from napari_sam.core.views import View, object_view, view_at
 from napari_sam.core.volumes.judge import EndRule, confidence
 from napari_sam.core.volumes.memory import Memory, appearance
+from napari_sam.core.volumes.place import Place
 from napari_sam.core.volumes.segment import Evidence, Weights, segment
 from napari_sam.core.volumes.shapes import (
     extrapolated,
@@ -31,10 +31,10 @@ from napari_sam.errors import PromptError, SettingsError
 from napari_sam.types import BoolArray, MaskCrop, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from napari_sam.core.volumes.memory import Appearance
-    from napari_sam.types import Box
+    from napari_sam.core.volumes.place import Seen
 
 EncodeAt = Callable[[int], Generator[None, None, EncodedPlane]]
 """Encodes the slice at a position, in short steps."""
@@ -385,34 +385,19 @@ class _Run:
             last, before = mask, last
 
     def _place(
-        self, position: int, masks: Iterable[MaskCrop]
-    ) -> Generator[None, None, _Place]:
-        """Choose the view that suits an object, for all slices of a span alike."""
+        self, position: int, masks: Sequence[MaskCrop]
+    ) -> Generator[None, None, Place]:
         plane = yield from self._encode(position)
-        regions = [mask.tight().region for mask in masks]
-        areas = [mask.area for mask in masks]
-        view = object_view(
-            _roomy(regions[0].union(regions[-1]), _DRIFT, self._shape),
-            sum(areas) / len(areas),
-            self._shape,
-            max(plane.frame.scale),
-        )
-        return _Place(view, self._shape)
+        return Place.of(masks, self._shape, max(plane.frame.scale))
 
     def _seen(
-        self, place: _Place, position: int, mask: MaskCrop
-    ) -> Generator[None, None, _Seen]:
-        """Return a slice, or the view of it that is fit for a mask."""
+        self, place: Place, position: int, mask: MaskCrop
+    ) -> Generator[None, None, Seen]:
         plane = yield from self._encode(position)
-        view = place.holding(mask.tight().region)
-        if view is not None:
-            seen = yield from plane.iter_view(view)
-            if seen is not None:
-                return _Seen(seen, view.region.row0, view.region.col0)
-        return _Seen(plane, 0, 0)
+        return (yield from place.iter_look(plane, mask))
 
     def _learn(
-        self, place: _Place, position: int, mask: MaskCrop
+        self, place: Place, position: int, mask: MaskCrop
     ) -> Generator[None, None, Appearance | None]:
         seen = yield from self._seen(place, position, mask)
         yield
@@ -420,7 +405,7 @@ class _Run:
 
     def _segment(
         self,
-        seen: _Seen,
+        seen: Seen,
         position: int,
         prior: MaskCrop,
         memory: Memory | None,
@@ -431,8 +416,7 @@ class _Run:
         found, evidence = segment(
             seen.plane, seen.moved(prior), memory, way.weights, prompted, depth
         )
-        mask = MaskCrop(found.mask, found.region.shifted(seen.row, seen.col))
-        return self._free(mask, position), evidence
+        return self._free(seen.moved_back(found), position), evidence
 
     def _free(self, mask: MaskCrop, position: int) -> MaskCrop:
         """Return a mask within the slice, without what belongs to others."""
@@ -441,50 +425,3 @@ class _Run:
             mask = MaskCrop.from_full(mask.full(self._shape))
         blocked = None if self._blocked is None else self._blocked(position)
         return without(mask, blocked)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Seen:
-    """A slice, or a view of it, and the view's first pixel."""
-
-    plane: EncodedPlane
-    row: int
-    col: int
-
-    def moved(self, mask: MaskCrop) -> MaskCrop:
-        """Return a mask of the slice in pixels of what is seen."""
-        return MaskCrop(mask.mask, mask.region.shifted(-self.row, -self.col))
-
-
-_DRIFT = 0.25
-"""Room in a view for what an object moves and grows, as a share of its length."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """The view of a span: the same for all slices, unless the object leaves it."""
-
-    view: View | None
-    shape: tuple[int, int]
-
-    def holding(self, region: Region) -> View | None:
-        """Return a view of the same scale that holds a shape, None for the plane."""
-        if self.view is None:
-            return None
-        extent = _roomy(region, _DRIFT / 2, self.shape)
-        if self.view.holds(extent):
-            return self.view
-        middle = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2)
-        view = view_at(middle, max(self.view.frame.scale), self.shape)
-        return view if view.holds(extent) else None
-
-
-def _roomy(region: Region, share: float, shape: tuple[int, int]) -> Box:
-    """Return the extent of a region with room around it, within the plane."""
-    rows, cols = (n * share for n in region.shape)
-    return (
-        max(0.0, region.row0 - rows),
-        max(0.0, region.col0 - cols),
-        min(float(shape[0]), region.row1 + rows),
-        min(float(shape[1]), region.col1 + cols),
-    )
