@@ -10,6 +10,7 @@ import torch
 
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.pixels import ArrayPixels
+from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE, View, object_view
 from napari_sam.models import find_model, load_model
 from napari_sam.models import views as views_module
@@ -18,7 +19,7 @@ from napari_sam.models.preprocess import preprocess
 from napari_sam.models.prompts import tokens
 from napari_sam.models.views import PlaneViews, ViewEncoder
 from napari_sam.training.interactive import decode
-from napari_sam.types import Frame
+from napari_sam.types import Frame, Region
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -105,6 +106,38 @@ def test_a_small_object_is_outlined_as_well_as_a_large_one(
     closer, before = found
     assert closer > 0.9
     assert closer > before
+
+
+def test_a_view_as_a_plane_answers_from_itself_alone(
+    plane: SamPlane, coin: np.ndarray
+) -> None:
+    """One decoding, in pixels from the view's first one; for propagation."""
+    rows, cols = np.nonzero(coin)
+    extent = (
+        rows.min() + AT[0], cols.min() + AT[1],
+        rows.max() + AT[0] + 1.0, cols.max() + AT[1] + 1.0,
+    )  # fmt: skip
+    view = object_view(extent, coin.sum(), plane.frame.image_size, plane.frame.scale[0])
+    assert view is not None
+    seen = finish(plane.iter_view(view))
+    assert seen is not None
+    assert seen.frame == view.frame
+    assert seen.objects() is not None
+    row, col = view.region.row0, view.region.col0
+    box = np.array(extent) - 0.5 - (row, col, row, col)
+    result = seen.predict(box=box)
+    assert result.detail is None
+    whole = np.zeros(plane.frame.image_size, bool)
+    whole[view.region.slices] = result.best
+    assert iou(in_middle(whole), coin) > 0.9
+    # It is kept: the same view is not encoded again.
+    assert len(list(plane.iter_view(view))) == 0
+    assert finish(plane.iter_view(view)).predict(box=box).score == result.score
+
+
+def test_a_plane_without_pixels_has_no_view(model: SamModel, plane: SamPlane) -> None:
+    view = View(Region(0, 0, 200, 200), Frame((200, 200), (448, 448), 448))
+    assert finish(model.restore(plane.embedding).iter_view(view)) is None
 
 
 def test_models_that_do_not_blend_have_no_views(many_coins: np.ndarray) -> None:
