@@ -137,7 +137,14 @@ def test_a_view_as_a_plane_answers_from_itself_alone(
 
 def test_a_plane_without_pixels_has_no_view(model: SamModel, plane: SamPlane) -> None:
     view = View(Region(0, 0, 200, 200), Frame((200, 200), (448, 448), 448))
-    assert finish(model.restore(plane.embedding).iter_view(view)) is None
+    blind = model.restore(plane.embedding)
+    assert finish(blind.iter_view(view)) is None
+    box = (AT[0] + 100, AT[1] + 180, AT[0] + 150, AT[1] + 230)
+    whole = finish(plane.iter_view(None))
+    assert whole is not None
+    np.testing.assert_array_equal(
+        whole.predict(box=box).logits, blind.predict(box=box).logits
+    )
 
 
 def test_models_that_do_not_blend_have_no_views(many_coins: np.ndarray) -> None:

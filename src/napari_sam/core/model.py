@@ -133,11 +133,14 @@ class EncodedPlane(Protocol):
         left out.
         """
 
-    def iter_view(self, view: View) -> Generator[None, None, EncodedPlane | None]:
+    def iter_view(
+        self, view: View | None
+    ) -> Generator[None, None, EncodedPlane | None]:
         """Return a view as a plane of its own, in short steps.
 
-        Its masks count from the view's first pixel.  None if there are no pixels to
-        look at, or the model has no views for prompts.
+        It answers with one decoding; its masks count from the view's first pixel.  The
+        view None is the whole plane.  None if there are no pixels to look at, or the
+        model has no views for prompts.
         """
 
     def objects(self) -> ObjectMaps | None:

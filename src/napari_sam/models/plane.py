@@ -304,7 +304,7 @@ class SamPlane:
             self._objects = ObjectMaps(maps[FOREGROUND], maps[CENTRE], self.frame)
         return self._objects
 
-    def iter_view(self, view: View) -> Generator[None, None, SamPlane | None]:
+    def iter_view(self, view: View | None) -> Generator[None, None, SamPlane | None]:
         """Return a view of the plane as a plane of its own, in short steps.
 
         What it answers is one decoding in that view and nothing else: no view is looked
@@ -312,15 +312,17 @@ class SamPlane:
 
         Parameters
         ----------
-        view : View
+        view : View or None
             In pixels that masks of this plane have; its own masks count from the
-            view's first pixel.
+            view's first pixel.  None for the whole plane as it is encoded already.
 
         Returns
         -------
         SamPlane or None
             None if this plane has no pixels, or its model no views for prompts.
         """
+        if view is None:
+            return self._alone(self._decoder, self._embedding, self._image())
         views = self._views
         if views is None:
             return None
@@ -328,9 +330,16 @@ class SamPlane:
         decoder = views.decoder
         grid = decoder.grid
         features = state.features.T.reshape(-1, grid, grid).to("cpu", torch.float16)
+        embedding = Embedding(features.numpy(), view.frame, self._embedding.model)
+        return self._alone(decoder, embedding, state)
+
+    def _alone(
+        self, decoder: FastDecoder, embedding: Embedding, state: ImageState
+    ) -> SamPlane:
+        """Return a plane of the same model that has no views."""
         plane = SamPlane(
             decoder,
-            Embedding(features.numpy(), view.frame, self._embedding.model),
+            embedding,
             self._device,
             self._head,
             self._blend,

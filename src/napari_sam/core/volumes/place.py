@@ -97,11 +97,10 @@ class Place:
     ) -> Generator[None, None, Seen]:
         """Return a slice, or the view of it that holds a mask, in short steps."""
         view = self.holding(mask.tight().region)
-        if view is not None:
-            seen = yield from plane.iter_view(view)
-            if seen is not None:
-                return Seen(seen, view.region.row0, view.region.col0)
-        return Seen(plane)
+        seen = yield from plane.iter_view(view)
+        if seen is not None and view is not None:
+            return Seen(seen, view.region.row0, view.region.col0)
+        return Seen(seen or (yield from plane.iter_view(None)) or plane)
 
 
 def _roomy(region: Region, share: float, shape: tuple[int, int]) -> Box:
