@@ -504,7 +504,7 @@ def main() -> None:
         nargs="+",
         default=["wsu", "vnc", "ovule", "rgb3d", "rgb3d-xz", "psc12"],
     )
-    parser.add_argument("--starts", nargs="+", default=["b", "c"], choices=list("abc"))
+    parser.add_argument("--starts", nargs="*", default=["b", "c"], choices=list("abc"))
     parser.add_argument("--ways", nargs="+", help="only these, by their names")
     parser.add_argument("--objects", type=int, default=8, help="of each set")
     parser.add_argument("--seed", type=int, default=0)
