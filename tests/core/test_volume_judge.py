@@ -23,7 +23,8 @@ GOOD = Evidence(score=0.8, contrast=1.4, overlap=0.9, area=500)
     [
         (GOOD, False),
         (replace(GOOD, score=0.5), False),
-        (replace(GOOD, contrast=0.2), False),
+        (replace(GOOD, contrast=0.4), False),
+        (replace(GOOD, contrast=0.2), True),
         (replace(GOOD, score=0.7, contrast=0.8), True),
         (replace(GOOD, score=0.73, contrast=0.8), False),
         (replace(GOOD, score=0.7, contrast=0.9), False),

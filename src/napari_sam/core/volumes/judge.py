@@ -3,7 +3,8 @@
 Overlap with the slice before, by which others stop, tells next to nothing about an end:
 a mask that is carried on into a neighbor overlaps as well as any.  Two things do tell:
 the model's own score, and the likeness to the prompted slices inside the mask less
-that around it.  Either falls for other reasons too; both at once hardly do.
+that around it.  Either falls for other reasons too; both at once hardly do, nor does
+the likeness fall to nothing.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ class EndRule:
     ----------
     score, contrast : float
         Shares of the best so far, on the way outward.  Both below: an end.
+    lost : float
+        Share of the best contrast so far.  Below: an end, whatever the score is, as
+        that of a neighbor may be high.
     smallest : float
         Share of the prompted area; below: an end.
     """
 
     score: float
     contrast: float
+    lost: float = 0.2
     smallest: float = 0.02
 
     def is_met(
@@ -50,11 +55,12 @@ class EndRule:
         """
         if now.area < self.smallest * prompted_area:
             return True
-        score = max((e.score for e in before), default=now.score)
-        contrast = max((e.contrast for e in before), default=now.contrast)
-        return now.score < self.score * max(
-            score, now.score
-        ) and now.contrast < self.contrast * max(contrast, now.contrast)
+        score = max(e.score for e in (*before, now))
+        contrast = max(e.contrast for e in (*before, now))
+        if before and now.contrast < self.lost * contrast:
+            return True
+        is_poor = now.score < self.score * score
+        return is_poor and now.contrast < self.contrast * contrast
 
 
 _SCORE = 5.0
