@@ -29,6 +29,10 @@ class LabelsPlaceError(LabelsError):
     """The labels have the image's shape but lie elsewhere: moving them is enough."""
 
 
+class TracksError(SamError):
+    """Tracks cannot be joined, divided or written so."""
+
+
 class DataError(SamError):
     """Images or their ground truth cannot be used to train or to evaluate."""
 
