@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import socket
 import stat
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from napari_sam.errors import FileFormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HOST = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)[:64]
 """The name of this machine in the names of temporary files."""
@@ -65,6 +66,88 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(
+    path: str | os.PathLike[str], is_ours: Callable[[Path], bool] | None = None
+) -> Iterator[Path]:
+    """Give a folder to write into, which takes the place of ``path`` at the end.
+
+    If the block raises it is removed, and ``path`` is as it was; if the process is
+    killed it stays, hidden.  A folder that is replaced is called ``NAME.before`` for
+    the moment in between.
+
+    Parameters
+    ----------
+    path : path
+        A folder that is not there, or empty.
+    is_ours : callable, optional
+        Given a file or folder in one that is there: whether it may be replaced.
+        Without, nothing is.
+
+    Raises
+    ------
+    FileFormatError
+        If the folder holds what may not be replaced, is a file, or cannot be written.
+    """
+    target = Path(path)
+    check_folder(target, is_ours)
+    place = Path(os.path.realpath(target))
+    name = f".napari-sam.{HOST}.{os.getpid()}.{secrets.token_hex(4)}"
+    aside, before = place.parent / name, place.with_name(place.name + ".before")
+    try:
+        aside.mkdir()
+        yield aside
+        for file in aside.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        if place.exists():
+            # Not swept by anyone if the process is killed here.
+            os.replace(place, before)
+            try:
+                os.replace(aside, place)
+            except OSError:
+                os.replace(before, place)
+                raise
+            shutil.rmtree(before, ignore_errors=True)
+        else:
+            os.replace(aside, place)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_folder(path: Path, is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse, before long work, a folder that `replacing_folder` would refuse.
+
+    Raises
+    ------
+    FileFormatError
+        As `replacing_folder`.
+    """
+    if not path.absolute().parent.is_dir():
+        raise FileFormatError(f"There is no folder {path.parent}; make it first.")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise FileFormatError(
+            f"{path.parent} is write-protected; choose another place."
+        )
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise FileFormatError(f"{path} is a file; give the name of a folder.")
+    for item in path.iterdir():
+        if is_ours is None:
+            raise FileFormatError(
+                f"{path} is there already; choose another name, or replace it with"
+                " --overwrite."
+            )
+        if not is_ours(item):
+            raise FileFormatError(
+                f"{path} holds {item.name}, which would be lost; choose an empty"
+                " folder."
+            )
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
