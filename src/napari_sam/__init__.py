@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from napari_sam.core.proposals import Proposal, Proposals
     from napari_sam.core.results import MaskResult
     from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.volumes.linked import Linked, LinkSettings
+    from napari_sam.core.volumes.linking import iter_link, link, link_objects
     from napari_sam.core.volumes.propagation import PropagationSettings
+    from napari_sam.core.volumes.tracks import Tracks
     from napari_sam.errors import (
         Cancelled,
         DataError,
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
         PromptError,
         SamError,
         SettingsError,
+        TracksError,
     )
     from napari_sam.io import ImageFile, read_image, write_labels
+    from napari_sam.io.ctc import read_ctc, write_ctc
+    from napari_sam.io.geff import read_geff, write_geff
     from napari_sam.models import ModelSpec, list_models, load_model
     from napari_sam.projects import Project, Replay, open_project
     from napari_sam.training.adapt import Adapted, AdaptSettings
@@ -66,6 +72,8 @@ __all__ = [
     "ImageError",
     "ImageFile",
     "LabelsError",
+    "LinkSettings",
+    "Linked",
     "MaskCrop",
     "MaskLevel",
     "MaskResult",
@@ -85,19 +93,28 @@ __all__ = [
     "Replay",
     "SamError",
     "SettingsError",
+    "Tracks",
+    "TracksError",
     "__version__",
     "adapt",
     "annotate",
     "iter_adapt",
     "iter_everything",
     "iter_everything_stack",
+    "iter_link",
     "iter_propagate",
+    "link",
+    "link_objects",
     "list_models",
     "load_model",
     "open_project",
     "propagate",
+    "read_ctc",
+    "read_geff",
     "read_image",
     "segment_everything",
+    "write_ctc",
+    "write_geff",
     "write_labels",
 ]
 
@@ -116,6 +133,9 @@ _HOMES = {
     "napari_sam.core.results": ("MaskResult",),
     "napari_sam.core.store": ("EmbeddingStore",),
     "napari_sam.core.volumes.propagation": ("PropagationSettings",),
+    "napari_sam.core.volumes.linked": ("LinkSettings", "Linked"),
+    "napari_sam.core.volumes.linking": ("iter_link", "link", "link_objects"),
+    "napari_sam.core.volumes.tracks": ("Tracks",),
     "napari_sam.errors": (
         "Cancelled",
         "DataError",
@@ -127,8 +147,11 @@ _HOMES = {
         "PromptError",
         "SamError",
         "SettingsError",
+        "TracksError",
     ),
     "napari_sam.io": ("ImageFile", "read_image", "write_labels"),
+    "napari_sam.io.ctc": ("read_ctc", "write_ctc"),
+    "napari_sam.io.geff": ("read_geff", "write_geff"),
     "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
     "napari_sam.training.adapt": ("AdaptSettings", "Adapted"),
     "napari_sam.types": (

@@ -17,6 +17,12 @@ from napari_sam.cli.images import (
     pixels_of,
     write_result,
 )
+from napari_sam.cli.linking import (
+    check_axes,
+    link_settings,
+    linked_planes,
+    summary,
+)
 from napari_sam.cli.report import Report, say
 from napari_sam.errors import SettingsError
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.everything_settings import EverythingSettings
+    from napari_sam.core.volumes.linked import LinkSettings
     from napari_sam.types import Plane, Progress, RGBArray
 
     Labels = npt.NDArray[np.uint32]
@@ -38,6 +45,7 @@ def run_everything(options: argparse.Namespace) -> int:
     from napari_sam.api import leading_planes
     from napari_sam.core.imaging import to_rgb
 
+    linking = _linking(options)
     settings = _settings(options)
     check_files(options)
     start = time.perf_counter()
@@ -45,6 +53,8 @@ def run_everything(options: argparse.Namespace) -> int:
     if options.all_planes:
         shape = image.shape
         planes = leading_planes(shape)
+        if linking is not None:
+            check_axes(shape, image.label_axes, along_time=options.time)
     else:
         planes = [chosen_plane(image, options.plane)]
         shape = planes[0].shape(image.shape)
@@ -70,6 +80,11 @@ def run_everything(options: argparse.Namespace) -> int:
                 best = plane, n  # the plane with most objects is previewed
             count += n
         search.close()
+        if linking is not None:
+            linked = linked_planes(labels, linking, Report(quiet=options.quiet))
+            labels, told = linked.labels, summary(linked, linking)
+        else:
+            told = objects(count)
         shown = None
         if options.preview is not None and best is not None:
             where = best[0].slicer if options.all_planes else ...
@@ -88,10 +103,29 @@ def run_everything(options: argparse.Namespace) -> int:
         finished.remove()
     on = f" on {len(planes)} planes" if len(planes) > 1 else ""
     say(
-        f"{objects(count)}{on} in {time.perf_counter() - start:.1f} s",
+        f"{told}{on} in {time.perf_counter() - start:.1f} s",
         quiet=options.quiet,
     )
     return 0
+
+
+def _linking(options: argparse.Namespace) -> LinkSettings | None:
+    """Return how planes are linked, if they are."""
+    if not (options.link or options.time):
+        defaults = {"min_iou": None, "gap": 0, "min_extent": 1, "no_split": False}
+        for name, default in defaults.items():
+            if getattr(options, name) != default:
+                raise SettingsError(
+                    f"--{name.replace('_', '-')} is about linking; add --link or"
+                    " --time."
+                )
+        return None
+    if options.plane is not None:
+        raise SettingsError(
+            "--plane asks for one plane, and linking needs all; give one of them."
+        )
+    options.all_planes = True
+    return link_settings(options)
 
 
 def _settings(options: argparse.Namespace) -> EverythingSettings:

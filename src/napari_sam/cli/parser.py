@@ -13,6 +13,7 @@ from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.evaluating import add_evaluate
 from napari_sam.cli.everything import run_everything
+from napari_sam.cli.linking import add_link, add_link_options
 from napari_sam.cli.options import (
     add_everything_options,
     add_model_options,
@@ -46,9 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
         "everything",
         help="segment all objects of an image or stack",
         description="Segment all objects of an image, of one plane of a stack, or of"
-        " every plane. Labels are numbered through the stack; objects are not linked"
-        " between planes. With --all-planes, finished planes are kept beside OUT until"
-        " it is written; after Ctrl-C or a failure the same command goes on there.",
+        " every plane. Labels are numbered through the stack; with --link or --time the"
+        " objects of neighbouring planes are linked and share one number. With"
+        " --all-planes, finished planes are kept beside OUT until it is written; after"
+        " Ctrl-C or a failure the same command goes on there.",
     )
     _add_files(everything)
     everything.add_argument(
@@ -84,6 +86,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="diameter of the objects, for the scale at which they are searched"
         " (default: the model looks how large they are)",
     )
+    everything.add_argument(
+        "--link",
+        action="store_true",
+        help="link the objects of all planes along z, for each time point",
+    )
+    add_link_options(everything)
     everything.set_defaults(run=run_everything)
 
     predict = commands.add_parser(
@@ -105,6 +113,7 @@ def make_parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=run.predict)
 
     add_propagate(commands)
+    add_link(commands)
     add_evaluate(commands)
     add_train(commands)
     add_adapt(commands)

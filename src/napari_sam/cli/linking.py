@@ -1,0 +1,268 @@
+"""The command that links the objects of slices or frames, and exports tracks."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sam.cli.images import objects
+from napari_sam.cli.options import add_overwrite, natural, positive
+from napari_sam.cli.outputs import check_outputs
+from napari_sam.cli.report import Report, say
+from napari_sam.errors import LabelsError, SettingsError
+
+if TYPE_CHECKING:
+    import argparse
+
+    import numpy.typing as npt
+
+    from napari_sam.core.volumes.linked import Linked, LinkSettings
+    from napari_sam.io import ImageFile
+
+
+def add_link(commands: Any) -> None:
+    """Add the command ``link``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "link",
+        help="link labels of single slices or frames into objects or tracks",
+        description="Give each object of a stack of label images, in which every slice"
+        " is numbered for itself, one number through the stack: along z, for each time"
+        " point, or with --time along time, where divisions are looked for.",
+    )
+    parser.add_argument("labels", type=Path, metavar="LABELS", help=".tif or .zarr")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="labels, .tif"
+    )
+    add_link_options(parser)
+    parser.add_argument(
+        "--no-divisions", action="store_true", help="along time, look for none"
+    )
+    parser.add_argument(
+        "--ctc",
+        type=Path,
+        metavar="FOLDER",
+        help="also write the tracks in the form of the Cell Tracking Challenge",
+    )
+    parser.add_argument(
+        "--geff",
+        type=Path,
+        metavar="FOLDER",
+        help="also write the tracks as GEFF; needs napari-sam[tracks]",
+    )
+    add_overwrite(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.set_defaults(run=run_link)
+
+
+def add_link_options(parser: argparse.ArgumentParser) -> None:
+    """Add along which axis objects are linked, and how."""
+    parser.add_argument(
+        "--time", action="store_true", help="link along time instead of z"
+    )
+    parser.add_argument(
+        "--min-iou",
+        type=float,
+        metavar="IOU",
+        help="smallest overlap of an object in neighbouring slices (default: 0.3 along"
+        " z, 0.1 along time)",
+    )
+    parser.add_argument(
+        "--gap",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="slices that an object may be missing in (default: 0)",
+    )
+    parser.add_argument(
+        "--min-extent",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="objects through fewer slices are left out (default: 1)",
+    )
+    parser.add_argument(
+        "--no-split",
+        action="store_true",
+        help="along z, do not cut objects where they are narrow",
+    )
+
+
+def link_settings(options: argparse.Namespace) -> LinkSettings:
+    """Return what the options say.
+
+    Raises
+    ------
+    SettingsError
+        If a number is outside its range.
+    """
+    from napari_sam.core.volumes.linked import LinkSettings
+
+    return LinkSettings(
+        min_iou=options.min_iou,
+        time=options.time,
+        gap=options.gap,
+        min_extent=options.min_extent,
+        split=not options.no_split,
+        divisions=not getattr(options, "no_divisions", False),
+    )
+
+
+def check_axes(shape: tuple[int, ...], axes: str, *, along_time: bool) -> None:
+    """Refuse what has no axis to link along.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the labels.
+    axes : str
+        A letter for each axis, ``Q`` if it is not known.
+    along_time : bool
+        Along time, or along z.
+
+    Raises
+    ------
+    LabelsError
+        If there are channels, or not enough axes or slices.
+    """
+    lead = shape[:-2]
+    if any(a.upper() == "C" and n > 1 for a, n in zip(axes, shape, strict=False)):
+        raise LabelsError(
+            f"The axes {axes.upper()} of shape {shape} hold channels, which are not"
+            " linked; write one channel."
+        )
+    at = 0 if along_time else -1
+    if not lead or lead[at] < 2 or len(lead) > 2:
+        raise LabelsError(
+            f"Labels of shape {shape} have no {'time' if along_time else 'z'} to link"
+            " along; pass a stack of two or more planes, or time points of such."
+        )
+    if not along_time and len(axes) == len(shape) and axes[len(lead) - 1] in "Tt":
+        raise LabelsError(
+            f"The axes are {axes.upper()}, so planes follow each other in time; add"
+            " --time."
+        )
+
+
+def linked_stack(
+    labels: npt.NDArray[Any], settings: LinkSettings, report: Report
+) -> Linked:
+    """Link labels along time, or along z at every time point.
+
+    Parameters
+    ----------
+    labels : integer array (Z, H, W) or (T, Z, H, W), or (T, H, W) along time
+        Numbered in each plane for itself; along time in each volume.
+    settings : LinkSettings
+        What is linked with what.
+    report : Report
+        Is told the progress.
+
+    Returns
+    -------
+    Linked
+        Objects of several time points together along z.
+    """
+    from napari_sam.core.steps import finish
+    from napari_sam.core.volumes.label_stack import smallest_dtype
+    from napari_sam.core.volumes.linked import Linked
+    from napari_sam.core.volumes.linking import iter_link
+
+    if settings.time or labels.ndim == 3:
+        return finish(iter_link(labels, settings), report)
+    parts = [finish(iter_link(volume, settings), report) for volume in labels]
+    counts = [len(part.objects) for part in parts]
+    dtype = smallest_dtype(sum(counts), labels.dtype)
+    joined = np.zeros(labels.shape, dtype)
+    for index, part in enumerate(parts):
+        before = sum(counts[:index])
+        joined[index] = np.where(part.labels > 0, part.labels.astype(dtype) + before, 0)
+    return Linked(joined, tuple(o for part in parts for o in part.objects))
+
+
+def linked_planes(
+    labels: npt.NDArray[Any], settings: LinkSettings, report: Report
+) -> Linked:
+    """Link what was found in single planes: along z, and then along time if asked.
+
+    Parameters
+    ----------
+    labels, settings, report
+        As for `linked_stack`; every plane is numbered for itself.
+    """
+    if settings.time and labels.ndim == 4:
+        volumes = linked_stack(
+            labels, replace(settings, time=False, min_iou=None, min_extent=1), report
+        )
+        labels = volumes.labels
+    return linked_stack(labels, settings, report)
+
+
+def summary(linked: Linked, settings: LinkSettings) -> str:
+    """Return what came of it, in words."""
+    text = objects(len(linked.objects))
+    if not settings.time:
+        return text
+    count = len(set(linked.graph.values()))
+    return f"{text}, {count} division{'s' * (count != 1)}"
+
+
+def run_link(options: argparse.Namespace) -> int:
+    """Link a stack of label images."""
+    from napari_sam.io import write_labels
+    from napari_sam.io.ctc import check_ctc_folder, write_ctc
+    from napari_sam.io.geff import check_geff_folder, write_geff
+    from napari_sam.io.labels import check_tiff_name
+
+    settings = link_settings(options)
+    for name, folder in (("--ctc", options.ctc), ("--geff", options.geff)):
+        if folder is not None and not settings.time:
+            raise SettingsError(f"{name} writes tracks through time; add --time.")
+    check_tiff_name(options.out)
+    check_outputs([options.out], inputs=[options.labels], overwrite=options.overwrite)
+    if options.ctc is not None:
+        check_ctc_folder(options.ctc, overwrite=options.overwrite)
+    if options.geff is not None:
+        check_geff_folder(options.geff, overwrite=options.overwrite)
+    start = time.perf_counter()
+    image = _read(options.labels)
+    labels = np.asarray(image.data)
+    check_axes(labels.shape, image.label_axes, along_time=settings.time)
+    report = Report(quiet=options.quiet)
+    try:
+        linked = linked_stack(labels, settings, report)
+    finally:
+        report.close()
+    write_labels(options.out, linked.labels, image)
+    say(f"wrote {options.out}", quiet=options.quiet)
+    if options.ctc is not None:
+        write_ctc(options.ctc, linked.labels, linked.graph, overwrite=options.overwrite)
+        say(f"wrote {options.ctc}", quiet=options.quiet)
+    if options.geff is not None:
+        write_geff(
+            options.geff,
+            linked.tracks,
+            scale=image.scale,
+            units=image.units,
+            overwrite=options.overwrite,
+        )
+        say(f"wrote {options.geff}", quiet=options.quiet)
+    say(
+        f"{summary(linked, settings)} in {time.perf_counter() - start:.1f} s",
+        quiet=options.quiet,
+    )
+    return 0
+
+
+def _read(path: Path) -> ImageFile:
+    from napari_sam.io import ImageFile, read_image
+    from napari_sam.io.label_files import read_labels
+
+    if not path.is_dir():
+        return read_image(path, colors=False)
+    known = read_labels(path)
+    axes = "".join(known.axes).upper() or "TCZYX"[-known.data.ndim :]
+    return ImageFile(known.data, axes, known.scale, known.units, known.name)

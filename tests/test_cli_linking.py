@@ -1,0 +1,167 @@
+"""Linking from the shell: labels in, labels and tracks out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam import cli
+from napari_sam.io import ImageFile, read_image, write_labels
+from napari_sam.io.ctc import read_ctc
+from napari_sam.io.label_files import read_labels
+from napari_sam.io.ome_zarr import write_ome_zarr
+from napari_sam.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8",
+        "--prompts=grid", "--dtype=float32", "-q")  # fmt: skip
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(a) for a in arguments])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert run(*arguments) == cli.USER_ERROR
+    said = capsys.readouterr()
+    assert said.out == ""
+    line, rest = said.err.split("\n", 1)
+    assert rest == ""
+    assert line.endswith(".")
+    return line
+
+
+def movie() -> np.ndarray:
+    """Return frames in which each object has another number, and one divides."""
+    labels = np.zeros((4, 16, 24), np.uint16)
+    for t in range(4):
+        labels[t, 2:8, 14:20] = 9 - t
+    labels[:2, 2:8, 1:11] = 1
+    labels[2:, 2:8, 1:6] = 1
+    labels[2:, 2:8, 7:11] = 2
+    return labels
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.tif"
+    like = ImageFile(
+        movie(), "TYX", (2.0, 0.5, 0.5), ("second", *["micrometer"] * 2), "movie"
+    )
+    write_labels(path, movie(), like)
+    return path
+
+
+def test_frames_become_tracks_and_folders_of_the_challenge(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, ctc = tmp_path / "out.tif", tmp_path / "ctc"
+    assert run("link", file, "-o", out, "--time", "--ctc", ctc) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "4 objects, 1 division" in said.err
+    image = read_image(out)
+    assert image.axes == "TYX"
+    assert image.scale == pytest.approx((2.0, 0.5, 0.5))
+    labels = np.asarray(image.data)
+    assert np.array_equal(labels > 0, movie() > 0)
+    assert len(np.unique(labels[:, 5, 16])) == 1
+    back, tracks = read_ctc(ctc)
+    assert np.array_equal(back, labels)
+    mother = int(labels[0, 5, 5])
+    assert set(tracks.graph.values()) == {(mother,)}
+    assert len(tracks.graph) == 2
+
+
+def test_a_stack_of_time_points_is_linked_along_z_in_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "labels.ome.zarr", tmp_path / "out.tif"
+    write_ome_zarr(path, np.stack([movie(), movie()]), axes="tzyx")
+    assert run("link", path, "-o", out, "--no-split", "--min-iou=0.5") == 0
+    labels = np.asarray(read_image(out).data)
+    assert labels.shape == (2, 4, 16, 24)
+    assert not set(np.unique(labels[0])) & set(np.unique(labels[1])) - {0}
+    assert f"{labels.max()} objects" in capsys.readouterr().err
+    along_time = tmp_path / "time.tif"
+    assert run("link", out, "-o", along_time, "--time", "-q") == 0
+    linked = np.asarray(read_image(along_time).data)
+    assert np.array_equal(linked[0], linked[1])
+
+
+def test_what_cannot_be_linked_is_refused_before_anything_is_written(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.tif"
+    assert "add --time" in refusal(capsys, "link", file, "-o", out, "--ctc", "x")
+    assert "add --time" in refusal(capsys, "link", file, "-o", out)
+    said = refusal(capsys, "link", file, "-o", out, "--time", "--min-iou=2")
+    assert "min_iou is 2" in said
+    assert "labels.tif" in refusal(capsys, "link", file, "-o", file, "--time")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "notes.txt").touch()
+    for more in ((), ("--overwrite",)):
+        command = ("link", file, "-o", out, "--time", "--ctc", full, *more)
+        assert str(full) in refusal(capsys, *command)
+    one = tmp_path / "one.tif"
+    tifffile.imwrite(one, movie()[0], photometric="minisblack")
+    assert "no z to link" in refusal(capsys, "link", one, "-o", out)
+    channels = tmp_path / "channels.tif"
+    tifffile.imwrite(channels, movie(), imagej=True, metadata={"axes": "CYX"})
+    assert "channels" in refusal(capsys, "link", channels, "-o", out)
+    floats = tmp_path / "floats.tif"
+    write = {"imagej": True, "metadata": {"axes": "ZYX"}}
+    tifffile.imwrite(floats, movie().astype(np.float32), **write)
+    assert "float32" in refusal(capsys, "link", floats, "-o", out, "-q")
+    assert "no file" in refusal(capsys, "link", tmp_path / "no.tif", "-o", out)
+    assert sorted(os.listdir(tmp_path)) == [
+        "channels.tif", "floats.tif", "full", "labels.tif", "one.tif",
+    ]  # fmt: skip
+
+
+def test_geff_from_the_shell(tmp_path: Path, file: Path) -> None:
+    pytest.importorskip("geff", reason="needs napari-sam[tracks]")
+    from napari_sam.io.geff import read_geff
+
+    out, folder = tmp_path / "out.tif", tmp_path / "tracks.geff"
+    assert run("link", file, "-o", out, "--time", "--geff", folder, "-q") == 0
+    assert len(read_geff(folder).graph) == 2
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stack") / "stack.tif"
+    planes = np.asarray(read_image(SAMPLES["ovule"].path).data)[10:13, 40:140, 40:140]
+    tifffile.imwrite(path, planes, imagej=True, metadata={"axes": "ZYX"})
+    return path
+
+
+@pytest.mark.usefixtures("small_models")
+def test_everything_links_what_it_finds(
+    tmp_path: Path, stack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    single, linked = tmp_path / "single.tif", tmp_path / "linked.tif"
+    assert run("everything", stack, single, "--all-planes", *FAST) == 0
+    assert run("everything", stack, linked, "--link", "--min-iou=0.4", *FAST) == 0
+    found, labels = read_labels(single).data, read_labels(linked).data
+    assert np.array_equal(found > 0, labels > 0)
+    assert 0 < labels.max() < found.max()
+    assert sorted(os.listdir(tmp_path)) == ["linked.tif", "single.tif"]
+    out = tmp_path / "x.tif"
+    for options, said in (
+        (("--link", "--plane=1"), "--plane asks for one plane"),
+        (("--all-planes", "--gap=1"), "--gap is about linking"),
+        (("--all-planes", "--min-extent=2"), "--min-extent is about linking"),
+        (("--link", "--min-iou=0"), "min_iou is 0"),
+    ):
+        assert said in refusal(capsys, "everything", stack, out, *options, *FAST)
+    image = tmp_path / "image.png"
+    image.write_bytes(SAMPLES["nuclei"].path.read_bytes())
+    assert "no z to link" in refusal(capsys, "everything", image, out, "--link", *FAST)
