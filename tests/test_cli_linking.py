@@ -10,6 +10,9 @@ import pytest
 import tifffile
 
 from napari_sam import cli
+from napari_sam.cli.linking import linked_planes
+from napari_sam.cli.report import Report
+from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.io import ImageFile, read_image, write_labels
 from napari_sam.io.ctc import read_ctc
 from napari_sam.io.label_files import read_labels
@@ -133,6 +136,20 @@ def test_geff_from_the_shell(tmp_path: Path, file: Path) -> None:
     out, folder = tmp_path / "out.tif", tmp_path / "tracks.geff"
     assert run("link", file, "-o", out, "--time", "--geff", folder, "-q") == 0
     assert len(read_geff(folder).graph) == 2
+
+
+def test_time_points_of_stacks_are_linked_along_z_and_then_along_time() -> None:
+    labels = np.zeros((3, 4, 8, 16), np.uint32)
+    for number, (t, z) in enumerate(np.ndindex(3, 4), start=1):
+        labels[t, z, 1:7, 1:6] = 2 * number
+        labels[t, z, 1:7, 9:15] = 2 * number + 1
+    report = Report(quiet=True)
+    linked = linked_planes(labels, LinkSettings(time=True), report)
+    assert np.unique(linked.labels).tolist() == [0, 1, 2]
+    assert (linked.labels[:, :, 1:7, 1:6] == 1).all()
+    along_z = linked_planes(labels, LinkSettings(), report)
+    assert [o.id for o in along_z.objects] == [1, 2, 3, 4, 5, 6]
+    assert np.unique(along_z.labels).tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.volumes.linked import Linked, LinkSettings
+    from napari_sam.core.volumes.linked import Linked, LinkedObject, LinkSettings
     from napari_sam.io import ImageFile
 
 
@@ -67,7 +67,7 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
         "--min-iou",
         type=float,
         metavar="IOU",
-        help="smallest overlap of an object in neighbouring slices (default: 0.3 along"
+        help="smallest overlap of an object in neighbouring slices (default: 0.5 along"
         " z, 0.1 along time)",
     )
     parser.add_argument(
@@ -174,13 +174,15 @@ def linked_stack(
     if settings.time or labels.ndim == 3:
         return finish(iter_link(labels, settings), report)
     parts = [finish(iter_link(volume, settings), report) for volume in labels]
-    counts = [len(part.objects) for part in parts]
-    dtype = smallest_dtype(sum(counts), labels.dtype)
-    joined = np.zeros(labels.shape, dtype)
+    count = sum(len(part.objects) for part in parts)
+    joined = np.zeros(labels.shape, smallest_dtype(count, labels.dtype))
+    every: list[LinkedObject] = []
     for index, part in enumerate(parts):
-        before = sum(counts[:index])
-        joined[index] = np.where(part.labels > 0, part.labels.astype(dtype) + before, 0)
-    return Linked(joined, tuple(o for part in parts for o in part.objects))
+        before = len(every)
+        ids = part.labels.astype(joined.dtype)
+        joined[index] = np.where(ids > 0, ids + joined.dtype.type(before), 0)
+        every += [replace(o, id=o.id + before) for o in part.objects]
+    return Linked(joined, tuple(every))
 
 
 def linked_planes(

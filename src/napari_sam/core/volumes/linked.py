@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from napari_sam.core.volumes.label_stack import IntArray
     from napari_sam.core.volumes.matching import FloatArray
 
-MIN_IOU = 0.3
+MIN_IOU = 0.5
 """Along z, see docs/linking.md for the measurements."""
 MIN_IOU_TIME = 0.1
 """Along time, where objects move."""
-WAIST = 0.5
+WAIST = 0.6
+INSIDE = 0.5
+"""Part of the smaller of two ends that lies in the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class LinkSettings:
     ----------
     min_iou : float, optional
         Smallest intersection over union of two segments of one object, above 0 to 1;
-        0.3 along z and 0.1 along time by default.
+        0.5 along z and 0.1 along time by default.
     time : bool
         Whether the first axis is time, not z.
     gap : int
@@ -46,6 +48,9 @@ class LinkSettings:
         Along z, whether objects are cut at the waists of their areas.
     waist : float
         A waist's area is below this part of the largest areas on both sides, 0 to 1.
+    ends : bool
+        Along z, whether what is left on both sides is linked where at least half of one
+        lies in the other: objects narrow at their ends.
     divisions : bool
         Along time, whether divisions are looked for.
 
@@ -61,6 +66,7 @@ class LinkSettings:
     min_extent: int = 1
     split: bool = True
     waist: float = WAIST
+    ends: bool = True
     divisions: bool = True
 
     def __post_init__(self) -> None:
@@ -80,7 +86,7 @@ class LinkSettings:
                     f"{name} is {value}; choose a whole number of slices, {low} or"
                     " more."
                 )
-        for name in ("time", "split", "divisions"):
+        for name in ("time", "split", "ends", "divisions"):
             check_type(name, getattr(self, name), bool, "True or False")
 
     @property

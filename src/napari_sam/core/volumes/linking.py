@@ -2,8 +2,9 @@
 
 Segments of neighbouring slices are matched one-to-one by overlap: intersection over
 union, the assignment of the largest sum (as StarDist, Cellpose and CellProfiler stitch
-and track), with a threshold.  Overlap over the smaller area is not used: it lets a
-large object swallow its neighbours.
+and track), with a threshold.  Overlap over the smaller area, with which a large object
+swallows its neighbours, only decides about what is left on both sides: along z, an
+object narrows at its ends faster than any threshold allows.
 
 Along z, what lies on top of each other is then cut where the area has a *waist*: a
 slice that is much smaller than slices on both sides of it.  Along time, a segment that
@@ -33,10 +34,11 @@ from napari_sam.core.volumes.label_stack import (
     renumber,
     smallest_dtype,
 )
-from napari_sam.core.volumes.linked import Linked, LinkedObject, LinkSettings
+from napari_sam.core.volumes.linked import INSIDE, Linked, LinkedObject, LinkSettings
 from napari_sam.core.volumes.matching import (
     FloatArray,
     best_matching,
+    left_inside,
     overlap_ratios,
     proposed_divisions,
 )
@@ -60,6 +62,7 @@ def link(
     gap: int = 0,
     min_extent: int = 1,
     split: bool = True,
+    ends: bool = True,
     divisions: bool = True,
     progress: ProgressCallback | None = None,
 ) -> npt.NDArray[Any]:
@@ -83,6 +86,9 @@ def link(
         Objects through fewer slices are left out.
     split : bool
         Along z, whether objects on top of each other are cut where they are narrow.
+    ends : bool
+        Along z, whether what is left on both sides is linked where at least half of one
+        lies in the other: objects narrow at their ends.
     divisions : bool
         Along time, whether divisions are looked for; daughters get ids of their own.
     progress : callable, optional
@@ -116,6 +122,7 @@ def link(
         gap=gap,
         min_extent=min_extent,
         split=split,
+        ends=ends,
         divisions=divisions,
     )
     return link_objects(labels_by_slice, settings, progress=progress).labels
@@ -244,6 +251,15 @@ class _Links:
                 pairs = ratios.tocoo()
                 ratios.data[goes_on[pairs.row] | has_begun[pairs.col]] = 0
             first, second, weight = best_matching(ratios, self._settings.threshold)
+            if distance == 1 and self._settings.ends and not self._settings.time:
+                left = left_inside(
+                    shared, ratios, areas, part.areas, (first, second), INSIDE
+                )
+                more = best_matching(left, 0)
+                first, second, weight = (
+                    np.concatenate(both)
+                    for both in zip((first, second, weight), more, strict=True)
+                )
             before[second] = start + first
             ious[second] = weight
             goes_on[first] = has_begun[second] = True

@@ -98,6 +98,43 @@ def _assigned(rows: IntArray, cols: IntArray, values: FloatArray) -> IntArray:
     return np.asarray(taken[taken >= 0], np.int64)
 
 
+def left_inside(
+    shared: csr_array,
+    ratios: csr_array,
+    first_areas: IntArray,
+    second_areas: IntArray,
+    taken: tuple[IntArray, IntArray],
+    lowest: float,
+) -> csr_array:
+    """Return the overlaps of what is left on both sides, where one lies in the other.
+
+    Parameters
+    ----------
+    shared, ratios : sparse arrays (A, B)
+        From `Foreground.shared_with` and `overlap_ratios`, with the same entries.
+    first_areas, second_areas : int64 arrays (A,), (B,)
+        In pixels.
+    taken : tuple of two int64 arrays
+        The segments of either side that are matched already.
+    lowest : float
+        Smallest part of the smaller segment that lies in the larger one.
+
+    Returns
+    -------
+    sparse float64 array (A, B)
+        Intersections over union.
+    """
+    pairs, values = shared.tocoo(), ratios.tocoo()
+    inside = pairs.data / np.minimum(first_areas[pairs.row], second_areas[pairs.col])
+    is_left = (
+        (inside >= lowest)
+        & ~np.isin(pairs.row, taken[0])
+        & ~np.isin(pairs.col, taken[1])
+    )
+    places = (pairs.row[is_left], pairs.col[is_left])
+    return csr_array((values.data[is_left], places), shape=shared.shape)
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Two segments of a frame that were one in the frame before.
