@@ -169,6 +169,21 @@ def stack() -> None:
     scene.close()
 
 
+def follow() -> None:
+    """A cell followed through the stack, on the slice that is least sure."""
+    scene = Scene("ovule")
+    scene.viewer.dims.set_point(0, 16)
+    pump(30.0, scene.ready)
+    scene.click(72, 27)
+    scene.settle()
+    scene.key(Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
+    follower = scene.controller.propagation
+    pump(600.0, lambda: not follower.is_running)
+    scene.key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
+    scene.save("follow")
+    scene.close()
+
+
 def everything() -> None:
     """Proposals waiting for review."""
     scene = Scene("nuclei")
@@ -316,6 +331,7 @@ if __name__ == "__main__":
         "contour",
         "boxes",
         "stack",
+        "follow",
         "everything",
         "prefill",
         "review",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.everything import EverythingMode
     from napari_sam.viewer.loader import ModelLoader
     from napari_sam.viewer.prefetcher import Prefetcher
+    from napari_sam.viewer.volumes.propagation import Propagation
 
 
 class Activity:
@@ -22,7 +23,7 @@ class Activity:
     ----------
     context : Context
         Shared with the other parts of the controller.
-    loader, annotator, everything, prefetcher
+    loader, annotator, everything, propagation, prefetcher
         What may be at work.
     """
 
@@ -32,12 +33,14 @@ class Activity:
         loader: ModelLoader,
         annotator: Annotator,
         everything: EverythingMode,
+        propagation: Propagation,
         prefetcher: Prefetcher,
     ) -> None:
         self._context = context
         self._loader = loader
         self._annotator = annotator
         self._everything = everything
+        self._propagation = propagation
         self._prefetcher = prefetcher
 
     @property
@@ -45,6 +48,8 @@ class Activity:
         """What is going on, if it may take more than half a second."""
         if self._loader.is_loading:
             return Progress(0, 1, "loading the model")
+        if self._propagation.progress is not None:
+            return self._propagation.progress
         if self._annotator.progress is not None:
             return self._annotator.progress
         if self._everything.progress is not None:
@@ -65,7 +70,8 @@ class Activity:
     def can_cancel(self) -> bool:
         """Whether `cancel` would stop something."""
         return (
-            self._annotator.progress is not None
+            self._propagation.is_running
+            or self._annotator.progress is not None
             or self._everything.is_running
             or self._is_encoding_stack
         )
@@ -73,14 +79,17 @@ class Activity:
     def cancel(self) -> str:
         """Stop what `progress` shows.
 
-        An accept that waits for answers gives its prompts back, everything mode keeps
-        what it found.
+        An accept that waits for answers gives its prompts back; everything mode, and
+        what follows an object, keep what they found.
 
         Returns
         -------
         str
             What to tell the user; may be empty.
         """
+        if self._propagation.is_running:
+            self._propagation.cancel()
+            return ""
         if self._annotator.progress is not None:
             self._annotator.cancel_accept()
             return ""

@@ -19,7 +19,7 @@ from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Progress
 from napari_sam.viewer.draft import Accepted, Adopted, ObjectDraft
-from napari_sam.viewer.labels.object_writer import ObjectWriter
+from napari_sam.viewer.labels.object_writer import ObjectWriter, said_of
 from napari_sam.viewer.predict import Prediction, Start
 from napari_sam.viewer.prompting import Prompting
 from napari_sam.viewer.settings import POLICY_NAMES, AcceptWait
@@ -158,7 +158,16 @@ class Annotator:
     @property
     def can_accept(self) -> bool:
         """Whether there is anything that an accept would write or ask for."""
-        return bool(self.draft.answers) or bool(self.prompting.questions(self.draft))
+        return (
+            bool(self.draft.answers)
+            or self.draft.followed is not None
+            or bool(self.prompting.questions(self.draft))
+        )
+
+    @property
+    def objects(self) -> tuple[ObjectDraft, ...]:
+        """All objects under way: the current one, those that wait, those put aside."""
+        return (self.draft, *self.prompting.waiting, *self._aside)
 
     @property
     def is_waiting(self) -> bool:
@@ -222,17 +231,17 @@ class Annotator:
     def _on_error(self, draft: ObjectDraft, error: Exception) -> None:
         text = self._context.report(error)
         if draft in self.prompting.waiting:
-            self.prompting.waiting.remove(draft)
-            self._give_back(draft)
+            self.give_back(draft)
         self.status.emit(text)
         self._settle()
 
     def source_changed(self) -> None:
         """Forget answers that another image or model gave, and ask again."""
-        for draft in (self.draft, *self._aside, *self.prompting.waiting):
+        for draft in self.objects:
             draft.answers.clear()
             draft.seeds.clear()
             draft.failed.clear()
+            draft.followed, draft.is_growing = None, False
         self._set_adopted(None)
         self.prompting.request()
 
@@ -272,6 +281,8 @@ class Annotator:
         target, requests = self._context.target, self.prompting.requests
         if self._context.planes is None or not (target is None or target.is_counted):
             return False
+        if draft.is_growing:
+            return False
         since, now = draft.waits_since, time.monotonic()
         waited = 0.0 if since is None else now - since
         wait = self._context.settings.accept_wait
@@ -300,7 +311,9 @@ class Annotator:
         self.prompting.waiting.append(draft)
         self.start_next()
         self.status.emit(
-            "Writing the object as soon as its mask is there …"
+            "Writing the object as soon as it is followed to its end …"
+            if draft.is_growing
+            else "Writing the object as soon as its mask is there …"
             if left <= 1
             else f"Writing the object as soon as {left} more slices are answered …"
         )
@@ -319,8 +332,16 @@ class Annotator:
             self._context.runner.later(wait, self._settle)
         self._settle()
 
+    def settle(self) -> None:
+        """Write what was accepted, in order, as far as all of it is there."""
+        self._settle()
+
+    def give_back(self, draft: ObjectDraft) -> None:
+        """Let an accepted object that cannot be written be under way again."""
+        self.prompting.waiting.remove(draft)
+        self._give_back(draft)
+
     def _settle(self) -> None:
-        """Write what was accepted, in order, as far as its answers are there."""
         waiting = self.prompting.waiting
         while waiting and self._is_ready(waiting[0]):
             draft = waiting.pop(0)
@@ -334,14 +355,14 @@ class Annotator:
         """Write a draft whose answers are all there; whether it is in the labels."""
         is_live = draft.live is not None
         try:
-            if is_live and draft.live_of != draft.to_write:
+            if is_live and draft.live_of != draft.content:
                 # Answers that came while it waited, or none better in time.
                 self._writer.write_live(draft)
             transaction = draft.live or self._writer.write(draft)
         except SamError as error:
             self.status.emit(self._context.report(error))
             return False
-        if transaction is None and not draft.to_write:
+        if transaction is None and not draft.to_write and draft.followed is None:
             self._leave(draft)
             self.status.emit("Nothing was changed.  Click the next object.")
             return True
@@ -363,7 +384,7 @@ class Annotator:
         # A correction may begin while its answers are on their way; it is over.
         draft.live = None
         self._leave(draft)
-        self.status.emit(_said(transaction, draft, is_live=is_live))
+        self.status.emit(said_of(transaction, draft, is_live=is_live))
         self.written.emit(transaction)
         return True
 
@@ -658,26 +679,3 @@ class Annotator:
     def close(self) -> None:
         """Remove our layers and stop listening."""
         self.prompting.close()
-
-
-def _said(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> str:
-    """Say what was written, and on how many slices."""
-    numbers = [
-        r.label
-        for r in transaction.records
-        if r.after is not None and (r.before is None or r.label == draft.label)
-    ]
-    what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
-    if is_live:
-        return f"{what} done.  Click the next one."
-    found = [a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)]
-    records = [r.after for r in transaction.records if r.label in numbers and r.after]
-    has = {m.plane.index for record in records for m in record.masks}
-    count = sum(plane.index in has for plane in found)
-    where = f" on {count} slices" if count > 1 else ""
-    missing, taken = len(draft.planes) - len(found), len(found) - count
-    if missing:
-        where += f" (nothing was found on {missing} more)"
-    if taken:
-        where += f" (no pixel was free on {taken} more)"
-    return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from napari.layers import Labels
 from psygnal import Signal
 
+from napari_sam.core.annotation.records import METADATA_KEY
 from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import LabelsError, LabelsPlaceError
 from napari_sam.viewer.connections import ConnectionSet
@@ -22,7 +25,7 @@ from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Image
     from psygnal import SignalInstance
 
     from napari_sam.core.annotation.transaction import Transaction
@@ -108,6 +111,14 @@ class LabelsBinding:
             self._bind(layer)
             self._count()
         self.changed.emit()
+
+    def choose_written(self) -> None:
+        """Choose the topmost labels that fit and know what they were made of."""
+        for layer in reversed(self._viewer.layers):
+            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
+                with suppress(LabelsError):
+                    self.choose(layer)
+                    return
 
     def place(self) -> None:
         """Put the labels that lie elsewhere where the image is, and write to them.

@@ -7,17 +7,14 @@ are for the GUI thread.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Labels
 from psygnal import Signal
 
-from napari_sam.core.annotation.records import METADATA_KEY
 from napari_sam.core.names import check_names
-from napari_sam.errors import LabelsError, PromptError
+from napari_sam.errors import PromptError
 from napari_sam.types import MaskLevel, Region
 from napari_sam.viewer.activity import Activity
 from napari_sam.viewer.annotator import Annotator
@@ -45,12 +42,13 @@ from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
 from napari_sam.viewer.triage import Triage
+from napari_sam.viewer.volumes.propagation import Propagation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Labels, Layer
     from napari.utils.events import Event
 
     from napari_sam.core.engine import Engine
@@ -102,14 +100,18 @@ class Controller:
         self.everything = EverythingMode(self.context, self.labels.new)
         self.loader = ModelLoader(self.context, store)
         self.images = ImageBinding(self.context, self.loader)
+        self.navigator = Navigator(self.context)
+        self.propagation = Propagation(
+            self.context, self.annotator, self.prefetcher, self.navigator
+        )
         self.activity = Activity(
             self.context,
             self.loader,
             self.annotator,
             self.everything,
+            self.propagation,
             self.prefetcher,
         )
-        self.navigator = Navigator(self.context)
         self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
         self.desk = OfferDesk(
             self.context, self.everything, self.annotator, self.pointer
@@ -174,6 +176,7 @@ class Controller:
         for teller in (
             self.annotator,
             self.everything,
+            self.propagation,
             self.review,
             self.triage,
             self.learning,
@@ -216,6 +219,7 @@ class Controller:
             self.toolbox,
             self.triage,
             self.pointer,
+            self.propagation,
             self._clicks,
             self.everything,
         ):
@@ -250,16 +254,8 @@ class Controller:
         if image is None:
             return
         if self.labels.layer is None:
-            self._adopt_labels()
+            self.labels.choose_written()
         self.annotator.take_up(take(image))
-
-    def _adopt_labels(self) -> None:
-        """Choose the topmost labels that fit and know what they were made of."""
-        for layer in reversed(self.viewer.layers):
-            if isinstance(layer, Labels) and METADATA_KEY in layer.metadata:
-                with suppress(LabelsError):
-                    self.labels.choose(layer)
-                    return
 
     @property
     def is_closed(self) -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.records import Source
     from napari_sam.core.annotation.transaction import Transaction
+    from napari_sam.core.volumes.followed import Followed
+    from napari_sam.core.volumes.propagation import PropagatedSlice
     from napari_sam.types import MaskCrop, Plane
     from napari_sam.viewer.offers import OfferKey
 
@@ -82,13 +84,17 @@ class ObjectDraft:
         What the model could not answer; not asked again before an accept.
     live : Transaction, optional
         What of it is in the labels, in "write while I click" mode.
-    live_of : tuple of Prediction
-        The answers that this was made of.
+    live_of : tuple
+        The `content` that this was made of.
     taken_back : Accepted, optional
         The accept that an undo took back, if that is how it came to be under way.
     waits_since : float, optional
         When it was accepted, in seconds of the monotonic clock, while it waits for
         answers.
+    followed : Followed, optional
+        What was found of it on other slices, to be written with it.
+    is_growing : bool
+        Whether more of that is on its way.
     """
 
     label: int | None = None
@@ -100,9 +106,11 @@ class ObjectDraft:
     adopted: Adopted | None = None
     failed: dict[Plane, tuple[PromptSet, ...]] = field(default_factory=dict)
     live: Transaction | None = None
-    live_of: tuple[Prediction, ...] = ()
+    live_of: tuple[object, ...] = ()
     taken_back: Accepted | None = None
     waits_since: float | None = None
+    followed: Followed | None = None
+    is_growing: bool = False
 
     @property
     def first_label(self) -> int | None:
@@ -117,7 +125,11 @@ class ObjectDraft:
         if self.taken_back is None:
             return False
         written = self.taken_back.draft
-        return self.level is written.level and same_items(self.items, written.items)
+        return (
+            self.level is written.level
+            and self.followed is written.followed
+            and same_items(self.items, written.items)
+        )
 
     def copy(self) -> ObjectDraft:
         """Return a draft that goes its own way, in little memory: undo keeps many."""
@@ -128,12 +140,13 @@ class ObjectDraft:
             failed={},
             live=None,
             waits_since=None,
+            is_growing=False,
         )
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are neither prompts nor answers."""
-        return self.items.is_empty and not self.answers
+        """Whether there are neither prompts nor answers, nor what was found by them."""
+        return self.items.is_empty and not self.answers and self.followed is None
 
     @property
     def is_proposal(self) -> bool:
@@ -257,11 +270,31 @@ class ObjectDraft:
         for plane in [p for p in self.answers if p.index not in indices]:
             del self.answers[plane]
 
+    # -- slices -------------------------------------------------------------
+
+    def slice_on(self, plane: Plane) -> PropagatedSlice | None:
+        """Return what was found on a plane by following it, if nothing is prompted."""
+        if self.followed is None or self.answer_on(plane) is not None:
+            return None
+        return self.followed.on(plane)
+
+    def seed_followed(self) -> None:
+        """Let prompts on a slice that it was followed to correct what was found."""
+        for plane in self.items.planes():
+            found = self.slice_on(plane)
+            if found is not None and plane not in self.seeds:
+                self.seeds[plane] = found.mask
+
     @property
     def to_write(self) -> tuple[Prediction, ...]:
         """The answers that an accept writes: on every plane with new prompts."""
         found = (self.answer_on(plane) for plane in self.planes)
         return tuple(answer for answer in found if answer is not None)
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What an accept writes, to be compared by identity."""
+        return (*self.to_write, self.followed)
 
 
 def _ask_the_same(a: tuple[PromptSet, ...], b: tuple[PromptSet, ...]) -> bool:

@@ -94,6 +94,24 @@ KEYS: tuple[Key, ...] = (
     Key("K", "reject", "Reject", "Drop the proposal under the cursor or in review."),
     Key("Shift+N", "skip", "Skip", "In a review, leave this one for later."),
     Key(
+        "Shift+T",
+        "propagation.follow",
+        "Follow through the stack",
+        "Find the object under way on the slices around; N writes all of them.",
+    ),
+    Key(
+        "Shift+S",
+        "propagation.go_to_least_sure",
+        "Least sure slice",
+        "Go to the slice on which the object is least sure; a click corrects it.",
+    ),
+    Key(
+        "Shift+E",
+        "propagation.end_here",
+        "End here",
+        "Let the object end on this slice: cut it, or extend it to a gray one.",
+    ),
+    Key(
         "Shift+K",
         "triage.toggle_lasso",
         "Lasso",

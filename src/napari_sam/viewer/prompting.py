@@ -12,7 +12,7 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.draft import ObjectDraft
 from napari_sam.viewer.hover import Hover
 from napari_sam.viewer.mirror import PromptMirror
-from napari_sam.viewer.overlay import PlaneOverlay, ShownMask, preview_color
+from napari_sam.viewer.overlay import MUTED, PlaneOverlay, ShownMask, preview_color
 from napari_sam.viewer.requests import PredictionRequests
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam.core.annotation.prompts import PromptItems
+    from napari_sam.core.volumes.propagation import PropagatedSlice
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.predict import Answering, Prediction
@@ -109,6 +110,12 @@ class Prompting:
             return self.hover.score
         return prediction.score
 
+    @property
+    def followed(self) -> PropagatedSlice | None:
+        """What was found on the plane on screen by following the object there."""
+        plane = self._context.plane
+        return None if plane is None else self.draft.slice_on(plane)
+
     def here(self) -> tuple[PromptSet, ...]:
         """Prompt sets of the plane on screen, one per object."""
         context = self._context
@@ -179,6 +186,7 @@ class Prompting:
         self.draft.items = self.mirror.items
         # Planes that lost their last prompt lose their preview.
         self.draft.keep_prompted()
+        self.draft.seed_followed()
         self.edited.emit()
         self.request()
 
@@ -282,15 +290,22 @@ class Prompting:
     def draw(self) -> None:
         """Show the preview of the plane on screen."""
         context = self._context
-        prediction = self.prediction
-        if prediction is None or context.image is None:
+        prediction, followed = self.prediction, self.followed
+        if context.image is None or context.plane is None:
             self.overlay.clear()
-        else:
+        elif prediction is not None:
             masks = [
                 ShownMask(c.mask, preview_color(i), c.score)
                 for i, c in enumerate(prediction.candidates)
             ]
             self.overlay.show(context.image, prediction.plane, masks)
+        elif followed is not None:
+            # A confidence is no predicted IoU: the strip has its colors.
+            color = MUTED if followed.is_ghost else preview_color(0)
+            mask = ShownMask(followed.mask, color)
+            self.overlay.show(context.image, context.plane, [mask])
+        else:
+            self.overlay.clear()
         self.changed.emit()
 
     def prepare(self) -> None:

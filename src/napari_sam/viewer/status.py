@@ -81,6 +81,8 @@ class StatusState:
         On how many other planes something would be written by an accept.
     certainty : float, optional
         Of what is looked at in a review.
+    followed : str
+        What was found on this slice by following the object: empty for nothing.
     offers : int
         How many proposals of the plane on screen can be decided one by one.
     proposals : int
@@ -107,6 +109,7 @@ class StatusState:
     is_live: bool = False
     waiting_planes: int = 0
     certainty: float | None = None
+    followed: str = ""
     offers: int = 0
     proposals: int = 0
 
@@ -150,6 +153,8 @@ def _under_way(state: StatusState) -> str:
 
 
 def _previewed(state: StatusState) -> str:
+    if state.followed:
+        return state.followed
     if state.score is None:
         if state.has_prompts and state.has_object_prompt:
             return "Nothing found there: add a point or draw a box."
@@ -278,6 +283,22 @@ def _of_the_user(state: StatusState) -> StatusState:
     return replace(state, is_encoding=False, is_awaited=False)
 
 
+def _said_followed(controller: Controller) -> str:
+    """Say what was found on the slice on screen by following the object there."""
+    found = controller.propagation.shown
+    if found is None:
+        return ""
+    if found.is_ghost:
+        return (
+            "The object seems to have ended before.  Shift+E extends it to this slice "
+            "· click to mark it here"
+        )
+    return (
+        f"Found here with confidence {found.confidence:.2f}.  N accepts all slices · "
+        "click to correct · Shift+E ends it here · Shift+S least sure"
+    )
+
+
 def read_state(controller: Controller) -> StatusState:
     """Return the state of a controller."""
     context, annotator = controller.context, controller.annotator
@@ -313,6 +334,7 @@ def read_state(controller: Controller) -> StatusState:
         is_live=context.settings.live,
         waiting_planes=len(indices - here),
         certainty=entry.certainty if entry is not None else None,
+        followed=_said_followed(controller),
         offers=len(everything.offers),
         proposals=everything.count,
     )

@@ -48,10 +48,11 @@ class Priority(IntEnum):
     PREDICT = 0
     SHOWN = 1
     UNSEEN = 2
-    HOVER = 3
-    AHEAD = 4
-    EVERYTHING = 5
-    PREFETCH = 6
+    FOLLOW = 3
+    HOVER = 4
+    AHEAD = 5
+    EVERYTHING = 6
+    PREFETCH = 7
 
 
 def is_awaited(priority: Priority) -> bool:

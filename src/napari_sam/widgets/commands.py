@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_info
@@ -32,7 +33,7 @@ def _controller(viewer: napari.viewer.Viewer) -> Controller | None:
 def _act(viewer: napari.viewer.Viewer, action: str) -> None:
     controller = _controller(viewer)
     if controller is not None:
-        getattr(controller, action)()
+        attrgetter(action)(controller)()
 
 
 def accept(viewer: napari.viewer.Viewer) -> None:
@@ -105,3 +106,53 @@ def learn(viewer: napari.viewer.Viewer) -> None:
 def encode_stack(viewer: napari.viewer.Viewer) -> None:
     """Encode all planes of the stack."""
     _act(viewer, "encode_stack")
+
+
+def follow(viewer: napari.viewer.Viewer) -> None:
+    """Follow the object under way through the stack."""
+    _act(viewer, "propagation.follow")
+
+
+def follow_all(viewer: napari.viewer.Viewer) -> None:
+    """Follow all labeled objects of this slice through the stack."""
+    _act(viewer, "propagation.follow_all")
+
+
+def link_slices(viewer: napari.viewer.Viewer) -> None:
+    """Give objects of single slices one number through the stack or through time."""
+    _act(viewer, "propagation.link")
+
+
+def follow_down(viewer: napari.viewer.Viewer) -> None:
+    """Follow the object under way to lower slices."""
+    _act(viewer, "propagation.follow_down")
+
+
+def follow_up(viewer: napari.viewer.Viewer) -> None:
+    """Follow the object under way to higher slices."""
+    _act(viewer, "propagation.follow_up")
+
+
+def least_sure(viewer: napari.viewer.Viewer) -> None:
+    """Go to the slice on which the object is least sure."""
+    _act(viewer, "propagation.go_to_least_sure")
+
+
+def end_here(viewer: napari.viewer.Viewer) -> None:
+    """Let the object end on the slice on screen."""
+    _act(viewer, "propagation.end_here")
+
+
+def remove_lower(viewer: napari.viewer.Viewer) -> None:
+    """Drop what was found on lower slices."""
+    _act(viewer, "propagation.remove_below")
+
+
+def remove_higher(viewer: napari.viewer.Viewer) -> None:
+    """Drop what was found on higher slices."""
+    _act(viewer, "propagation.remove_above")
+
+
+def redo_slices(viewer: napari.viewer.Viewer) -> None:
+    """Look once more between the prompted slices around the one on screen."""
+    _act(viewer, "propagation.redo")

@@ -46,9 +46,10 @@ from napari_sam.widgets.project_panel import ProjectPanel
 from napari_sam.widgets.quick_clicks import QuickClicks
 from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
-from napari_sam.widgets.strip import ReadyStrip
+from napari_sam.widgets.strip import ObjectStrip, ReadyStrip
 from napari_sam.widgets.triage_panel import TriagePanel
 from napari_sam.widgets.view_fitter import ViewFitter
+from napari_sam.widgets.volume_panel import VolumePanel
 from napari_sam.widgets.wheel import WheelGuard
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ class SamWidget(QWidget):
         self.triage = TriagePanel(controller)
         self.learn = LearnPanel(controller)
         self.stack = StackPanel(controller)
+        self.volume = VolumePanel(controller)
         self.strip = ReadyStrip()
+        self.object_strip = ObjectStrip()
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextFormat(Qt.TextFormat.PlainText)
@@ -117,7 +120,12 @@ class SamWidget(QWidget):
         self.progress = ProgressBar(visible=False)
         self.cancel = PushButton(text="Cancel", visible=False)
         # What comes and goes keeps its place, so that nothing moves under the hand.
-        for widget in (self.progress.native, self.cancel.native, self.strip):
+        for widget in (
+            self.progress.native,
+            self.cancel.native,
+            self.strip,
+            self.object_strip,
+        ):
             policy = widget.sizePolicy()
             policy.setRetainSizeWhenHidden(True)
             widget.setSizePolicy(policy)
@@ -136,7 +144,10 @@ class SamWidget(QWidget):
         column.addWidget(self.objects.container.native)
         column.addWidget(_line())
         column.addWidget(self.strip)
+        column.addWidget(self.object_strip)
         column.addWidget(self.stack.container.native)
+        self.volume_section = _section("Through the stack", self.volume, expanded=True)
+        column.addWidget(self.volume_section)
         self.review_section = _section("Review", self.review, expanded=True)
         column.addWidget(self.review_section)
         self.everything_section = _section("Everything", self.everything, expanded=True)
@@ -193,7 +204,8 @@ class SamWidget(QWidget):
         controller.changed.connect(self.refresh)
         controller.strip_changed.connect(self.refresh_strip)
         controller.status_changed.connect(self._show_status)
-        self.strip.clicked.connect(self._go_to)
+        for strip in (self.strip, self.object_strip):
+            strip.clicked.connect(self._go_to)
         self.cancel.changed.connect(self._cancel)
         self._ticker.timeout.connect(self._show_progress)
         self.help.changed.connect(self._show_help)
@@ -235,6 +247,7 @@ class SamWidget(QWidget):
             self.triage,
             self.learn,
             self.stack,
+            self.volume,
         )
 
     def refresh(self) -> None:
@@ -243,7 +256,16 @@ class SamWidget(QWidget):
             return
         for panel in self._panels():
             panel.refresh()
+        self._show_object()
         self._show_progress()
+
+    def _show_object(self) -> None:
+        """Show where in the stack the object under way is."""
+        controller = self.controller
+        strip = controller.prefetcher.strip
+        for widget in (self.object_strip, self.volume_section):
+            widget.setVisible(strip.axis is not None)
+        self.object_strip.set_state(controller.propagation.state, strip)
 
     def refresh_strip(self) -> None:
         """Show which planes are encoded."""
@@ -253,6 +275,8 @@ class SamWidget(QWidget):
         self.strip.setVisible(strip.axis is not None)
         self.strip.set_state(strip)
         self.stack.refresh()
+        self.volume.refresh()
+        self._show_object()
         self._show_progress()
 
     def _show_progress(self) -> None:

@@ -367,8 +367,11 @@ class ObjectPanel(Panel):
         ]
         if controller.navigator.text:
             parts.append(controller.navigator.text)
+        followed = controller.propagation.shown
         if annotator.score is not None:
             parts.append(f"score {annotator.score:.2f}")
+        elif followed is not None:
+            parts.append(f"confidence {followed.confidence:.2f}")
         self.info.value = "  ·  ".join(parts)
         # One button, whatever N accepts.
         can_accept = (

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
+from napari_sam.core.annotation.prompts import (
+    PointItem,
+    PromptItems,
+    ShapeItem,
+    items_on,
+)
 from napari_sam.types import Plane
 
 if TYPE_CHECKING:
@@ -150,6 +155,28 @@ class ObjectRecord:
         """Number of axes of its prompts' positions and planes, None without any."""
         sizes = [self.items.ndim, *(p.ndim for p in self.planes)]
         return max((n for n in sizes if n is not None), default=None)
+
+    def renumbered(
+        self, label: int, parts: Iterable[tuple[PlaneMask, ObjectRecord]]
+    ) -> ObjectRecord:
+        """Return the record of another number.
+
+        Parameters
+        ----------
+        label : int
+            The number.
+        parts : iterable of (PlaneMask, ObjectRecord)
+            Its masks, and the record that each is of: the prompts on its plane come
+            with it.
+        """
+        own = tuple(parts)
+        prompts = [items_on(record.items, mask.plane) for mask, record in own]
+        items = PromptItems(
+            tuple(p for part in prompts for p in part.points),
+            tuple(s for part in prompts for s in part.shapes),
+        )
+        masks = tuple(mask for mask, _ in own)
+        return replace(self, label=label, masks=masks, items=items)
 
     def by(self, model: str, fingerprint: str) -> ObjectRecord:
         """Return the record of an object that another model answered for."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_sam.core.annotation.prompts import PromptItems, split_by_object
 from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
 from napari_sam.core.annotation.transaction import (
@@ -13,6 +15,7 @@ from napari_sam.core.annotation.transaction import (
     Transaction,
 )
 from napari_sam.core.masks import OverlapPolicy
+from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.draft import Accepted
 from napari_sam.viewer.labels.robbed import robbed_records
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from napari_sam.core.annotation.transaction import PixelPlan
+    from napari_sam.core.volumes.followed import Followed
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
     from napari_sam.viewer.labels.target import LabelsTarget
@@ -106,7 +110,7 @@ class ObjectWriter:
         if before is not None and target is not None and target.take_back(before):
             draft.live = None
         draft.live = self.write(draft) or draft.live
-        draft.live_of = draft.to_write
+        draft.live_of = draft.content
 
     def retract_live(self, draft: ObjectDraft) -> None:
         """Take what is written of a draft out of the labels again."""
@@ -144,6 +148,40 @@ def _masks(draft: ObjectDraft, first: int, target: LabelsTarget) -> Iterable[Dra
                 candidate.score,
                 corrections,
             )
+    if draft.followed is not None:
+        yield from _followed_masks(draft, draft.followed, first, target)
+
+
+def _followed_masks(
+    draft: ObjectDraft, followed: Followed, label: int, target: LabelsTarget
+) -> Iterable[DraftMask]:
+    """Yield what was found on other slices, and what the object gives up on others.
+
+    No pixel of another object is taken, whatever is chosen for what the user marks.
+    """
+    in_use = label < target.next_label
+    answered = {answer.plane.index for answer in draft.to_write}
+    planes = {followed.plane(p): found for p, found in followed.to_write.items()}
+    for plane, (mask, confidence) in planes.items():
+        if plane.index in answered:
+            continue
+        labels = target.read(plane, mask.region)
+        free = mask.mask & ((labels == 0) | (labels == label))
+        previous = target.mask_of(label, plane) if in_use else None
+        if free.any() or previous is not None:
+            crop = MaskCrop(free, mask.region)
+            yield DraftMask(ObjectMask(label, plane, crop, previous), confidence, 0)
+    record = target.records.get(label) if in_use else None
+    known = {followed.plane(p) for p in followed.prompted} | planes.keys()
+    for one in record.masks if record is not None else ():
+        position = followed.position(one.plane)
+        if position is None or followed.plane(position) in known:
+            continue
+        previous = target.mask_of(label, one.plane)
+        if previous is not None:
+            nothing = MaskCrop(np.zeros((0, 0), bool), Region(0, 0, 0, 0))
+            erased = ObjectMask(label, one.plane, nothing, previous)
+            yield DraftMask(erased, float("nan"), 0)
 
 
 def _record(
@@ -177,7 +215,7 @@ def _record(
         label,
         items,
         "",
-        min(m.score for m in group),
+        min((m.score for m in group if m.object.mask.area), default=float("nan")),
         source,
         corrections,
         corrected=source is not Source.PROMPTS and not draft.is_proposal,
@@ -195,3 +233,31 @@ def _record(
         )
         for m in group
     )
+
+
+def said_of(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> str:
+    """Return what was written in words, and on how many slices."""
+    numbers = [
+        r.label
+        for r in transaction.records
+        if r.after is not None and (r.before is None or r.label == draft.label)
+    ]
+    what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
+    if is_live:
+        return f"{what} done.  Click the next one."
+    answered = [
+        a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)
+    ]
+    found = list(answered)
+    records = [r.after for r in transaction.records if r.label in numbers and r.after]
+    has = {m.plane.index for record in records for m in record.masks}
+    if draft.followed is not None:
+        found += [draft.followed.plane(p) for p in draft.followed.to_write]
+    count = sum(plane.index in has for plane in found)
+    where = f" on {count} slices" if count > 1 else ""
+    missing, taken = len(draft.planes) - len(answered), len(found) - count
+    if missing:
+        where += f" (nothing was found on {missing} more)"
+    if taken:
+        where += f" (no pixel was free on {taken} more)"
+    return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"

@@ -1,0 +1,1 @@
+"""Objects through a stack or through time, in the viewer."""

@@ -1,0 +1,278 @@
+"""Linking the labels of single slices into objects, and frames into tracks.
+
+Only numbers change: as one step, with the records of the objects.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.core.annotation.transaction import (
+    PixelChange,
+    RecordChange,
+    Transaction,
+    plane_change,
+)
+from napari_sam.core.volumes.linking import iter_link
+from napari_sam.errors import SamError
+from napari_sam.types import Progress, Region
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from napari_sam.core.annotation.records import ObjectRecord, PlaneMask
+    from napari_sam.core.volumes.linked import LinkedObject, LinkSettings
+    from napari_sam.types import Plane
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.labels.target import LabelsTarget
+
+LINK_SLOT = "link"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relinked:
+    """Labels with other numbers, not written yet.
+
+    Parameters
+    ----------
+    target : LabelsTarget
+        Whose.
+    planes : tuple of Plane
+        The slices, in order.
+    objects : dict of int to LinkedObject
+        By their new numbers.
+    graph : dict of int to tuple of int
+        Along time, the mother of each daughter.
+    changes : tuple of PixelChange
+        What changes of the pixels.
+    """
+
+    target: LabelsTarget
+    planes: tuple[Plane, ...]
+    objects: Mapping[int, LinkedObject]
+    graph: Mapping[int, tuple[int, ...]]
+    changes: tuple[PixelChange, ...]
+
+
+class Linker:
+    """Links the labels of one viewer.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+
+    Attributes
+    ----------
+    changed : Signal()
+        It began, went on or ended.
+    linked : Signal(Relinked)
+        Labels were linked in time.
+    status : Signal(str)
+        What just happened.
+    """
+
+    changed = Signal()
+    linked = Signal(object)
+    status = Signal(str)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._target: LabelsTarget | None = None
+        self.progress: Progress | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether labels are being linked."""
+        return self._target is not None
+
+    def start(self, axis: int, settings: LinkSettings) -> None:
+        """Link the labels along an axis of the image, at the other sliders' places."""
+        context = self._context
+        target, plane = context.target, context.plane
+        if self.is_running or plane is None:
+            return
+        if target is None:
+            self.status.emit("There are no labels to link; segment some slices first.")
+            return
+        planes = tuple(
+            plane.moved(axis, p) for p in range(layer_shape(target.layer)[axis])
+        )
+        self._target = target
+        self.progress = Progress(0, len(planes), "linking")
+        target.applied.connect(self._on_edited)
+        free = target.next_label
+        context.runner.submit(
+            Job(
+                partial(_relinked, target, planes, settings, free),
+                priority=Priority.FOLLOW,
+                slot=LINK_SLOT,
+                on_yield=self._on_progress,
+                on_result=partial(self._write, is_time=settings.time),
+                on_error=self._on_error,
+            )
+        )
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Stop; nothing has changed."""
+        self._end()
+
+    def _on_edited(self, transaction: object) -> None:
+        del transaction
+        if self.is_running:
+            self._end()
+            self.status.emit("The labels were changed meanwhile: link them again.")
+
+    def _end(self) -> None:
+        target, self._target = self._target, None
+        self._context.runner.cancel(LINK_SLOT)
+        self.progress = None
+        if target is not None:
+            target.applied.disconnect(self._on_edited)
+        self.changed.emit()
+
+    def _on_progress(self, step: Progress) -> None:
+        self.progress = step
+        self.changed.emit()
+
+    def _on_error(self, error: Exception) -> None:
+        self._end()
+        self.status.emit(self._context.report(error))
+
+    def _write(self, found: Relinked, *, is_time: bool) -> None:
+        target = found.target
+        is_same = self._context.target is target
+        self._end()
+        if not is_same:
+            return
+        several = sum(len(o.slices) > 1 for o in found.objects.values())
+        what = "tracks" if is_time else "objects"
+        text = f"{len(found.objects)} {what}, {several} of them on several slices."
+        if not found.changes:
+            self.status.emit(f"{text}  They were linked already.")
+        else:
+            try:
+                target.check_fits(max(found.objects))
+                target.apply(_transaction(found))
+            except SamError as error:
+                self.status.emit(self._context.report(error))
+                return
+            self.status.emit(f"{text}  Ctrl+Z takes the numbers back")
+        if is_time:
+            self.linked.emit(found)
+        self.changed.emit()
+
+
+def numbered(objects: Sequence[LinkedObject], free: int) -> dict[int, int]:
+    """Return the number that each linked object gets, by its id.
+
+    That of its first segment whose number no object before it has, so that most
+    segments keep theirs; a free one if there is none.
+    """
+    taken: set[int] = set()
+    numbers = {}
+    for one in objects:
+        own = next((int(s) for s in one.sources if int(s) not in taken), None)
+        if own is None:
+            own, free = free, free + 1
+        taken.add(own)
+        numbers[one.id] = own
+    return numbers
+
+
+def _relinked(
+    target: LabelsTarget,
+    planes: tuple[Plane, ...],
+    settings: LinkSettings,
+    free: int,
+) -> Generator[Progress, None, Relinked]:
+    """Link the slices in the worker, and find what changes."""
+    whole = Region.whole(planes[0].shape(layer_shape(target.layer)))
+    slices = _Slices(target, planes, whole)
+    linked = yield from iter_link(slices, settings)
+    numbers = numbered(linked.objects, free)
+    top = max(numbers, default=0)
+    table = np.zeros(top + 1, np.int64)
+    table[list(numbers)] = list(numbers.values())
+    changes = []
+    for position, plane in enumerate(planes):
+        before = target.read(plane, whole)
+        after = table[linked.labels[position]].astype(before.dtype)
+        rows, cols = (np.flatnonzero((before != after).any(axis=a)) for a in (1, 0))
+        if rows.size:
+            part = Region(
+                int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
+            )
+            changes.append(
+                plane_change(plane, part, before[part.slices], after[part.slices])
+            )
+        yield Progress(position + 1, len(planes), "numbering")
+    graph = {
+        numbers[d]: tuple(numbers[m] for m in mothers)
+        for d, mothers in linked.graph.items()
+    }
+    objects = {numbers[o.id]: o for o in linked.objects}
+    return Relinked(target, planes, objects, graph, tuple(changes))
+
+
+class _Slices:
+    """The labels of a layer as a stack of slices, each read when it is asked for."""
+
+    def __init__(
+        self, target: LabelsTarget, planes: Sequence[Plane], whole: Region
+    ) -> None:
+        self._target = target
+        self._planes = planes
+        self._whole = whole
+        self.shape = (len(planes), *whole.shape)
+        self.ndim = 3
+        self.dtype = target.layer.data.dtype
+
+    def __len__(self) -> int:
+        return len(self._planes)
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return self._target.read(self._planes[index], self._whole)
+
+
+def _transaction(found: Relinked) -> Transaction:
+    """Return the change of pixels and records."""
+    records = found.target.records
+    here = {plane.index: z for z, plane in enumerate(found.planes)}
+    parts: dict[int, list[tuple[PlaneMask, ObjectRecord]]] = defaultdict(list)
+    new_of = {
+        (int(z), int(source)): number
+        for number, one in found.objects.items()
+        for z, source in zip(one.slices, one.sources, strict=True)
+    }
+    touched = {source for _, source in new_of} | set(found.objects)
+    before = {label: records.get(label) for label in touched}
+    for label, record in before.items():
+        for mask in record.masks if record is not None else ():
+            z = here.get(mask.plane.index)
+            # On other planes than those that were linked a mask stays what it was.
+            number = label if z is None else new_of.get((z, label))
+            if record is not None and number is not None:
+                parts[number].append((mask, record))
+    changes = []
+    for label, old in before.items():
+        model = old or next((record for _, record in parts[label]), None)
+        new = None
+        if parts[label] and model is not None:
+            new = model.renumbered(label, parts[label])
+        if old is not None or new is not None:
+            changes.append(RecordChange(label, old, new))
+    now = found.target.next_label
+    free = max([now, *(label + 1 for label in found.objects)])
+    return Transaction(found.changes, tuple(changes), (now, free))

@@ -1,0 +1,236 @@
+"""Following all objects of a slice through the stack, in the background.
+
+What is found of them is written when all is found, or when the user stops it, as one
+step; other labels keep their pixels.  Nobody has looked at these slices yet, so they
+are among the written objects that a review goes through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from psygnal import Signal
+
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
+from napari_sam.core.annotation.transaction import (
+    ObjectMask,
+    RecordChange,
+    Transaction,
+)
+from napari_sam.core.masks import OverlapPolicy
+from napari_sam.core.volumes.claims import iter_propagate_objects
+from napari_sam.errors import SamError
+from napari_sam.types import MaskCrop, Progress, Region
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from napari_sam.core.volumes.propagation import (
+        PropagatedSlice,
+        PropagationSettings,
+    )
+    from napari_sam.types import BoolArray, Plane
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.labels.target import LabelsTarget
+
+SEVERAL_SLOT = "propagation of all"
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    """What is asked, and what was found of it: mask and confidence by label, slice."""
+
+    target: LabelsTarget
+    base: Plane
+    axis: int
+    labels: tuple[int, ...]
+    count: int
+    found: dict[int, dict[int, tuple[MaskCrop, float]]] = field(default_factory=dict)
+
+    def plane(self, position: int) -> Plane:
+        return self.base.moved(self.axis, position)
+
+
+class SeveralObjects:
+    """Follows all labeled objects of a slice.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+
+    Attributes
+    ----------
+    changed : Signal()
+        It began, went on or ended.
+    status : Signal(str)
+        What just happened.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._run: _Run | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether objects are followed."""
+        return self._run is not None
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it is, in objects."""
+        run = self._run
+        if run is None:
+            return None
+        done, total = max(0, len(run.found) - 1), len(run.labels)
+        return Progress(done, total, f"following object {done + 1} of {total}")
+
+    def start(
+        self,
+        axis: int,
+        limits: tuple[int, int],
+        settings: PropagationSettings,
+    ) -> None:
+        """Follow the objects of the plane on screen, from all their slices.
+
+        Parameters
+        ----------
+        axis : int
+            The array axis they are followed along.
+        limits : tuple of int
+            First slice, and one past the last.
+        settings : PropagationSettings
+            How.
+        """
+        context = self._context
+        image, plane, target = context.image, context.plane, context.target
+        encoder = context.planes
+        if self.is_running or image is None or plane is None or encoder is None:
+            return
+        shape = plane.shape(layer_shape(image))
+        whole = Region.whole(shape)
+        here = np.zeros(shape, int) if target is None else target.read(plane, whole)
+        labels = tuple(int(n) for n in np.unique(here) if n > 0)
+        if target is None or not labels:
+            self.status.emit("No object is labeled on this slice; accept some first.")
+            return
+        run = self._run = _Run(target, plane, axis, labels, limits[1] - limits[0])
+
+        def work() -> object:
+            prompted = _slices_of(run, limits, whole)
+            return iter_propagate_objects(
+                lambda position: encoder.iter_get(run.plane(position)),
+                prompted,
+                limits,
+                shape,
+                settings,
+                blocked=partial(_labeled, run, whole),
+            )
+
+        context.runner.submit(
+            Job(
+                work,
+                priority=Priority.FOLLOW,
+                slot=SEVERAL_SLOT,
+                on_yield=partial(self._take, run),
+                on_result=lambda _: self._finish(run),
+                on_error=partial(self._on_error, run),
+            )
+        )
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Stop; what was found is written."""
+        if self._run is not None:
+            self._context.runner.cancel(SEVERAL_SLOT)
+            self._finish(self._run)
+
+    def reset(self) -> None:
+        """Stop, and forget what was found: other pixels or labels."""
+        self._context.runner.cancel(SEVERAL_SLOT)
+        self._run = None
+
+    def _take(self, run: _Run, step: tuple[int, PropagatedSlice]) -> None:
+        label, found = step
+        slices = run.found.setdefault(label, {})
+        if not found.is_ghost and found.mask.area:
+            slices[found.position] = (found.mask, found.confidence)
+        self.changed.emit()
+
+    def _on_error(self, run: _Run, error: Exception) -> None:
+        if self._run is run:
+            text = self._context.report(error)
+            self._finish(run)
+            self.status.emit(text)
+
+    def _finish(self, run: _Run) -> None:
+        if self._run is not run:
+            return
+        self._run = None
+        if self._context.target is run.target:
+            try:
+                self.status.emit(self._write(run))
+            except SamError as error:
+                self.status.emit(self._context.report(error))
+        self.changed.emit()
+
+    def _write(self, run: _Run) -> str:
+        """Write all that was found as one step; return what was written in words."""
+        target, context = run.target, self._context
+        target.catch_up()
+        objects, scores = [], {}
+        for label, slices in run.found.items():
+            for position, (mask, confidence) in slices.items():
+                plane = run.plane(position)
+                objects.append(ObjectMask(label, plane, mask))
+                scores[label, plane] = confidence
+        plan = target.plan(objects, OverlapPolicy.KEEP)
+        if not plan.changes or context.planes is None:
+            return "The objects reach no further slice: nothing was written."
+        model = context.planes.engine.model
+        changes = []
+        for label in run.found:
+            masks = [
+                PlaneMask(plane, digest, confirmed=False, score=scores[owner, plane])
+                for (owner, plane), digest in plan.digests.items()
+                if owner == label and digest
+            ]
+            old = target.records.get(label)
+            record = old or ObjectRecord(
+                label, PromptItems(), "", float("nan"), Source.EVERYTHING
+            )
+            new = record.with_masks(masks).by(model.name, model.fingerprint)
+            changes.append(RecordChange(label, old, new))
+        now = target.next_label
+        target.apply(Transaction(plan.changes, tuple(changes), (now, now)))
+        count = len(plan.by_plane)
+        return (
+            f"{len(run.found)} objects followed, written on {count} slices.  Review "
+            "them one by one · Ctrl+Z takes all back"
+        )
+
+
+def _slices_of(
+    run: _Run, limits: tuple[int, int], whole: Region
+) -> dict[int, dict[int, MaskCrop]]:
+    """Return each object in all slices in which it is labeled."""
+    found: dict[int, dict[int, MaskCrop]] = {label: {} for label in run.labels}
+    for position in range(*limits):
+        labels = run.target.read(run.plane(position), whole)
+        for label in np.intersect1d(run.labels, labels):
+            mask = MaskCrop(labels == label, whole).tight()
+            found[int(label)][position] = mask
+    return found
+
+
+def _labeled(run: _Run, whole: Region, position: int) -> BoolArray | None:
+    labels = run.target.read(run.plane(position), whole)
+    taken: BoolArray = labels != 0
+    return taken if taken.any() else None

@@ -1,0 +1,180 @@
+"""Labels of single slices that get one number: pixels, records, tracks, undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from napari.layers import Tracks
+
+from napari_sam.core.volumes.linked import LinkedObject
+from napari_sam.viewer.volumes.linker import numbered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from desk import Desk, PumpedRunner
+
+    OpenDesk = Callable[..., Desk]
+
+
+@pytest.fixture
+def sliced() -> np.ndarray:
+    """Return labels of two objects in five slices, numbered in each for itself."""
+    labels = np.zeros((5, 30, 40), np.uint16)
+    for z in range(5):
+        labels[z, 4:14, 4:14] = 2 * z + 1
+        labels[z, 18:26, 20 + z : 32 + z] = 2 * z + 2
+    return labels
+
+
+def open_labels(open_desk: OpenDesk, labels: np.ndarray, **how: object) -> Desk:
+    desk = open_desk(np.zeros(labels.shape, np.uint8), **how)
+    desk.controller.new_labels()
+    where = np.nonzero(labels)
+    desk.labels.data_setitem(where, labels[where])
+    return desk
+
+
+def test_one_number_through_the_stack_as_one_step(
+    open_desk: OpenDesk, sliced: np.ndarray
+) -> None:
+    desk = open_labels(open_desk, sliced)
+    desk.controller.propagation.link()
+    assert "2 objects, 2 of them on several slices" in desk.controller.status
+    data = desk.labels.data
+    assert np.array_equal(data > 0, sliced > 0)
+    assert np.unique(data).tolist() == [0, 1, 2]
+    assert (data[:, 8, 8] == 1).all()
+    desk.controller.undo()
+    assert np.array_equal(desk.labels.data, sliced)
+    desk.controller.redo()
+    assert np.unique(desk.labels.data).tolist() == [0, 1, 2]
+    linked = desk.labels.data.copy()
+    desk.controller.propagation.link()
+    assert "linked already" in desk.controller.status
+    assert np.array_equal(desk.labels.data, linked)
+    # Nothing is given twice.
+    assert desk.controller.context.target.next_label == 11
+
+
+def test_records_and_their_prompts_come_with_the_masks(
+    open_desk: OpenDesk, coins: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([coins, coins]))
+    for z in (0, 1):
+        desk.viewer.dims.set_point(0, z)
+        desk.click(99, 87)
+        desk.accept()
+    records = desk.controller.context.records
+    assert {record.label for record in records} == {1, 2}
+    before = {label: records.get(label) for label in (1, 2)}
+    desk.controller.propagation.link()
+    assert np.unique(desk.labels.data).tolist() == [0, 1]
+    one = records.get(1)
+    assert {m.plane.index[0] for m in one.masks} == {0, 1}
+    assert len(one.items.points) == 2
+    assert records.get(2) is None
+    desk.controller.undo()
+    assert records.get(1) == before[1]
+    assert records.get(2) == before[2]
+
+
+def test_other_planes_keep_their_numbers(
+    open_desk: OpenDesk, sliced: np.ndarray
+) -> None:
+    labels = np.stack([sliced, sliced])
+    desk = open_labels(open_desk, labels)
+    desk.viewer.dims.set_point(0, 1)
+    desk.viewer.dims.last_used = 1
+    desk.viewer.dims.set_point(1, 3)
+    desk.controller.propagation.link()
+    assert np.array_equal(desk.labels.data[0], sliced)
+    assert np.unique(desk.labels.data[1]).tolist() == [0, 1, 2]
+
+
+def test_in_time_there_are_tracks_and_they_keep_step(
+    open_desk: OpenDesk, sliced: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_labels(
+        open_desk, sliced, layer={"axis_labels": ("t", "y", "x"), "scale": (1, 2, 2)}
+    )
+    desk.controller.propagation.link()
+    assert "2 tracks" in desk.controller.status
+    (layer,) = (x for x in desk.viewer.layers if isinstance(x, Tracks))
+    assert sorted(set(layer.data[:, 0])) == [1, 2]
+    assert len(layer.data) == 10
+    assert np.array_equal(layer.scale, (1, 2, 2))
+    # The selection is the user's.
+    assert desk.viewer.layers.selection.active is not layer
+    desk.controller.undo()
+    assert len(set(layer.data[:, 0])) == 10
+    desk.controller.redo()
+    assert len(set(layer.data[:, 0])) == 2
+    desk.viewer.layers.remove(layer)
+    desk.controller.undo()
+    assert not any(isinstance(x, Tracks) for x in desk.viewer.layers)
+
+
+def test_a_division_is_in_the_graph(open_desk: OpenDesk) -> None:
+    labels = np.zeros((4, 30, 40), np.uint16)
+    labels[:2, 10:18, 10:28] = 7
+    labels[2:, 10:18, 10:18] = 7
+    labels[2:, 10:18, 20:28] = 9
+    desk = open_labels(open_desk, labels, layer={"axis_labels": ("t", "y", "x")})
+    desk.controller.propagation.link()
+    (layer,) = (x for x in desk.viewer.layers if isinstance(x, Tracks))
+    (mother,) = {m for mothers in layer.graph.values() for m in mothers}
+    assert len(layer.graph) == 2
+    assert (desk.labels.data[:2, 12, 12] == mother).all()
+
+
+def test_a_change_meanwhile_stops_it_and_cancel_changes_nothing(
+    open_desk: OpenDesk, sliced: np.ndarray, pumped: PumpedRunner
+) -> None:
+    desk = open_labels(open_desk, sliced, runner=pumped)
+    follower = desk.controller.propagation
+    follower.link()
+    assert desk.controller.activity.can_cancel
+    desk.labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 50)
+    assert not follower.is_running
+    assert "link them again" in desk.controller.status
+    pumped.drain()
+    assert desk.labels.data[4, 8, 8] == 9
+    follower.link()
+    desk.controller.cancel()
+    pumped.drain()
+    assert desk.labels.data[4, 8, 8] == 9
+    follower.link()
+    pumped.pump(lambda: not follower.is_running)
+    assert desk.labels.data[4, 8, 8] == 1
+
+
+def test_why_nothing_is_linked(open_desk: OpenDesk, coins: np.ndarray) -> None:
+    desk = open_desk(np.stack([coins, coins]))
+    desk.controller.propagation.link()
+    assert "no labels" in desk.controller.status
+    single = open_desk(coins)
+    single.controller.propagation.link()
+    assert "one slice only" in single.controller.status
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=8))
+def test_numbers_are_unique_and_kept_where_they_can_be(sources: list[list[int]]):
+    nothing = np.zeros(0)
+    objects = [
+        LinkedObject(i, np.arange(len(own)), np.array(own), nothing, nothing, nothing)
+        for i, own in enumerate(sources, 1)
+    ]
+    numbers = numbered(objects, 10)
+    assert len(set(numbers.values())) == len(numbers) == len(sources)
+    for one in objects:
+        number = numbers[one.id]
+        before = {numbers[i] for i in range(1, one.id)}
+        if number >= 10:
+            assert set(one.sources.tolist()) <= before
+        else:
+            assert number in one.sources

@@ -1,0 +1,511 @@
+"""An object followed through the stack: found, corrected, cut, written, taken back."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_sam.core.volumes import propagation as propagation_module
+from napari_sam.errors import ImageError
+from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.volumes import propagation as viewer_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from desk import Desk, PumpedRunner
+
+    OpenDesk = Callable[..., Desk]
+
+FIRST, MIDDLE = 14, 7
+
+
+@pytest.fixture(scope="session")
+def ball(blob: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
+    """Return fourteen slices of an ellipsoid, uint8 (14, 52, 64); all of it in them."""
+    return np.ascontiguousarray(blob[0][8:36:2])
+
+
+@pytest.fixture(scope="session")
+def truth(blob: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
+    """Return where the ellipsoid is in `ball`."""
+    shape, centre = blob[0].shape, blob[1]
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    distance = sum(
+        ((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (11, 13, 16), strict=True)
+    )
+    return (distance <= 1)[8:36:2]
+
+
+def start(open_desk: OpenDesk, ball: np.ndarray, **settings: Any) -> Desk:
+    """Open the stack in its middle and click the object."""
+    desk = open_desk(ball, **settings)
+    go(desk, MIDDLE)
+    desk.click(24, 30)
+    return desk
+
+
+def go(desk: Desk, position: int) -> None:
+    desk.viewer.dims.set_point(0, position)
+
+
+def followed_planes(desk: Desk) -> list[int]:
+    followed = desk.controller.propagation.followed
+    assert followed is not None
+    return sorted({*followed.to_write, *followed.prompted})
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_three_actions_make_the_object_in_all_slices(
+    open_desk: OpenDesk, ball: np.ndarray, truth: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    desk.controller.propagation.follow()
+    assert "least sure" in desk.controller.status
+    first, last = min(followed_planes(desk)), max(followed_planes(desk))
+    assert f"{first} to {last}" in desk.controller.status
+    assert not desk.controller.labels.layer
+    desk.accept()
+    assert iou(desk.labels.data > 0, truth) > 0.85
+    assert f"on {last - first + 1} slices" in desk.controller.status
+    record = desk.controller.context.records.get(1)
+    assert {m.plane.index[0] for m in record.masks} == set(range(first, last + 1))
+    # One step: taken back as one, with its prompts and what was found, and made again.
+    written = desk.labels.data.copy()
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    assert followed_planes(desk) == list(range(first, last + 1))
+    desk.controller.redo()
+    assert np.array_equal(desk.labels.data, written)
+    assert desk.annotator.is_empty
+
+
+def test_what_was_found_is_shown_and_said_where_the_user_goes(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    desk.controller.propagation.follow()
+    assert "least sure" in desk.controller.status
+    go(desk, MIDDLE + 2)
+    found = desk.controller.propagation.shown
+    assert found is not None
+    assert f"{found.confidence:.2f}" in desk.controller.status
+    assert np.array_equal(desk.shown[0] > 0, found.mask.full(ball.shape[1:]))
+    state = desk.controller.propagation.state
+    assert state is not None
+    assert state.prompted.nonzero()[0].tolist() == [MIDDLE]
+    go(desk, MIDDLE)
+    assert desk.controller.propagation.shown is None
+
+
+def test_a_correction_is_kept_and_only_its_spans_run_again(
+    open_desk: OpenDesk, ball: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    last = max(followed_planes(desk))
+    before = dict(follower.followed.slices)
+    asked: list[frozenset[int]] = []
+    run = viewer_module.iter_propagate
+
+    def counted(*args: Any, positions: frozenset[int], **kwargs: Any) -> Any:
+        asked.append(positions)
+        return run(*args, positions=positions, **kwargs)
+
+    monkeypatch.setattr(viewer_module, "iter_propagate", counted)
+    at = MIDDLE + 3
+    assert at < last
+    go(desk, at)
+    seed = follower.shown.mask
+    desk.click(24, 30)
+    (prompts,) = desk.annotator.prediction.prompts
+    # It corrects what was found there.
+    assert np.array_equal(prompts.mask.mask, seed.mask)
+    (positions,) = asked
+    assert positions == {*range(MIDDLE + 1, at), *range(at + 1, len(ball))}
+    after = follower.followed.slices
+    assert all(after[p] is before[p] for p in range(MIDDLE) if p in before)
+    corrected = desk.masks[0].copy()
+    follower.redo()  # on a prompted slice
+    assert "prompted" in desk.controller.status
+    follower.follow()
+    desk.accept()
+    assert np.array_equal(desk.labels.data[at] > 0, corrected)
+
+
+def test_removing_the_correction_or_all_prompts(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    go(desk, MIDDLE + 2)
+    desk.click(24, 30)
+    assert set(follower.followed.prompted) == {MIDDLE, MIDDLE + 2}
+    desk.controller.remove_last_prompt()
+    assert set(follower.followed.prompted) == {MIDDLE}
+    assert follower.shown is not None
+    go(desk, MIDDLE)
+    desk.controller.remove_last_prompt()
+    assert follower.followed is None
+    assert desk.annotator.is_empty
+    assert not desk.controller.propagation.is_running
+
+
+def test_the_end_is_set_by_one_key(open_desk: OpenDesk, ball: np.ndarray) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    go(desk, MIDDLE + 2)
+    follower.end_here()
+    assert max(followed_planes(desk)) == MIDDLE + 2
+    go(desk, MIDDLE - 2)
+    follower.end_here()
+    assert followed_planes(desk) == list(range(MIDDLE - 2, MIDDLE + 3))
+    assert f"slices {MIDDLE - 2} to {MIDDLE + 2}" in desk.controller.status
+    go(desk, MIDDLE - 1)
+    follower.remove_below()
+    assert min(followed_planes(desk)) == MIDDLE - 1
+    desk.accept()
+    assert desk.labels.data.any((1, 2)).nonzero()[0].tolist() == list(
+        range(MIDDLE - 1, MIDDLE + 3)
+    )
+
+
+def test_a_ghost_is_shown_not_written_and_extended_to(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    ghosts = [p for p, s in follower.followed.slices.items() if s.is_ghost]
+    if not ghosts:
+        pytest.skip("the model sees nothing beyond the object")
+    nearest = min(ghosts, key=lambda p: abs(p - MIDDLE))
+    assert nearest not in followed_planes(desk)
+    assert "least sure" in desk.controller.status
+    go(desk, nearest)
+    assert "ended before" in desk.controller.status
+    follower.end_here()
+    assert nearest in followed_planes(desk)
+
+
+def test_limits_and_directions(open_desk: OpenDesk, ball: np.ndarray) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.follow_up()
+    assert followed_planes(desk) == [MIDDLE, MIDDLE + 1]
+    follower.follow_down()
+    assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
+    follower.first = follower.last = None
+    follower.follow()
+    assert len(followed_planes(desk)) > 3
+
+
+def test_other_labels_are_never_written_into(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = open_desk(ball)
+    desk.controller.new_labels()
+    desk.labels.data_setitem(
+        tuple(x.ravel() for x in np.indices((len(ball), 52, 30))), 9
+    )
+    other = desk.labels.data.copy()
+    go(desk, MIDDLE)
+    desk.click(24, 40)
+    desk.controller.propagation.follow()
+    desk.accept()
+    assert np.array_equal(desk.labels.data == 9, other == 9)
+    assert (desk.labels.data == 10).any((1, 2)).sum() > 3
+
+
+def test_an_object_in_the_labels_is_followed_from_its_prompts(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    label = desk.accept()
+    desk.annotator.select_object(label)
+    desk.controller.propagation.follow()
+    assert set(desk.controller.propagation.followed.prompted) == {MIDDLE}
+    desk.accept()
+    assert desk.labels.data.any((1, 2)).sum() > 5
+    # Again, and shorter: what is given up is erased, as one step.
+    longer = desk.labels.data.copy()
+    desk.annotator.select_object(label)
+    desk.controller.propagation.follow()
+    go(desk, MIDDLE + 1)
+    desk.controller.propagation.end_here()
+    desk.accept()
+    assert not desk.labels.data[MIDDLE + 2 :].any()
+    desk.controller.undo()
+    assert np.array_equal(desk.labels.data, longer)
+
+
+def test_an_object_without_prompts_is_filled_in_between_its_slices(
+    open_desk: OpenDesk, ball: np.ndarray, truth: np.ndarray
+) -> None:
+    desk = open_desk(ball)
+    desk.controller.new_labels()
+    for position in (4, 10):
+        where = np.nonzero(truth[position])
+        desk.labels.data_setitem((np.full(len(where[0]), position), *where), 5)
+    go(desk, 4)
+    desk.annotator.select_object(5)
+    desk.controller.propagation.follow()
+    assert set(desk.controller.propagation.followed.prompted) == {4, 10}
+    desk.accept()
+    assert (desk.labels.data == 5)[4:11].any((1, 2)).all()
+    assert iou(desk.labels.data[5:10] == 5, truth[5:10]) > 0.85
+
+
+class TestAllObjects:
+    @pytest.fixture
+    def two(self, ball: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return two ellipsoids beside each other, and their labels in the middle."""
+        image = np.concatenate([ball, ball], axis=2)
+        labels = np.zeros(image.shape, np.uint8)
+        labels[MIDDLE, :, :64][truth[MIDDLE]] = 3
+        labels[MIDDLE, :, 64:][truth[MIDDLE]] = 4
+        return image, labels
+
+    def labeled(self, open_desk: OpenDesk, two: Any, **how: Any) -> Desk:
+        desk = open_desk(two[0], **how)
+        desk.controller.new_labels()
+        where = np.nonzero(two[1])
+        desk.labels.data_setitem(where, two[1][where])
+        go(desk, MIDDLE)
+        return desk
+
+    def test_all_are_followed_and_written_as_one_step(
+        self, open_desk: OpenDesk, two: Any, truth: np.ndarray
+    ) -> None:
+        desk = self.labeled(open_desk, two)
+        before = desk.labels.data.copy()
+        desk.controller.propagation.follow_all()
+        assert "2 objects followed" in desk.controller.status
+        assert iou(desk.labels.data[:, :, :64] == 3, truth) > 0.8
+        assert iou(desk.labels.data[:, :, 64:] == 4, truth) > 0.8
+        assert np.array_equal(desk.labels.data[MIDDLE], before[MIDDLE])
+        # Nobody has looked at them: a review goes through them.
+        assert desk.controller.review.object_count == 2
+        desk.controller.undo()
+        assert np.array_equal(desk.labels.data, before)
+        desk.controller.redo()
+        assert (desk.labels.data == 4).any((1, 2)).sum() > 5
+
+    def test_cancel_writes_what_was_found(
+        self, open_desk: OpenDesk, two: Any, pumped: PumpedRunner
+    ) -> None:
+        desk = self.labeled(open_desk, two, runner=pumped)
+        desk.controller.propagation.follow_all()
+        several = desk.controller.propagation._several
+        pumped.pump(lambda: several._run is not None and len(several._run.found) == 2)
+        desk.controller.cancel()
+        assert not desk.controller.propagation.is_running
+        assert (desk.labels.data == 3).any((1, 2)).sum() > 5
+
+    def test_where_nothing_is_labeled_it_says_so(
+        self, open_desk: OpenDesk, ball: np.ndarray
+    ) -> None:
+        desk = open_desk(ball)
+        desk.controller.propagation.follow_all()
+        assert "No object is labeled" in desk.controller.status
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_with_write_while_i_click(
+    open_desk: OpenDesk, ball: np.ndarray, live: bool
+) -> None:
+    desk = start(open_desk, ball, live=live)
+    desk.controller.propagation.follow()
+    desk.annotator.accept()
+    assert desk.labels.data.any((1, 2)).sum() > 5
+    desk.labels.undo()
+    assert not desk.labels.data.any()
+
+
+def test_why_it_is_not_followed(open_desk: OpenDesk, ball: np.ndarray) -> None:
+    desk = open_desk(ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    assert "Mark an object" in desk.controller.status
+    for act in (follower.go_to_least_sure, follower.end_here, follower.redo):
+        act()
+        assert "Follow an object" in desk.controller.status
+    single = open_desk(ball[0])
+    single.click(24, 30)
+    single.controller.propagation.follow()
+    assert "one slice only" in single.controller.status
+
+
+def test_along_time_it_is_said_by_the_axis(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball, layer={"axis_labels": ("t", "y", "x")})
+    assert desk.controller.propagation.is_time
+    desk.controller.propagation.follow()
+    assert desk.controller.propagation.followed.settings.time
+    desk.controller.propagation.time = False
+    assert not desk.controller.propagation.is_time
+
+
+def test_another_direction_and_four_dimensions(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([ball[:, ::-1], ball]))
+    desk.viewer.dims.set_point(0, 1)
+    desk.viewer.dims.last_used = 1
+    desk.viewer.dims.set_point(1, MIDDLE)
+    desk.click(24, 30)
+    desk.controller.propagation.follow()
+    desk.accept()
+    assert not desk.labels.data[0].any()
+    assert desk.labels.data[1].any((1, 2)).sum() > 5
+
+
+class Gate:
+    """Holds the propagation after some slices."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.slices = 3
+
+    def iter_propagate(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        count = 0
+        for step in propagation_module.iter_propagate(*args, **kwargs):
+            count += step is not None
+            yield step
+            while count >= self.slices and not self.open.is_set():
+                self.open.wait(0.002)
+                yield None
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate()
+    monkeypatch.setattr(viewer_module, "iter_propagate", gate.iter_propagate)
+    return gate
+
+
+@pytest.fixture
+def begun(
+    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner, gate: Gate
+) -> Desk:
+    """Return a desk on which three slices are found and the rest is on its way."""
+    desk = open_desk(ball, runner=pumped)
+    go(desk, MIDDLE)
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    desk.click(24, 30)
+    # Asked before the mask is there: it begins with that.
+    desk.controller.propagation.follow()
+    pumped.pump(lambda: len(followed_planes(desk)) == 4)
+    return desk
+
+
+class TestWhileItRuns:
+    def test_an_accept_writes_all_of_it_and_the_next_object_begins_at_once(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        assert not begun.annotator.accept()
+        assert "followed to its end" in begun.controller.status
+        assert begun.annotator.is_empty
+        assert begun.controller.activity.can_cancel
+        gate.open.set()
+        pumped.pump(lambda: not begun.annotator.is_waiting)
+        assert begun.labels.data.any((1, 2)).sum() > 5
+
+    def test_cancel_keeps_what_is_there(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        begun.controller.cancel()
+        assert not begun.controller.propagation.is_running
+        assert len(followed_planes(begun)) == 4
+        assert begun.annotator.accept()
+        assert begun.labels.data.any((1, 2)).sum() == 4
+
+    def test_cancel_after_the_accept_writes_what_is_there(
+        self, begun: Desk, pumped: PumpedRunner
+    ) -> None:
+        begun.annotator.accept()
+        begun.controller.cancel()
+        assert begun.labels.data.any((1, 2)).sum() == 4
+
+    def test_it_goes_on_after_a_cancel(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        begun.controller.cancel()
+        gate.open.set()
+        begun.controller.propagation.follow()
+        pumped.pump(lambda: not begun.controller.propagation.is_running)
+        assert begun.controller.propagation.followed.is_finished
+
+    def test_escape_and_another_image_end_it(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        begun.controller.discard()
+        assert not begun.controller.propagation.is_running
+        assert begun.shown is None
+        gate.open.set()
+        begun.viewer.add_image(np.zeros((3, 20, 20), np.uint8), name="other")
+        begun.click(24, 30)
+        begun.controller.propagation.follow()
+        begun.controller.choose_image(begun.viewer.layers["other"])
+        pumped.drain()
+        assert not begun.controller.propagation.is_running
+        assert begun.controller.propagation.followed is None
+
+    def test_closing_ends_it(self, begun: Desk, pumped: PumpedRunner) -> None:
+        begun.controller.close()
+        pumped.drain()
+
+    def test_a_prompt_meanwhile_begins_it_again(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        begun.click(22, 28)
+        gate.open.set()
+        pumped.pump(lambda: not begun.controller.propagation.is_running)
+        assert begun.controller.propagation.followed.is_finished
+        (prompts,) = begun.annotator.prediction.prompts
+        assert len(prompts.points) == 2
+
+    def test_several_objects_are_followed_one_after_another(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        begun.annotator.accept()
+        begun.click(5, 5)
+        begun.controller.propagation.follow()
+        assert not begun.annotator.accept()
+        gate.open.set()
+        pumped.pump(lambda: not begun.annotator.is_waiting)
+        assert {1, 2} <= set(np.unique(begun.labels.data).tolist())
+
+
+def test_a_slice_that_cannot_be_read_is_told_and_nothing_is_lost(
+    open_desk: OpenDesk,
+    ball: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Callable[[], list[str]],
+) -> None:
+    desk = start(open_desk, ball)
+    read = PlaneEncoder.iter_get
+
+    def fails(self: PlaneEncoder, plane: Any) -> Any:
+        if plane.index[0] == MIDDLE + 3:
+            raise ImageError("The plane at 10 on axis 0 could not be read.")
+        return read(self, plane)
+
+    monkeypatch.setattr(PlaneEncoder, "iter_get", fails)
+    desk.controller.propagation.follow()
+    assert any("10 on axis 0" in note for note in notes())
+    assert not desk.controller.propagation.is_running
+    assert MIDDLE + 2 in followed_planes(desk)
+    desk.accept()
+    assert desk.labels.data[MIDDLE].any()
