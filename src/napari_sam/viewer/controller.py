@@ -42,6 +42,7 @@ from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
 from napari_sam.viewer.triage import Triage
+from napari_sam.viewer.volumes.picking import ObjectPicker
 from napari_sam.viewer.volumes.propagation import Propagation
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ class Controller:
             self.review,
         )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
+        self._picker = ObjectPicker(self.context, self.annotator)
         self.projects = ProjectSession(self)
         self._file_notes = FileNotes(self.context)
         self.toolbox = Toolbox(
@@ -184,9 +186,8 @@ class Controller:
         ):
             parts.connect(teller.changed, self._on_part_changed)
             parts.connect(teller.status, self.set_status)
-        parts.connect(self.desk.status, self.set_status)
-        parts.connect(self.display.status, self.set_status)
-        parts.connect(self.toolbox.status, self.set_status)
+        for speaker in (self.desk, self.display, self.toolbox, self._picker):
+            parts.connect(speaker.status, self.set_status)
         parts.connect(self.toolbox.changed, self._on_part_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
@@ -220,6 +221,7 @@ class Controller:
             self.triage,
             self.pointer,
             self.propagation,
+            self._picker,
             self._clicks,
             self.everything,
         ):
