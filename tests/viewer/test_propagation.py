@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
+import napari_sam as ns
 from napari_sam.core.volumes import propagation as propagation_module
-from napari_sam.errors import ImageError
+from napari_sam.errors import ImageError, PromptError
 from napari_sam.viewer.predict import PlaneEncoder
 from napari_sam.viewer.volumes import propagation as viewer_module
 
@@ -509,3 +511,25 @@ def test_a_slice_that_cannot_be_read_is_told_and_nothing_is_lost(
     assert MIDDLE + 2 in followed_planes(desk)
     desk.accept()
     assert desk.labels.data[MIDDLE].any()
+
+
+def test_a_session_follows_an_object_and_says_how_sure_that_is(
+    ball: np.ndarray, truth: np.ndarray, small_models: None
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(ball, name="ball")
+    with ns.annotate(viewer, device="cpu") as session:
+        with pytest.raises(PromptError, match="Mark an object"):
+            session.propagate()
+        session.add_point((MIDDLE, 24, 30))
+        with pytest.raises(PromptError, match="limits are"):
+            session.propagate(limits=(5, 99))
+        sure = session.propagate(limits=(MIDDLE - 2, MIDDLE + 3))
+        assert sure.shape == (len(ball),)
+        assert sure[MIDDLE] == 1
+        assert np.isfinite(sure).nonzero()[0].tolist() == list(
+            range(MIDDLE - 2, MIDDLE + 3)
+        )
+        session.propagate()
+        assert session.accept() == 1
+        assert iou(np.asarray(session.labels.data) > 0, truth) > 0.8

@@ -37,6 +37,7 @@ from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.review import REVIEW_SLOT
 from napari_sam.viewer.search import EVERYTHING_SLOT
 from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_plane
+from napari_sam.viewer.volumes.propagation import PROPAGATION_SLOT
 from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_sam.training.adapt import Adapted, AdaptSettings
-    from napari_sam.types import BoolArray, Plane
+    from napari_sam.types import BoolArray, FloatArray, Plane
 
 _SLOTS = (
     MODEL_SLOT,
     SHOWN_SLOT,
     *PREDICT_SLOTS,
     EVERYTHING_SLOT,
+    PROPAGATION_SLOT,
     REVIEW_SLOT,
     GATHER_SLOT,
     "count",
@@ -354,6 +356,34 @@ class Session:
             label = self.controller.annotator.label
             written = self.controller.annotator.accept()
         return label if written else None
+
+    def propagate(
+        self, *, limits: tuple[int, int] | None = None, time: bool | None = None
+    ) -> FloatArray:
+        """Follow the object through the stack; `accept` writes all of its slices.
+
+        Parameters
+        ----------
+        limits : tuple of int, optional
+            First slice, and one past the last; the whole stack by default.
+        time : bool, optional
+            Whether the slices are frames; by default if the axis is named so.
+
+        Returns
+        -------
+        float32 array (Z,)
+            The confidence of each slice: 1 where prompted, NaN where it is not.
+
+        Raises
+        ------
+        PromptError
+            If there is no object, no stack, or no slice within the limits.
+        """
+        follower = self.controller.propagation
+        with self._raising():
+            follower.follow_between(limits, time)
+            self.wait()
+        return follower.confidence
 
     def discard(self) -> None:
         """Drop the prompts and the preview."""

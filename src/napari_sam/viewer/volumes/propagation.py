@@ -12,11 +12,13 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from psygnal import Signal
 
 from napari_sam.core.volumes.followed import Followed
 from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.core.volumes.propagation import PropagationSettings, iter_propagate
+from napari_sam.errors import PromptError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.volumes.linker import Linker
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.volumes.followed import FollowedState
     from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
-    from napari_sam.types import BoolArray, MaskCrop
+    from napari_sam.types import BoolArray, FloatArray, MaskCrop
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
@@ -213,6 +215,51 @@ class Propagation:
         return ""
 
     # -- intents ------------------------------------------------------------
+
+    def follow_between(self, limits: tuple[int, int] | None, time: bool | None) -> None:
+        """Follow the current object between other limits than the panel's.
+
+        Parameters
+        ----------
+        limits : tuple of int, optional
+            First slice, and one past the last; the whole stack by default.
+        time : bool, optional
+            Whether the slices are frames; if the axis is named so by default.
+
+        Raises
+        ------
+        PromptError
+            If there is nothing to follow, or the limits are none.
+        """
+        reason, count = self.why_not, self.count
+        if limits is not None and not 0 <= limits[0] < limits[1] <= count:
+            reason = reason or (
+                f"limits are {limits}; choose a first slice and one past the last, from"
+                f" 0 to {count}."
+            )
+        if reason:
+            raise PromptError(reason)
+        before = self.first, self.last, self.time
+        first, stop = limits or (0, count)
+        self.first, self.last, self.time = first, stop - 1, time
+        try:
+            self.follow()
+        finally:
+            self.first, self.last, self.time = before
+
+    @property
+    def confidence(self) -> FloatArray:
+        """That of each slice, as `Session.propagate` returns it.
+
+        Raises
+        ------
+        PromptError
+            If no object is followed.
+        """
+        state = self.state
+        if state is None:
+            raise PromptError("Nothing was found to follow: add a point first.")
+        return np.where(state.ghost, np.float32("nan"), state.confidence)
 
     def follow(self, direction: Direction = Direction.BOTH) -> None:
         """Follow the current object through the stack.
