@@ -132,6 +132,9 @@ def test_the_end_is_cut_or_extended() -> None:
     assert longer is not None
     assert set(longer.confirmed) == {7}
     assert longer.to_write[7][1] == 1.0
+    shown = longer.on(longer.plane(7))
+    assert shown is not None
+    assert shown.source is Source.PROMPTED
     longer = run(longer)
     assert longer.extent == (0, 10)
     assert not longer.slices[6].is_ghost

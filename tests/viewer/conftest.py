@@ -14,6 +14,7 @@ from skimage import data
 
 from napari_sam.core.engine import Engine
 from napari_sam.core.store import EmbeddingStore
+from napari_sam.viewer import prompting
 from napari_sam.viewer.settings import Tool
 from napari_sam.viewer.worker import SyncRunner
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model import Model
     from napari_sam.viewer.worker import Runner
+
+
+@pytest.fixture(autouse=True)
+def _frames_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show what a click makes when it comes, however fast this machine is."""
+    monkeypatch.setattr(prompting, "FRAME_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -65,12 +65,6 @@ class Gate:
 _ITER_ENCODE = PlaneViews.iter_encode
 
 
-@pytest.fixture(autouse=True)
-def _frames_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Show what a click makes when it comes, however fast this machine is."""
-    monkeypatch.setattr(prompting_module, "FRAME_SECONDS", 0.0)
-
-
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> Gate:
     """Return the gate, shut; no view is left of the tests before."""

@@ -83,6 +83,8 @@ class Annotator:
         self._target: LabelsTarget | None = None
         # The labels and the number of the current object when last looked at.
         self._number: tuple[LabelsTarget, int] | None = None
+        # Accepts that were taken back before they were written, newest last.
+        self._taken_back: list[ObjectDraft] = []
         # Set by an undo, so that live mode does not write the object right back.
         self._live_held = False
 
@@ -103,11 +105,11 @@ class Annotator:
         if known is not None:
             return known
         target = self._context.target
-        if target is None or not target.is_counted:
-            # Not counted yet; counting comes before the first prediction.
-            return 1
+        # Not counted yet: counting comes before the first prediction.
+        is_counted = target is not None and target.is_counted
+        first = target.next_label if target is not None and is_counted else 1
         waiting = [d.object_count for d in self.prompting.waiting if d.label is None]
-        return target.next_label + sum(waiting)
+        return first + sum(waiting)
 
     @property
     def items(self) -> PromptItems:
@@ -210,7 +212,7 @@ class Annotator:
             if draft is self.draft:
                 self._tell(prediction)
         finally:
-            self._settle()
+            self.settle()
 
     def _tell(self, prediction: Prediction) -> None:
         """Say what was answered about the current object; write it in live mode."""
@@ -233,7 +235,7 @@ class Annotator:
         if draft in self.prompting.waiting:
             self.give_back(draft)
         self.status.emit(text)
-        self._settle()
+        self.settle()
 
     def source_changed(self) -> None:
         """Forget answers that another image or model gave, and ask again."""
@@ -329,26 +331,18 @@ class Annotator:
         )
         wait = self._context.settings.accept_wait.seconds
         if math.isfinite(wait):
-            self._context.runner.later(wait, self._settle)
-        self._settle()
+            self._context.runner.later(wait, self.settle)
+        self.settle()
 
     def settle(self) -> None:
         """Write what was accepted, in order, as far as all of it is there."""
-        self._settle()
-
-    def give_back(self, draft: ObjectDraft) -> None:
-        """Let an accepted object that cannot be written be under way again."""
-        self.prompting.waiting.remove(draft)
-        self._give_back(draft)
-
-    def _settle(self) -> None:
         waiting = self.prompting.waiting
         while waiting and self._is_ready(waiting[0]):
             draft = waiting.pop(0)
             # What comes later than it is written changes nothing.
             self.prompting.requests.forget(draft)
             if not self._write(draft):
-                self._give_back(draft)
+                self.give_back(draft)
         self.changed.emit()
 
     def _write(self, draft: ObjectDraft) -> bool:
@@ -392,8 +386,10 @@ class Annotator:
         if draft is self.draft:
             self.start_next()
 
-    def _give_back(self, draft: ObjectDraft) -> None:
-        """Let a draft that was not written be under way again."""
+    def give_back(self, draft: ObjectDraft) -> None:
+        """Let an accepted object that was not written be under way again."""
+        if draft in self.prompting.waiting:
+            self.prompting.waiting.remove(draft)
         draft.waits_since = None
         if self.is_empty:
             self.prompting.begin(draft)
@@ -411,9 +407,30 @@ class Annotator:
             if not self.is_empty:
                 self._aside.append(self.draft)
                 self.prompting.draft = ObjectDraft()
-            self._give_back(draft)
+            self.give_back(draft)
         self.prompting.request()
         self.status.emit("Not written; the prompts are here.")
+
+    def take_back_accept(self) -> bool:
+        """Take back the newest accept that is not written yet; False without one."""
+        waiting = self.prompting.waiting
+        if not waiting:
+            return False
+        draft = waiting.pop()
+        draft.waits_since = None
+        self._taken_back.append(draft)
+        self._begin_instead(draft, hold_live=True)
+        self.status.emit("The object is not written yet; its prompts are here.")
+        return True
+
+    def repeat_accept(self) -> bool:
+        """Accept once more what `take_back_accept` took back last, if it is here."""
+        while self._taken_back:
+            draft = self._taken_back.pop()
+            if draft is self.draft and self.can_accept:
+                self.accept()
+                return True
+        return False
 
     def discard(self) -> str:
         """Drop the current object's prompts and preview.
@@ -609,7 +626,7 @@ class Annotator:
                 target.check_fits(self.label)
             except SamError as error:
                 self.status.emit(str(error))
-        self._settle()
+        self.settle()
 
     def labels_taken(self) -> None:
         """Show another number after somebody else has written objects."""
@@ -646,7 +663,9 @@ class Annotator:
             self._begin_instead(draft, hold_live=True)
         self._live_held = True
         self._after_change()
-        self.status.emit(f"Object {self.label} taken back; its prompts are here.")
+        number = min(transaction.labels, default=self.label)
+        aside = "  What was under way comes after it." if self._aside else ""
+        self.status.emit(f"Object {number} taken back; its prompts are here.{aside}")
 
     def on_redone(self, transaction: Transaction) -> None:
         """Napari's redo wrote an object again: its prompts leave.

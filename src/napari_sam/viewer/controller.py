@@ -166,6 +166,7 @@ class Controller:
             parts.connect(self.labels.undone, part.on_undone)
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
+        parts.connect(self.propagation.several.written, self.review.reset)
         parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
@@ -261,7 +262,7 @@ class Controller:
 
     @property
     def is_closed(self) -> bool:
-        """Whether `close` has been called."""
+        """Whether it has let go of the viewer."""
         return self._closed
 
     @property
@@ -551,7 +552,7 @@ class Controller:
 
         Proposals that were rejected after it come back first.
         """
-        if self.desk.undo_reject():
+        if self.desk.undo_reject() or self.annotator.take_back_accept():
             return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to undo.")
@@ -565,7 +566,10 @@ class Controller:
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to redo.")
         else:
+            before = self._label_changes
             self.context.target.redo()
+            if self._label_changes is before:
+                self.annotator.repeat_accept()
 
     def discard(self) -> None:
         """Drop the current prompts and preview; say what comes next.

@@ -1,7 +1,7 @@
 """The keys, in one table: the binder, the help popup and the README read it.
 
-Every letter, and every letter with Shift, is free in all of napari's layers, so
-nothing of napari's is taken away.  A letter acts on the object under way, or
+Every letter, and every letter with Shift that is used here, is free in all of napari's
+layers, so nothing of napari's is taken away.  A letter acts on the object under way, or
 else on the proposal that is reviewed or under the cursor.  Escape belongs to
 napari while a shape is being drawn; it is passed on first and means "discard"
 only if there was nothing to finish.  While a button is held it drops what is being

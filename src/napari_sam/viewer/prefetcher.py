@@ -71,6 +71,7 @@ class Prefetcher:
         self._queue = PrefetchQueue()
         self._axis: int | None = None
         self._base: Plane | None = None
+        self._last_shown: Plane | None = None
         self._shown_is_ready = False
         # How many planes were known to be encoded at the last look.
         self._looked_at = 0
@@ -184,7 +185,10 @@ class Prefetcher:
         if context.image is None:
             return
         shape = layer_shape(context.image)
-        axis = _stack_axis(plane, shape, context.viewer.dims.last_used, self._axis)
+        moved = _moved_axis(self._last_shown, plane)
+        self._last_shown = plane
+        last_used = context.viewer.dims.last_used if moved is None else moved
+        axis = _stack_axis(plane, shape, last_used, self._axis)
         # Planes of one stack differ only along its axis.
         base = plane if axis is None else plane.moved(axis, 0)
         if axis != self._axis or base != self._base:
@@ -280,6 +284,23 @@ class Prefetcher:
         if self._axis is not None and self._is_of_stack(plane):
             self._queue.mark_failed(self._position(plane))
         self._next(delay=0.0)
+
+
+def _moved_axis(before: Plane | None, after: Plane) -> int | None:
+    """Return the axis along which the user has just gone, if it is one.
+
+    napari notes the slider that was dragged, not one that a button or a key moved.
+    """
+    if before is None or before.displayed != after.displayed:
+        return None
+    if before.ndim != after.ndim:
+        return None
+    moved = [
+        axis
+        for axis, (a, b) in enumerate(zip(before.index, after.index, strict=True))
+        if a != b
+    ]
+    return moved[0] if len(moved) == 1 else None
 
 
 def _stack_axis(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.volumes.propagation import Source
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -288,6 +289,8 @@ def _said_followed(controller: Controller) -> str:
     found = controller.propagation.shown
     if found is None:
         return ""
+    if found.source is Source.PROMPTED:
+        return "The object was extended to this slice.  N accepts · click to correct"
     if found.is_ghost:
         return (
             "The object seems to have ended before.  Shift+E extends it to this slice "

@@ -78,7 +78,7 @@ class CloseGuard(QObject):
         count = len(annotator.under_way)
         them = "it" if count == 1 else "them"
         answer = self._ask(
-            _question(annotator.label, count),
+            _question(None if annotator.is_waiting else annotator.label, count),
             _outlook(controller),
             {
                 "Write": f"Writes {them} into the labels, as N does, and closes.",
@@ -87,8 +87,12 @@ class CloseGuard(QObject):
             },
         )
         if answer == "Write":
+            # Of what is followed, the slices that were found.
+            if controller.propagation.is_running:
+                controller.propagation.cancel()
             for _ in range(count):
-                annotator.accept()
+                if not annotator.is_empty:
+                    annotator.accept()
             # Without its answer it is written in a moment, and the next wish is met.
             return not controller.is_under_way
         if answer == "Discard":
@@ -150,10 +154,11 @@ class CloseGuard(QObject):
         self.deleteLater()
 
 
-def _question(label: int, count: int) -> str:
+def _question(label: int | None, count: int) -> str:
     if count == 1:
+        what = "An object" if label is None else f"Object {label}"
         return (
-            f"Object {label} has prompts and is not in the labels yet.  Write it "
+            f"{what} has prompts and is not in the labels yet.  Write it "
             "before closing?"
         )
     return (

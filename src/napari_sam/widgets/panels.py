@@ -103,10 +103,16 @@ def show_progress(bar: ProgressBar, progress: Progress | None) -> None:
 
 @contextmanager
 def blocked(*widgets: Any) -> Iterator[None]:
-    """Set values without telling the controller what it just said."""
+    """Set values without telling the controller what it just said.
+
+    Nor does a number field take the focus: superqt's does when its text changes.
+    """
     with ExitStack() as stack:
         for widget in widgets:
             stack.enter_context(widget.changed.blocked())
+            if isinstance(widget, SpinBox):
+                edit = widget.native.lineEdit()
+                stack.callback(edit.blockSignals, edit.blockSignals(True))
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from magicgui.widgets import CheckBox, Label, PushButton, SpinBox
+from qtpy.QtCore import Qt
 
 from napari_sam.widgets.panels import Panel, blocked, rest, row
 
@@ -44,6 +45,9 @@ class VolumePanel(Panel):
             ],
             labels=False,
         )  # fmt: skip
+        for box in (self.first, self.last):
+            # Letters are keys until somebody clicks here.
+            box.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.down.changed.connect(follower.follow_down)
         self.both.changed.connect(lambda: follower.follow())
         self.up.changed.connect(follower.follow_up)
@@ -90,9 +94,11 @@ class VolumePanel(Panel):
             (self.up, "Only to higher slices, or later frames."),
         ):
             rest(button, reason, purpose)
-        labels = (
-            "" if self.controller.labels.layer is not None else "There are no labels."
-        )
+        labels = ""
+        if self.controller.labels.layer is None:
+            labels = "There are no labels."
+        elif self.controller.context.plane is None:
+            labels = "Show the image in 2-D."
         rest(
             self.all,
             labels,
@@ -103,8 +109,12 @@ class VolumePanel(Panel):
             labels,
             "Labels of single slices that are one object get one number.",
         )
-        nothing = "" if follower.followed is not None else "Follow an object first."
-        rest(self.least, nothing, "Then the next one; a click corrects the slice.")
+        nothing = follower.why_not_here
+        rest(
+            self.least,
+            "" if follower.followed is not None else nothing,
+            "Then the next one; a click corrects the slice.",
+        )
         rest(
             self.end, nothing, "Cuts it after this slice, or extends it to a gray one."
         )
@@ -119,7 +129,7 @@ class VolumePanel(Panel):
         if followed is None or not followed.prompted:
             return "Mark an object, then follow it through the stack."
         first, last = followed.extent
-        text = f"Slices {first} to {last}"
+        text = f"{self.controller.propagation.axis_name} {first} to {last}"
         least = followed.least_sure()
         if least is not None:
             sure = followed.slices[least].confidence

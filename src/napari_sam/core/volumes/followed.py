@@ -103,6 +103,8 @@ class Followed:
     def on(self, plane: Plane) -> PropagatedSlice | None:
         """Return what was found on a plane, if anything was."""
         at = self.position(plane)
+        if at is not None and at in self.confirmed:
+            return PropagatedSlice(at, self.confirmed[at], 1.0, Source.PROMPTED)
         found = None if at is None else self.slices.get(at)
         return None if found is None or found.mask.region.is_empty else found
 
@@ -233,13 +235,15 @@ class Followed:
         """Return it with its end at a slice: cut after it, or extended to it.
 
         A ghost is confirmed by that, and the object followed on from there.  None if
-        the object does not reach the slice, or is prompted beyond it.
+        the object does not reach the slice, or is prompted beyond it, or on it alone.
         """
         low, high = min(self.prompted), max(self.prompted)
         found = self.slices.get(position)
         if found is not None and found.is_ghost and not found.mask.region.is_empty:
             return self.confirming(position)
         if position not in self.prompted and (found is None or found.is_ghost):
+            return None
+        if low == high == position:
             return None
         if position >= high:
             return self.with_limits((self.limits[0], position + 1))

@@ -260,4 +260,9 @@ def said_of(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> s
         where += f" (nothing was found on {missing} more)"
     if taken:
         where += f" (no pixel was free on {taken} more)"
+    if draft.followed is not None and not draft.followed.is_finished:
+        return (
+            f"{what} written{where} only: following it was stopped.  J picks it, "
+            "Shift+T goes on"
+        )
     return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"

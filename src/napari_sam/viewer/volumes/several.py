@@ -69,10 +69,13 @@ class SeveralObjects:
         It began, went on or ended.
     status : Signal(str)
         What just happened.
+    written : Signal()
+        Objects that nobody has looked at are in the labels.
     """
 
     changed = Signal()
     status = Signal(str)
+    written = Signal()
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -121,6 +124,7 @@ class SeveralObjects:
         if target is None or not labels:
             self.status.emit("No object is labeled on this slice; accept some first.")
             return
+        self.status.emit(f"Following {_counted(len(labels))} of this slice …")
         run = self._run = _Run(target, plane, axis, labels, limits[1] - limits[0])
 
         def work() -> object:
@@ -192,6 +196,8 @@ class SeveralObjects:
                 objects.append(ObjectMask(label, plane, mask))
                 scores[label, plane] = confidence
         plan = target.plan(objects, OverlapPolicy.KEEP)
+        if not run.found:
+            return "All of them are on other slices already: nothing was changed."
         if not plan.changes or context.planes is None:
             return "The objects reach no further slice: nothing was written."
         model = context.planes.engine.model
@@ -210,24 +216,31 @@ class SeveralObjects:
             changes.append(RecordChange(label, old, new))
         now = target.next_label
         target.apply(Transaction(plan.changes, tuple(changes), (now, now)))
-        count = len(plan.by_plane)
-        return (
-            f"{len(run.found)} objects followed, written on {count} slices.  Review "
-            "them one by one · Ctrl+Z takes all back"
-        )
+        self.written.emit()
+        left = len(run.labels) - len(run.found)
+        more = f", {left} left as they are" if left else ""
+        text = f"{_counted(len(run.found))} followed, written on {len(plan.by_plane)} "
+        return f"{text}slices{more}.  Review one by one · Ctrl+Z takes all back"
+
+
+def _counted(count: int) -> str:
+    return "1 object" if count == 1 else f"{count} objects"
 
 
 def _slices_of(
     run: _Run, limits: tuple[int, int], whole: Region
 ) -> dict[int, dict[int, MaskCrop]]:
-    """Return each object in all slices in which it is labeled."""
+    """Return the objects of the slice; not those that are on other slices already.
+
+    These have been followed before, or marked slice by slice: their ends are known.
+    """
     found: dict[int, dict[int, MaskCrop]] = {label: {} for label in run.labels}
     for position in range(*limits):
         labels = run.target.read(run.plane(position), whole)
         for label in np.intersect1d(run.labels, labels):
             mask = MaskCrop(labels == label, whole).tight()
             found[int(label)][position] = mask
-    return found
+    return {label: masks for label, masks in found.items() if len(masks) == 1}
 
 
 def _labeled(run: _Run, whole: Region, position: int) -> BoolArray | None:

@@ -13,7 +13,7 @@ import napari_sam as ns
 from napari_sam.core.volumes import propagation as propagation_module
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.viewer.predict import PlaneEncoder
-from napari_sam.viewer.volumes import propagation as viewer_module
+from napari_sam.viewer.volumes import runs as viewer_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,6 +165,9 @@ def test_the_end_is_set_by_one_key(open_desk: OpenDesk, ball: np.ndarray) -> Non
     desk = start(open_desk, ball)
     follower = desk.controller.propagation
     follower.follow()
+    go(desk, MIDDLE)
+    follower.end_here()
+    assert "only prompted slice" in desk.controller.status
     go(desk, MIDDLE + 2)
     follower.end_here()
     assert max(followed_planes(desk)) == MIDDLE + 2
@@ -197,6 +200,14 @@ def test_a_ghost_is_shown_not_written_and_extended_to(
     assert "ended before" in desk.controller.status
     follower.end_here()
     assert nearest in followed_planes(desk)
+    assert "Extended" in desk.controller.status
+    # It is shown as what it is now, also after scrolling.
+    go(desk, MIDDLE)
+    go(desk, nearest)
+    assert desk.shown is not None
+    assert "extended" in desk.controller.status
+    desk.accept()
+    assert desk.labels.data[nearest].any()
 
 
 def test_limits_and_directions(open_desk: OpenDesk, ball: np.ndarray) -> None:
@@ -210,6 +221,14 @@ def test_limits_and_directions(open_desk: OpenDesk, ball: np.ndarray) -> None:
     follower.first = follower.last = None
     follower.follow()
     assert len(followed_planes(desk)) > 3
+    # Narrower again: what lies beyond is not kept.
+    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.follow()
+    assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
+    follower.first = MIDDLE + 1
+    follower.follow()
+    assert f"Slice {MIDDLE} is not in" in desk.controller.status
+    assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
 
 
 def test_other_labels_are_never_written_into(
@@ -303,12 +322,26 @@ class TestAllObjects:
         desk.controller.redo()
         assert (desk.labels.data == 4).any((1, 2)).sum() > 5
 
+    def test_what_has_been_followed_is_left_as_it_is(
+        self, open_desk: OpenDesk, two: Any, truth: np.ndarray
+    ) -> None:
+        image, labels = two[0], two[1].copy()
+        labels[MIDDLE + 1, :, :64][truth[MIDDLE + 1]] = 3
+        desk = self.labeled(open_desk, (image, labels))
+        desk.controller.propagation.follow_all()
+        assert "1 object followed" in desk.controller.status
+        assert "1 left as they are" in desk.controller.status
+        assert (desk.labels.data == 3).any((1, 2)).sum() == 2
+        assert (desk.labels.data == 4).any((1, 2)).sum() > 5
+        desk.controller.propagation.follow_all()
+        assert "on other slices already" in desk.controller.status
+
     def test_cancel_writes_what_was_found(
         self, open_desk: OpenDesk, two: Any, pumped: PumpedRunner
     ) -> None:
         desk = self.labeled(open_desk, two, runner=pumped)
         desk.controller.propagation.follow_all()
-        several = desk.controller.propagation._several
+        several = desk.controller.propagation.several
         pumped.pump(lambda: several._run is not None and len(several._run.found) == 2)
         desk.controller.cancel()
         assert not desk.controller.propagation.is_running
@@ -364,9 +397,12 @@ def test_another_direction_and_four_dimensions(
 ) -> None:
     desk = open_desk(np.stack([ball[:, ::-1], ball]))
     desk.viewer.dims.set_point(0, 1)
-    desk.viewer.dims.last_used = 1
+    # As a button of the slider does, which is not noted as the one last used.
+    desk.viewer.dims.last_used = 0
+    desk.viewer.dims.set_point(1, MIDDLE + 1)
     desk.viewer.dims.set_point(1, MIDDLE)
     desk.click(24, 30)
+    assert desk.controller.propagation.axis_name.startswith("Along")
     desk.controller.propagation.follow()
     desk.accept()
     assert not desk.labels.data[0].any()
@@ -477,6 +513,48 @@ class TestWhileItRuns:
         assert begun.controller.propagation.followed.is_finished
         (prompts,) = begun.annotator.prediction.prompts
         assert len(prompts.points) == 2
+
+    def test_an_undo_takes_back_the_accept_that_waits_and_nothing_older(
+        self, begun: Desk, pumped: PumpedRunner, gate: Gate
+    ) -> None:
+        """What a fresh pair of eyes found: the older object was lost for good."""
+        begun.controller.new_labels()
+        begun.labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 1)
+        begun.annotator.accept()
+        begun.controller.undo()
+        assert "not written yet" in begun.controller.status
+        assert begun.labels.data[0, 0, 0] == 1
+        assert not begun.annotator.is_waiting
+        assert not begun.annotator.is_empty
+        # Again, as a redo: it is accepted once more.
+        begun.controller.redo()
+        assert begun.annotator.is_waiting
+        assert begun.annotator.is_empty
+        begun.controller.undo()
+        begun.controller.discard()
+        gate.open.set()
+        pumped.drain()
+        assert not begun.controller.propagation.is_running
+        assert np.unique(begun.labels.data).tolist() == [0, 1]
+        # What was dropped does not come back, and older steps are undone then.
+        begun.controller.redo()
+        assert not begun.annotator.is_waiting
+        begun.controller.undo()
+        assert not begun.labels.data.any()
+
+    def test_the_next_object_has_the_next_number_without_labels_too(
+        self, begun: Desk
+    ) -> None:
+        begun.annotator.accept()
+        assert begun.annotator.label == 2
+
+    def test_another_image_says_that_it_was_cut_short(self, begun: Desk) -> None:
+        begun.annotator.accept()
+        said: list[str] = []
+        begun.controller.status_changed.connect(said.append)
+        begun.viewer.add_image(np.zeros((3, 20, 20), np.uint8), name="other")
+        begun.controller.choose_image(begun.viewer.layers["other"])
+        assert any("following it was stopped" in text for text in said)
 
     def test_several_objects_are_followed_one_after_another(
         self, begun: Desk, pumped: PumpedRunner, gate: Gate

@@ -1,0 +1,316 @@
+"""Runs that follow objects under way: what is left to find, one object at a time.
+
+What has to be found is derived from what is prompted now, so a run begins and ends with
+the objects, whatever has been done to them meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_sam.core.volumes.propagation import iter_propagate
+from napari_sam.types import Progress, Region
+from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.worker import Job, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from napari_sam.core.model import EncodedPlane
+    from napari_sam.core.volumes.followed import Followed
+    from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
+    from napari_sam.types import BoolArray, MaskCrop
+    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.context import Context
+    from napari_sam.viewer.draft import ObjectDraft
+    from napari_sam.viewer.predict import PlaneEncoder
+
+PROPAGATION_SLOT = "propagation"
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    """What is asked about one draft."""
+
+    draft: ObjectDraft
+    asked: tuple[Span, ...]
+    positions: frozenset[int]
+    done: int = 0
+
+
+class PropagationRuns:
+    """Follows the objects under way that are to be followed.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    annotator : Annotator
+        Has the objects.
+
+    Attributes
+    ----------
+    changed : Signal()
+        It began, went on or ended.
+    status : Signal(str)
+        What was found of the current object, or why it was not.
+    """
+
+    changed = Signal()
+    status = Signal(str)
+
+    def __init__(self, context: Context, annotator: Annotator) -> None:
+        self._context = context
+        self._annotator = annotator
+        self._run: _Run | None = None
+        self._is_looking = False
+        annotator.changed.connect(self._on_objects)
+
+    def close(self) -> None:
+        """Stop, and listen no more."""
+        self._annotator.changed.disconnect(self._on_objects)
+        self.stop()
+
+    @property
+    def drafts(self) -> list[ObjectDraft]:
+        """The objects under way that are followed, the current one first."""
+        return [d for d in self._annotator.objects if d.followed is not None]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether slices are on their way."""
+        return self._run is not None or any(d.is_growing for d in self.drafts)
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the run is."""
+        run = self._run
+        if run is None:
+            return None
+        total = len(run.positions)
+        others = sum(d.is_growing for d in self.drafts) - 1
+        more = f", {others} more objects wait" if others > 0 else ""
+        text = f"following the object, slice {run.done} of {total} at most{more}"
+        return Progress(min(run.done, total), total, text)
+
+    def give_up(self) -> None:
+        """Stop all; what was found stays, and what was accepted is written."""
+        self.stop()
+        for draft in self.drafts:
+            draft.is_growing = False
+        self._annotator.settle()
+
+    def _on_objects(self) -> None:
+        # Drawing, and writing what waits, tells of a change in turn.
+        if not self._is_looking:
+            self.advance()
+
+    def advance(self) -> None:
+        """Look what changed in the objects that are followed, and go on with one."""
+        if self._run is not None and self._run.draft not in self._annotator.objects:
+            self.stop()
+        self._is_looking = True
+        try:
+            for draft in self.drafts:
+                self._renew(draft)
+        finally:
+            self._is_looking = False
+        if self._run is None:
+            for draft in self.drafts:
+                followed = draft.followed
+                if (
+                    followed is not None
+                    and draft.is_growing
+                    and followed.left
+                    and not self._is_open(draft, followed)
+                ):
+                    self._begin(draft, followed)
+                    return
+
+    def _renew(self, draft: ObjectDraft) -> None:
+        """Take note of what is prompted now."""
+        followed = draft.followed
+        if followed is None or self._is_open(draft, followed):
+            return
+        answered = self._answered(draft, followed)
+        if not answered and not followed.confirmed:
+            draft.followed, draft.is_growing = None, False
+            self.stop(draft)
+            self._annotator.prompting.draw()
+            return
+        now = followed.with_prompted(answered)
+        if now is not followed:
+            self.stop(draft)
+            draft.followed = now
+            draft.is_growing = bool(now.left)
+            self._annotator.prompting.draw()
+
+    def _is_open(self, draft: ObjectDraft, followed: Followed) -> bool:
+        """Whether an answer on a slice of the stack is still on its way."""
+        questions = self._annotator.prompting.questions(draft)
+        return any(followed.position(plane) is not None for plane in questions)
+
+    def _answered(self, draft: ObjectDraft, followed: Followed) -> dict[int, MaskCrop]:
+        """Return the slices of the stack in which the object is known."""
+        found = {}
+        for answer in draft.answers.values():
+            position = followed.position(answer.plane)
+            if position is not None and answer.is_final and answer.candidates:
+                mask = answer.candidates[0].mask.tight()
+                if mask.area:
+                    found[position] = mask
+        found.update(
+            (p, m) for p, m in self._written(draft, followed).items() if p not in found
+        )
+        return found
+
+    def _written(
+        self, draft: ObjectDraft, followed: Followed
+    ) -> Mapping[int, MaskCrop]:
+        """Return what is in the labels of an object that is corrected.
+
+        On the slices of its prompts; of an object without any on all its slices.
+        """
+        target = self._context.target
+        if draft.label is None or target is None:
+            return {}
+        if not draft.written.is_empty:
+            planes = [
+                plane
+                for plane in draft.written.planes()
+                if followed.position(plane) is not None
+            ]
+        elif followed.prompted:
+            return {p: m for p, m in followed.prompted.items()
+                    if p not in followed.confirmed
+                    and followed.plane(p) not in draft.answers}  # fmt: skip
+        else:
+            count = layer_shape(target.layer)[followed.axis]
+            planes = [followed.plane(p) for p in range(count)]
+        masks = ((plane, target.mask_of(draft.label, plane)) for plane in planes)
+        return {
+            position: mask
+            for plane, mask in masks
+            if mask is not None and (position := followed.position(plane)) is not None
+        }
+
+    def _begin(self, draft: ObjectDraft, followed: Followed) -> None:
+        context = self._context
+        image, encoder = context.image, context.planes
+        if image is None or encoder is None:
+            return
+        run = _Run(draft, followed.left, frozenset(followed.positions_left))
+        self._run = run
+        shape = followed.base.shape(layer_shape(image))
+        work = partial(
+            iter_propagate,
+            partial(_encoded, encoder, followed),
+            dict(followed.prompted),
+            followed.limits,
+            shape,
+            followed.settings,
+            positions=run.positions,
+            blocked=self._blocked(draft, followed, shape),
+        )
+        context.runner.submit(
+            Job(
+                work,
+                priority=Priority.FOLLOW,
+                slot=PROPAGATION_SLOT,
+                on_yield=partial(self._take, run),
+                on_result=lambda _: self._on_found(run),
+                on_error=partial(self._on_error, run),
+            )
+        )
+        self.changed.emit()
+
+    def _blocked(
+        self, draft: ObjectDraft, followed: Followed, shape: tuple[int, int]
+    ) -> BlockedAt | None:
+        """Return what tells which pixels belong to other objects; for the worker."""
+        target = self._context.target
+        if target is None:
+            return None
+        own, whole = draft.first_label or 0, Region.whole(shape)
+
+        def blocked(position: int) -> BoolArray | None:
+            labels = target.read(followed.plane(position), whole)
+            others: BoolArray = (labels != 0) & (labels != own)
+            return others if others.any() else None
+
+        return blocked
+
+    def _take(self, run: _Run, found: PropagatedSlice) -> None:
+        draft = run.draft
+        if self._run is not run or draft.followed is None:
+            return
+        run.done += 1
+        draft.followed = draft.followed.with_slice(found)
+        plane = self._context.plane
+        if draft is self._annotator.draft:
+            if plane is not None and draft.followed.position(plane) == found.position:
+                self._annotator.prompting.draw()
+            self.changed.emit()
+
+    def _on_found(self, run: _Run) -> None:
+        draft = run.draft
+        if self._run is not run:
+            return
+        self._run = None
+        if draft.followed is None:
+            return
+        draft.followed = draft.followed.with_finished(run.asked)
+        draft.is_growing = bool(draft.followed.left)
+        if draft is self._annotator.draft:
+            self._annotator.prompting.draw()
+            if self._context.settings.live:
+                self._annotator.write_live()
+            self.status.emit(said_of(draft.followed))
+        self._annotator.settle()
+        self.advance()
+        self.changed.emit()
+
+    def _on_error(self, run: _Run, error: Exception) -> None:
+        if self._run is not run:
+            return
+        self._run = None
+        # What was found stays; the object is under way again, not written.
+        run.draft.is_growing = False
+        text = self._context.report(error)
+        if run.draft in self._annotator.prompting.waiting:
+            self._annotator.give_back(run.draft)
+        self.status.emit(text)
+        self.advance()
+        self.changed.emit()
+
+    def stop(self, draft: ObjectDraft | None = None) -> None:
+        """Stop what runs, if it is about a draft."""
+        run = self._run
+        if run is not None and (draft is None or run.draft is draft):
+            self._context.runner.cancel(PROPAGATION_SLOT)
+            self._run = None
+
+
+def _encoded(
+    encoder: PlaneEncoder, followed: Followed, position: int
+) -> Generator[None, None, EncodedPlane]:
+    """Encode the slice at a position, in short steps."""
+    return encoder.iter_get(followed.plane(position))
+
+
+def said_of(followed: Followed) -> str:
+    """Say how far the object reaches, and where to look."""
+    first, last = followed.extent
+    count = len({*followed.to_write, *followed.prompted})
+    where = f"on {count} slices, {first} to {last}" if count > 1 else "on no more slice"
+    least = followed.least_sure()
+    if least is None:
+        return f"The object is {where}.  N accepts · Esc discards"
+    return (
+        f"The object is {where}; least sure is slice {least} "
+        f"({followed.slices[least].confidence:.2f}, Shift+S).  N accepts"
+    )
