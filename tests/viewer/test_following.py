@@ -226,6 +226,7 @@ def test_limits_and_directions(open_desk: OpenDesk, ball: np.ndarray) -> None:
     follower.follow()
     assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
     follower.first = MIDDLE + 1
+    assert f"Slice {MIDDLE} is not in" in follower.why_not
     follower.follow()
     assert f"Slice {MIDDLE} is not in" in desk.controller.status
     assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]

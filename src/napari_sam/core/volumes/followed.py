@@ -108,6 +108,15 @@ class Followed:
         found = None if at is None else self.slices.get(at)
         return None if found is None or found.mask.region.is_empty else found
 
+    def goes_on(self, plane: Plane, axis: int, settings: PropagationSettings) -> bool:
+        """Return whether following it from a plane goes on with what is known."""
+        return (
+            bool(self.prompted)
+            and self.axis == axis
+            and self.settings == settings
+            and self.position(plane) is not None
+        )
+
     # -- what is to be done -------------------------------------------------
 
     @property

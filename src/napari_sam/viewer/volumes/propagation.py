@@ -174,6 +174,12 @@ class Propagation:
             return "Several boxes are several objects: follow one at a time."
         if draft.items.is_empty and draft.label is None:
             return "Mark an object on one slice first."
+        at = self._prefetcher.strip.position or 0
+        if not self._first <= at <= self._last:
+            return (
+                f"Slice {at} is not in {self._first} to {self._last}: go to one of "
+                "these, or choose others."
+            )
         return ""
 
     @property
@@ -214,18 +220,19 @@ class Propagation:
         PromptError
             If there is nothing to follow, or the limits are none.
         """
-        reason, count = self.why_not, self.count
-        if limits is not None and not 0 <= limits[0] < limits[1] <= count:
-            reason = reason or (
+        count = self.count
+        if limits is not None and count and not 0 <= limits[0] < limits[1] <= count:
+            raise PromptError(
                 f"limits are {limits}; choose a first slice and one past the last, from"
                 f" 0 to {count}."
             )
-        if reason:
-            raise PromptError(reason)
         before = self.first, self.last, self.time
         first, stop = limits or (0, count)
         self.first, self.last, self.time = first, stop - 1, time
         try:
+            reason = self.why_not
+            if reason:
+                raise PromptError(reason)
             self.follow()
         finally:
             self.first, self.last, self.time = before
@@ -258,23 +265,10 @@ class Propagation:
         axis = self._prefetcher.strip.axis
         if plane is None or axis is None:
             return
-        before = draft.followed
-        settings = PropagationSettings(time=self.is_time)
         limits = self._limits(plane.index[axis] or 0, direction)
-        is_same_way = (
-            before is not None
-            and before.position(plane) is not None
-            and before.axis == axis
-            and before.settings == settings
-        )
-        at = plane.index[axis] or 0
-        if not self._first <= at <= self._last:
-            self.status.emit(
-                f"Slice {at} is not in {self._first} to {self._last}: go to one of "
-                "these, or choose others."
-            )
-            return
-        if before is not None and is_same_way and before.prompted:
+        settings = PropagationSettings(time=self.is_time)
+        before = draft.followed
+        if before is not None and before.goes_on(plane, axis, settings):
             # One way only leaves the other as it is.
             start, stop = limits
             if direction is Direction.UP:
