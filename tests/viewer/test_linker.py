@@ -178,3 +178,83 @@ def test_numbers_are_unique_and_kept_where_they_can_be(sources: list[list[int]])
             assert set(one.sources.tolist()) <= before
         else:
             assert number in one.sources
+
+
+class TestDivisions:
+    """The mother is picked, and the daughters are pointed at."""
+
+    @pytest.fixture
+    def dividing(self) -> np.ndarray:
+        """Return a cell that divides in the third of four frames, beside another."""
+        labels = np.zeros((4, 30, 40), np.uint16)
+        labels[:2, 10:18, 10:28] = 7
+        labels[2:, 10:18, 10:18] = 7
+        labels[2:, 10:18, 20:28] = 9
+        labels[:, 22:28, 5:10] = 3
+        return labels
+
+    def mark(self, desk: Desk, frame: int, row: float, column: float) -> None:
+        desk.viewer.dims.set_point(0, frame)
+        desk.viewer.cursor.position = desk.world(row, column)
+        desk.controller.propagation.divisions.mark()
+
+    def shown(self, desk: Desk) -> Tracks:
+        (layer,) = (x for x in desk.viewer.layers if isinstance(x, Tracks))
+        return layer
+
+    def test_she_goes_on_as_one_daughter(
+        self, open_desk: OpenDesk, dividing: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, dividing)
+        desk.annotator.select_object(7)
+        self.mark(desk, 2, 12, 24)
+        assert "Object 7 divides into 9 and 10" in desk.controller.status.replace(
+            "10 and 9", "9 and 10"
+        )
+        data = desk.labels.data
+        assert (data[:2, 12, 12] == 7).all()
+        assert (data[2:, 12, 12] == 10).all()
+        assert {d: list(m) for d, m in self.shown(desk).graph.items()} == {
+            9: [7],
+            10: [7],
+        }
+        desk.controller.undo()
+        assert np.array_equal(desk.labels.data, dividing)
+        assert self.shown(desk).graph == {}
+        desk.controller.redo()
+        assert len(self.shown(desk).graph) == 2
+        # Marked again, it is taken back; the numbers stay.
+        desk.annotator.select_object(7)
+        self.mark(desk, 2, 12, 24)
+        assert "does not divide" in desk.controller.status
+        assert self.shown(desk).graph == {}
+
+    def test_both_daughters_have_numbers_of_their_own(
+        self, open_desk: OpenDesk, dividing: np.ndarray
+    ) -> None:
+        dividing[2:, 10:18, 10:18] = 5
+        desk = open_labels(open_desk, dividing)
+        desk.annotator.select_object(7)
+        self.mark(desk, 2, 12, 24)
+        assert "Shift+U on the other one" in desk.controller.status
+        self.mark(desk, 2, 12, 12)
+        assert "divides into 5 and 9" in desk.controller.status
+        assert np.array_equal(desk.labels.data, dividing)
+        assert len(self.shown(desk).graph) == 2
+
+    def test_what_cannot_be_is_said_and_changes_nothing(
+        self,
+        open_desk: OpenDesk,
+        dividing: np.ndarray,
+        notes: Callable[[], list[str]],
+    ) -> None:
+        desk = open_labels(open_desk, dividing)
+        self.mark(desk, 2, 12, 24)
+        assert "Pick the mother first" in desk.controller.status
+        desk.annotator.select_object(7)
+        self.mark(desk, 2, 2, 2)
+        assert "no object under" in desk.controller.status
+        # She is not there before the first frame.
+        self.mark(desk, 0, 24, 7)
+        assert any("not there before frame 0" in note for note in notes())
+        assert np.array_equal(desk.labels.data, dividing)

@@ -1,8 +1,7 @@
 """One viewer, one controller: binds layers, follows the viewer, takes intents.
 
-The controller owns no pixels and shows nothing: images, labels and prompts live
-in napari's layers, the widget reads the controller's state.  All its methods
-are for the GUI thread.
+It owns no pixels and shows nothing: images, labels and prompts live in napari's layers,
+the widget reads the controller's state.  All its methods are for the GUI thread.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
 from napari_sam.viewer.triage import Triage
-from napari_sam.viewer.volumes.picking import ObjectPicker
 from napari_sam.viewer.volumes.propagation import Propagation
 
 if TYPE_CHECKING:
@@ -102,8 +100,13 @@ class Controller:
         self.loader = ModelLoader(self.context, store)
         self.images = ImageBinding(self.context, self.loader)
         self.navigator = Navigator(self.context)
+        self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
         self.propagation = Propagation(
-            self.context, self.annotator, self.prefetcher, self.navigator
+            self.context,
+            self.annotator,
+            self.prefetcher,
+            self.navigator,
+            self.pointer,
         )
         self.activity = Activity(
             self.context,
@@ -113,7 +116,6 @@ class Controller:
             self.propagation,
             self.prefetcher,
         )
-        self.pointer = Pointer(self.context, self.annotator.prompting, self.prefetcher)
         self.desk = OfferDesk(
             self.context, self.everything, self.annotator, self.pointer
         )
@@ -132,7 +134,6 @@ class Controller:
             self.review,
         )
         self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
-        self._picker = ObjectPicker(self.context, self.annotator)
         self.projects = ProjectSession(self)
         self._file_notes = FileNotes(self.context)
         self.toolbox = Toolbox(
@@ -187,7 +188,7 @@ class Controller:
         ):
             parts.connect(teller.changed, self._on_part_changed)
             parts.connect(teller.status, self.set_status)
-        for speaker in (self.desk, self.display, self.toolbox, self._picker):
+        for speaker in (self.desk, self.display, self.toolbox):
             parts.connect(speaker.status, self.set_status)
         parts.connect(self.toolbox.changed, self._on_part_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
@@ -222,7 +223,6 @@ class Controller:
             self.triage,
             self.pointer,
             self.propagation,
-            self._picker,
             self._clicks,
             self.everything,
         ):

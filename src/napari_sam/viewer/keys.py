@@ -112,6 +112,12 @@ KEYS: tuple[Key, ...] = (
         "Let the object end on this slice: cut it, or extend it to a gray one.",
     ),
     Key(
+        "Shift+U",
+        "propagation.divisions.mark",
+        "Divide",
+        "Time: the object under the cursor is a daughter of the one picked with J.",
+    ),
+    Key(
         "Shift+K",
         "triage.toggle_lasso",
         "Lasso",

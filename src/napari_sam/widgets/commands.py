@@ -123,6 +123,11 @@ def link_slices(viewer: napari.viewer.Viewer) -> None:
     _act(viewer, "propagation.link")
 
 
+def mark_division(viewer: napari.viewer.Viewer) -> None:
+    """Mark the object under the cursor as a daughter of the one that was picked."""
+    _act(viewer, "propagation.divisions.mark")
+
+
 def follow_down(viewer: napari.viewer.Viewer) -> None:
     """Follow the object under way to lower slices."""
     _act(viewer, "propagation.follow_down")

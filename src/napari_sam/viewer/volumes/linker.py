@@ -5,7 +5,6 @@ Only numbers change: as one step, with the records of the objects.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,16 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.core.annotation.transaction import (
-    PixelChange,
-    RecordChange,
-    Transaction,
-    plane_change,
-)
 from napari_sam.core.volumes.linking import iter_link
 from napari_sam.errors import SamError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.labels.renumbered import changed_part, renumbering
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.annotation.records import ObjectRecord, PlaneMask
+    from napari_sam.core.annotation.transaction import PixelChange
     from napari_sam.core.volumes.linked import LinkedObject, LinkSettings
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
@@ -62,6 +56,15 @@ class Relinked:
     objects: Mapping[int, LinkedObject]
     graph: Mapping[int, tuple[int, ...]]
     changes: tuple[PixelChange, ...]
+
+    @property
+    def numbers(self) -> dict[tuple[int, int], int]:
+        """The new number of each segment, by slice and number before."""
+        return {
+            (int(z), int(source)): number
+            for number, one in self.objects.items()
+            for z, source in zip(one.slices, one.sources, strict=True)
+        }
 
 
 class Linker:
@@ -164,7 +167,9 @@ class Linker:
         else:
             try:
                 target.check_fits(max(found.objects))
-                target.apply(_transaction(found))
+                target.apply(
+                    renumbering(target, found.planes, found.numbers, found.changes)
+                )
             except SamError as error:
                 self.status.emit(self._context.report(error))
                 return
@@ -209,14 +214,8 @@ def _relinked(
     for position, plane in enumerate(planes):
         before = target.read(plane, whole)
         after = table[linked.labels[position]].astype(before.dtype)
-        rows, cols = (np.flatnonzero((before != after).any(axis=a)) for a in (1, 0))
-        if rows.size:
-            part = Region(
-                int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
-            )
-            changes.append(
-                plane_change(plane, part, before[part.slices], after[part.slices])
-            )
+        change = changed_part(plane, before, after)
+        changes += [] if change is None else [change]
         yield Progress(position + 1, len(planes), "numbering")
     graph = {
         numbers[d]: tuple(numbers[m] for m in mothers)
@@ -244,35 +243,3 @@ class _Slices:
 
     def __getitem__(self, index: int) -> npt.NDArray[Any]:
         return self._target.read(self._planes[index], self._whole)
-
-
-def _transaction(found: Relinked) -> Transaction:
-    """Return the change of pixels and records."""
-    records = found.target.records
-    here = {plane.index: z for z, plane in enumerate(found.planes)}
-    parts: dict[int, list[tuple[PlaneMask, ObjectRecord]]] = defaultdict(list)
-    new_of = {
-        (int(z), int(source)): number
-        for number, one in found.objects.items()
-        for z, source in zip(one.slices, one.sources, strict=True)
-    }
-    touched = {source for _, source in new_of} | set(found.objects)
-    before = {label: records.get(label) for label in touched}
-    for label, record in before.items():
-        for mask in record.masks if record is not None else ():
-            z = here.get(mask.plane.index)
-            # On other planes than those that were linked a mask stays what it was.
-            number = label if z is None else new_of.get((z, label))
-            if record is not None and number is not None:
-                parts[number].append((mask, record))
-    changes = []
-    for label, old in before.items():
-        model = old or next((record for _, record in parts[label]), None)
-        new = None
-        if parts[label] and model is not None:
-            new = model.renumbered(label, parts[label])
-        if old is not None or new is not None:
-            changes.append(RecordChange(label, old, new))
-    now = found.target.next_label
-    free = max([now, *(label + 1 for label in found.objects)])
-    return Transaction(found.changes, tuple(changes), (now, free))

@@ -17,7 +17,9 @@ from napari_sam.core.volumes.followed import Followed
 from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.core.volumes.propagation import PropagationSettings
 from napari_sam.errors import PromptError
+from napari_sam.viewer.volumes.divisions import Divisions
 from napari_sam.viewer.volumes.linker import Linker
+from napari_sam.viewer.volumes.picking import ObjectPicker
 from napari_sam.viewer.volumes.runs import PropagationRuns, said_of
 from napari_sam.viewer.volumes.several import SeveralObjects
 from napari_sam.viewer.volumes.tracks_layer import TracksView
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
     from napari_sam.viewer.navigation import Navigator
+    from napari_sam.viewer.pointer import Pointer
     from napari_sam.viewer.prefetcher import Prefetcher
 
 TIME_NAMES = frozenset({"t", "time", "frame", "frames"})
@@ -57,6 +60,8 @@ class Propagation:
         Knows along which axis the user scrolls.
     navigator : Navigator
         Brings slices to the screen.
+    pointer : Pointer
+        Knows what is under the cursor.
 
     Attributes
     ----------
@@ -79,6 +84,7 @@ class Propagation:
         annotator: Annotator,
         prefetcher: Prefetcher,
         navigator: Navigator,
+        pointer: Pointer,
     ) -> None:
         self._context = context
         self._annotator = annotator
@@ -92,9 +98,18 @@ class Propagation:
         self.linker = Linker(context)
         self.tracks = TracksView(context)
         self.linker.linked.connect(self.tracks.show)
+        self.divisions = Divisions(context, annotator, pointer, self.tracks)
+        self._picker = ObjectPicker(context, annotator)
         for part in (self._runs, self.several, self.linker):
             part.changed.connect(self._on_part)
-            part.status.connect(self._on_said)
+        for speaker in (
+            self._runs,
+            self.several,
+            self.linker,
+            self.divisions,
+            self._picker,
+        ):
+            speaker.status.connect(self._on_said)
         # Slices that were shown as the least sure ones, of which draft.
         self._shown: tuple[ObjectDraft | None, set[int]] = (None, set())
 
@@ -102,6 +117,7 @@ class Propagation:
         """Stop."""
         self.reset()
         self._runs.close()
+        self._picker.close()
         self.tracks.close()
 
     def reset(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,14 @@ from napari_sam.viewer.layers import selection_kept, transform_of
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.volumes.linker import Relinked
 
 TRACKS_SLOT = "tracks"
+READ_SLOT = "tracks to change"
 _REST_SECONDS = 0.5
 """After the last change of the labels, before the tracks are looked at anew."""
 
@@ -51,9 +53,30 @@ class TracksView:
         target = linked.target
         if target.layer.ndim != 3 or linked.planes[0].displayed != (1, 2):
             return
+        self.take(target, linked.graph)
+
+    def take(self, target: LabelsTarget, graph: Mapping[int, tuple[int, ...]]) -> None:
+        """Show the tracks of labels with other divisions than before."""
         self._follow(target)
-        self._graph = linked.graph
+        self._graph = graph
         self._renew()
+
+    def read(self, target: LabelsTarget, then: Callable[[Tracks], None]) -> None:
+        """Find the tracks of labels in the background, with the divisions so far."""
+        graph = self._graph if target is self._target else {}
+
+        def done(tracks: Tracks) -> None:
+            then(replace(tracks, graph=_fitting(graph, tracks)))
+
+        self._context.runner.submit(
+            Job(
+                partial(Tracks.from_labels, target.layer.data),
+                priority=Priority.FOLLOW,
+                slot=READ_SLOT,
+                on_result=done,
+                on_error=self._context.log_error,
+            )
+        )
 
     def close(self) -> None:
         """Stop listening; the layer is the user's."""
@@ -94,14 +117,7 @@ class TracksView:
         target, viewer = self._target, self._context.viewer
         if target is None or target.layer not in viewer.layers:
             return
-        spans = tracks.spans()
-        graph = {
-            daughter: [m for m in mothers if m in spans]
-            for daughter, mothers in self._graph.items()
-            # What is undone is no division as long as it is.
-            if daughter in spans
-            and all(m in spans and spans[m][1] < spans[daughter][0] for m in mothers)
-        }
+        graph = {d: list(m) for d, m in _fitting(self._graph, tracks).items()}
         data, _ = tracks.to_napari()
         if self.layer is not None and self.layer not in viewer.layers:
             # The user has removed it.
@@ -123,3 +139,16 @@ class TracksView:
         self.layer.graph = {}
         self.layer.data = data
         self.layer.graph = graph
+
+
+def _fitting(
+    graph: Mapping[int, tuple[int, ...]], tracks: Tracks
+) -> dict[int, tuple[int, ...]]:
+    """Return the divisions that the tracks have: one that is undone is none."""
+    spans = tracks.spans()
+    return {
+        daughter: tuple(mothers)
+        for daughter, mothers in graph.items()
+        if daughter in spans
+        and all(m in spans and spans[m][1] < spans[daughter][0] for m in mothers)
+    }
