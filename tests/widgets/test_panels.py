@@ -11,7 +11,7 @@ from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import QPoint
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QProgressBar
+from qtpy.QtWidgets import QProgressBar, QScrollArea
 
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel, Progress
@@ -274,7 +274,7 @@ def test_the_strip_shows_and_moves_the_plane(open_sam: OpenSam, stack: Pixels) -
     sam = open_sam(stack)
     strip = sam.widget.strip
     wait_until(lambda: sam.controller.prefetcher.strip.ready.all(), "all planes")
-    assert sam.widget.stack.info.value == "3 of 3 planes encoded"
+    assert sam.widget.follow.info.value == "3 of 3 planes encoded"
     assert not sam.widget.stack.whole.enabled
     QTest.mouseClick(strip, LEFT, pos=QPoint(strip.width() - 3, strip.height() // 2))
     assert sam.viewer.dims.current_step[0] == 2
@@ -287,6 +287,11 @@ def test_pause_and_encode_the_whole_stack(open_sam: OpenSam, coins: Pixels) -> N
     sam = open_sam(planes, wait=False)
     panel, prefetcher = sam.widget.stack, sam.controller.prefetcher
     sam.wait_ready()
+    sam.widget.volume_section.expand(animate=False)
+    spin(50)
+    area = sam.widget.findChild(QScrollArea)
+    assert area is not None
+    area.ensureWidgetVisible(panel.pause.native)
     sam.push(panel.pause)
     assert prefetcher.is_paused
     assert panel.pause.text == "Go on"

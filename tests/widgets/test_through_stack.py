@@ -60,7 +60,7 @@ def test_three_actions_then_undo_redo_and_a_correction(
     follow(sam)
     strip = sam.widget.object_strip
     assert len(strip.runs()) >= 3
-    assert "least sure" in sam.widget.volume.info.value
+    assert "least sure" in sam.widget.follow.info.value
     sam.key("Shift+S")
     least = sam.viewer.dims.current_step[0]
     assert least != 2

@@ -49,7 +49,7 @@ from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ObjectStrip, ReadyStrip
 from napari_sam.widgets.triage_panel import TriagePanel
 from napari_sam.widgets.view_fitter import ViewFitter
-from napari_sam.widgets.volume_panel import VolumePanel
+from napari_sam.widgets.volume_panel import FollowPanel, VolumePanel
 from napari_sam.widgets.wheel import WheelGuard
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class SamWidget(QWidget):
         self.triage = TriagePanel(controller)
         self.learn = LearnPanel(controller)
         self.stack = StackPanel(controller)
+        self.follow = FollowPanel(controller)
         self.volume = VolumePanel(controller)
         self.strip = ReadyStrip()
         self.object_strip = ObjectStrip()
@@ -145,15 +146,16 @@ class SamWidget(QWidget):
         column.addWidget(_line())
         column.addWidget(self.strip)
         column.addWidget(self.object_strip)
-        column.addWidget(self.stack.container.native)
-        self.volume_section = _section("Through the stack", self.volume, expanded=True)
-        column.addWidget(self.volume_section)
+        column.addWidget(self.follow.container.native)
         self.review_section = _section("Review", self.review, expanded=True)
         column.addWidget(self.review_section)
         self.everything_section = _section("Everything", self.everything, expanded=True)
         column.addWidget(self.everything_section)
         self.triage_section = _section("Choose", self.triage, expanded=True)
         column.addWidget(self.triage_section)
+        self.volume_section = _section("Through the stack", self.volume, expanded=False)
+        self.volume_section.addWidget(self.stack.container.native)
+        column.addWidget(self.volume_section)
         self.learn_section = _section("Learn", self.learn, expanded=False)
         column.addWidget(self.learn_section)
         column.addWidget(_section("Options", self.options, expanded=False))
@@ -247,6 +249,7 @@ class SamWidget(QWidget):
             self.triage,
             self.learn,
             self.stack,
+            self.follow,
             self.volume,
         )
 
@@ -275,6 +278,7 @@ class SamWidget(QWidget):
         self.strip.setVisible(strip.axis is not None)
         self.strip.set_state(strip)
         self.stack.refresh()
+        self.follow.refresh()
         self.volume.refresh()
         self._show_object()
         self._show_progress()

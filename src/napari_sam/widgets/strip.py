@@ -34,6 +34,8 @@ class Strip(QWidget):
     """
 
     clicked = Signal(int)
+    _height = 14
+    _margin = 3
 
     def __init__(self, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -44,7 +46,7 @@ class Strip(QWidget):
 
     def sizeHint(self) -> QSize:
         """Return the preferred size."""
-        return QSize(120, 14)
+        return QSize(120, self._height)
 
     def runs(self) -> list[tuple[npt.NDArray[np.bool_], QColor, int]]:
         """Return what is drawn: cells, their color, and how far from the edge."""
@@ -54,7 +56,7 @@ class Strip(QWidget):
         """Draw the cells; runs of equal cells as one rectangle."""
         painter = QPainter(self)
         width, height, count = self.width(), self.height(), self._count
-        painter.fillRect(0, 3, width, height - 6, _EMPTY)
+        painter.fillRect(0, self._margin, width, height - 2 * self._margin, _EMPTY)
         if count == 0:
             return
         for cells, color, margin in self.runs():
@@ -99,11 +101,15 @@ class ReadyStrip(Strip):
 
     def runs(self) -> list[tuple[npt.NDArray[np.bool_], QColor, int]]:
         """Return the encoded planes."""
-        return [(self._ready, _READY, 3)]
+        return [(self._ready, _READY, self._margin)]
 
 
 class ObjectStrip(Strip):
     """Where the object under way is, and how sure that is."""
+
+    # Together with the other strip, small enough for a small screen.
+    _height = 9
+    _margin = 1
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(
@@ -130,7 +136,7 @@ class ObjectStrip(Strip):
         # The scale of scores begins at a half, that of confidences at nothing.
         colors[found] = [score_color(0.5 + c / 2) for c in state.confidence[found]]
         runs = [
-            (found & (colors == color), QColor(color_text(int(color))), 3)
+            (found & (colors == color), QColor(color_text(int(color))), self._margin)
             for color in np.unique(colors[found])
         ]
-        return [*runs, (state.ghost, _GHOST, 5), (state.prompted, _PROMPTED, 1)]
+        return [*runs, (state.ghost, _GHOST, 3), (state.prompted, _PROMPTED, 0)]

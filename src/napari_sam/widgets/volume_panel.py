@@ -1,4 +1,4 @@
-"""The panel that follows an object through the stack or through time."""
+"""The panels that follow an object through the stack or through time."""
 
 from __future__ import annotations
 
@@ -13,66 +13,108 @@ if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
 
 
-class VolumePanel(Panel):
-    """Follow the object under way, see how sure that is, and set where it ends."""
+class FollowPanel(Panel):
+    """Follow the object under way, see how sure that is, and set where it ends.
+
+    While none is followed, say how much of the stack is encoded.
+    """
 
     def __init__(self, controller: Controller) -> None:
         follower = controller.propagation
         self.info = Label(value="")
-        self.down = PushButton(text="◀ Lower")
         self.both = PushButton(text="Follow (Shift+T)")
-        self.up = PushButton(text="Higher ▶")
-        self.first = SpinBox(label="Slices", min=0, max=0)
-        self.last = SpinBox(label="to", min=0, max=0)
-        self.time = CheckBox(text="Time")
-        self.all = PushButton(text="Follow all of slice")
-        self.link = PushButton(text="Link all slices")
-        self.least = PushButton(text="Least sure (Shift+S)")
-        self.end = PushButton(text="End here (Shift+E)")
-        self.below = PushButton(text="Remove lower")
-        self.redo = PushButton(text="Redo here")
-        self.above = PushButton(text="Remove higher")
+        self.least = PushButton(text="Least sure")
+        self.end = PushButton(text="End here")
         super().__init__(
             controller,
-            [
-                self.info,
-                row(self.down, self.both, self.up),
-                row(Label(value="From slice"), self.first, Label(value="to"), self.last,
-                    self.time),
-                row(self.all, self.link),
-                row(self.least, self.end),
-                row(self.below, self.redo, self.above),
-            ],
+            [self.info, row(self.both, self.least, self.end)],
             labels=False,
-        )  # fmt: skip
-        for box in (self.first, self.last):
-            # Letters are keys until somebody clicks here.
-            box.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.down.changed.connect(follower.follow_down)
+        )
         self.both.changed.connect(lambda: follower.follow())
-        self.up.changed.connect(follower.follow_up)
-        self.all.changed.connect(follower.follow_all)
-        self.link.changed.connect(follower.link)
         self.least.changed.connect(follower.go_to_least_sure)
         self.end.changed.connect(follower.end_here)
-        self.below.changed.connect(follower.remove_below)
-        self.above.changed.connect(follower.remove_above)
-        self.redo.changed.connect(follower.redo)
-        self.time.changed.connect(self._set_time)
-        self.first.changed.connect(self._set_limits)
-        self.last.changed.connect(self._set_limits)
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is a stack."""
-        return self.controller.propagation.count > 1
 
     def refresh(self) -> None:
         """Show what is followed."""
         follower = self.controller.propagation
+        self.container.visible = follower.count > 1
+        self.info.value = self._said()
+        rest(
+            self.both,
+            follower.why_not,
+            "Finds the object on the slices around; N then writes all as one step.",
+        )
+        nothing = follower.why_not_here
+        rest(
+            self.least,
+            "" if follower.followed is not None else nothing,
+            "Goes there, then to the next one (Shift+S); a click corrects the slice.",
+        )
+        rest(
+            self.end,
+            nothing,
+            "Cuts the object after this slice, or extends it to a gray one (Shift+E).",
+        )
+
+    def _said(self) -> str:
+        follower = self.controller.propagation
+        followed = follower.followed
+        if followed is None or not followed.prompted:
+            ready = self.controller.prefetcher.strip.ready
+            return f"{int(ready.sum())} of {len(ready)} planes encoded"
+        first, last = followed.extent
+        text = f"{follower.axis_name} {first} to {last}"
+        least = followed.least_sure()
+        if least is not None:
+            sure = followed.slices[least].confidence
+            text += f"  ·  least sure: {least} ({sure:.2f})"
+        return text
+
+
+class VolumePanel(Panel):
+    """How far an object is followed, its parts, all objects, and their numbers."""
+
+    def __init__(self, controller: Controller) -> None:
+        follower = controller.propagation
+        self.first = SpinBox(label="Slices", min=0, max=0)
+        self.last = SpinBox(label="to", min=0, max=0)
+        self.time = CheckBox(text="Time")
+        self.down = PushButton(text="◀ Follow to lower")
+        self.up = PushButton(text="Follow to higher ▶")
+        self.all = PushButton(text="Follow all of slice")
+        self.link = PushButton(text="Link all slices")
+        self.below = PushButton(text="Remove lower")
+        self.redo = PushButton(text="Redo here")
+        self.above = PushButton(text="Remove higher")
+        limits = (Label(value="From slice"), self.first, Label(value="to"), self.last)
+        super().__init__(
+            controller,
+            [
+                row(*limits, self.time),
+                row(self.down, self.up),
+                row(self.below, self.redo, self.above),
+                row(self.all, self.link),
+            ],
+            labels=False,
+        )
+        for box in (self.first, self.last):
+            # Letters are keys until somebody clicks here.
+            box.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+            box.changed.connect(self._set_limits)
+        self.down.changed.connect(follower.follow_down)
+        self.up.changed.connect(follower.follow_up)
+        self.all.changed.connect(follower.follow_all)
+        self.link.changed.connect(follower.link)
+        self.below.changed.connect(follower.remove_below)
+        self.above.changed.connect(follower.remove_above)
+        self.redo.changed.connect(follower.redo)
+        self.time.changed.connect(self._set_time)
+
+    def refresh(self) -> None:
+        """Show the limits, and what can be done on the slice on screen."""
+        follower = self.controller.propagation
         count = follower.count
-        self.container.visible = self.is_needed
-        if not self.is_needed:
+        if count < 2:
             return
         with blocked(self.first, self.last, self.time):
             for box, value in (
@@ -86,14 +128,8 @@ class VolumePanel(Panel):
         self.time.tooltip = (
             "The slices are frames: shapes do not go on changing as they did."
         )
-        self.info.value = self._said()
-        reason = follower.why_not
-        for button, purpose in (
-            (self.down, "Only to lower slices, or earlier frames."),
-            (self.both, "To both sides. N then writes all slices as one step."),
-            (self.up, "Only to higher slices, or later frames."),
-        ):
-            rest(button, reason, purpose)
+        rest(self.down, follower.why_not, "Or to earlier frames.")
+        rest(self.up, follower.why_not, "Or to later frames.")
         labels = ""
         if self.controller.labels.layer is None:
             labels = "There are no labels."
@@ -110,31 +146,11 @@ class VolumePanel(Panel):
             "Labels of single slices that are one object get one number.",
         )
         nothing = follower.why_not_here
-        rest(
-            self.least,
-            "" if follower.followed is not None else nothing,
-            "Then the next one; a click corrects the slice.",
-        )
-        rest(
-            self.end, nothing, "Cuts it after this slice, or extends it to a gray one."
-        )
         rest(self.below, nothing, "What was found on lower slices than this one.")
         rest(self.above, nothing, "What was found on higher slices than this one.")
         rest(
             self.redo, nothing, "What lies between the prompted slices around this one."
         )
-
-    def _said(self) -> str:
-        followed = self.controller.propagation.followed
-        if followed is None or not followed.prompted:
-            return "Mark an object, then follow it through the stack."
-        first, last = followed.extent
-        text = f"{self.controller.propagation.axis_name} {first} to {last}"
-        least = followed.least_sure()
-        if least is not None:
-            sure = followed.slices[least].confidence
-            text += f"  ·  least sure: {least} ({sure:.2f})"
-        return text
 
     def _set_time(self, is_time: bool) -> None:
         self.controller.propagation.time = is_time
@@ -144,3 +160,4 @@ class VolumePanel(Panel):
         first, last = sorted((self.first.value, self.last.value))
         follower.first = first or None
         follower.last = None if last == follower.count - 1 else last
+        self.controller.changed.emit()
