@@ -271,6 +271,23 @@ def test_an_object_in_the_labels_is_followed_from_its_prompts(
     assert np.array_equal(desk.labels.data, longer)
 
 
+def test_what_was_painted_by_hand_is_a_correction_too(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    desk.controller.propagation.follow()
+    label = desk.accept()
+    at = MIDDLE + 2
+    rows, cols = (x.ravel() for x in np.indices((6, 6)))
+    desk.labels.data_setitem((np.full(36, at), rows, cols), label)
+    painted = desk.labels.data[at].copy()
+    desk.annotator.select_object(label)
+    desk.controller.propagation.follow()
+    assert set(desk.controller.propagation.followed.prompted) == {MIDDLE, at}
+    desk.annotator.accept()
+    assert np.array_equal(desk.labels.data[at], painted)
+
+
 def test_an_object_without_prompts_is_filled_in_between_its_slices(
     open_desk: OpenDesk, ball: np.ndarray, truth: np.ndarray
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam.core.steps import finish
 from napari_sam.core.volumes.label_stack import (
     Foreground,
     IntArray,
@@ -23,7 +24,7 @@ from napari_sam.core.volumes.label_stack import (
 from napari_sam.errors import TracksError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from napari_sam.core.planes import ArrayLike
 
@@ -139,10 +140,23 @@ class Tracks:
         TracksError
             If the graph does not fit them.
         """
+        return finish(cls.iter_from_labels(labels, graph))
+
+    @classmethod
+    def iter_from_labels(
+        cls,
+        labels: ArrayLike | Sequence[npt.NDArray[Any]],
+        graph: Mapping[int, Iterable[int]] | None = None,
+    ) -> Generator[None, None, Tracks]:
+        """Return the tracks of labels, reading one frame after another.
+
+        The generator form of `from_labels`, with its parameters and errors.
+        """
         stack = LabelStack(labels, volumes=True)
-        parts = [
-            Foreground.of(stack[index]).measured(index) for index in range(len(stack))
-        ]
+        parts = []
+        for index in range(len(stack)):
+            parts.append(Foreground.of(stack[index]).measured(index))
+            yield
         table = Segments.joined(parts, len(stack.shape) - 1)
         known = {int(d): tuple(parents) for d, parents in (graph or {}).items()}
         return cls(table.labels, table.slices, table.centers, known)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from psygnal import Signal
 
+from napari_sam.core.annotation.records import digest_of
 from napari_sam.core.volumes.propagation import iter_propagate
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
@@ -173,30 +174,39 @@ class PropagationRuns:
     ) -> Mapping[int, MaskCrop]:
         """Return what is in the labels of an object that is corrected.
 
-        On the slices of its prompts; of an object without any on all its slices.
+        On the slices of its prompts, and on those that somebody has painted since they
+        were written; of an object without prompts on all its slices.
         """
-        target = self._context.target
-        if draft.label is None or target is None:
+        target, label = self._context.target, draft.label
+        if label is None or target is None:
             return {}
-        if not draft.written.is_empty:
-            planes = [
-                plane
-                for plane in draft.written.planes()
-                if followed.position(plane) is not None
-            ]
-        elif followed.prompted:
-            return {p: m for p, m in followed.prompted.items()
-                    if p not in followed.confirmed
-                    and followed.plane(p) not in draft.answers}  # fmt: skip
-        else:
-            count = layer_shape(target.layer)[followed.axis]
-            planes = [followed.plane(p) for p in range(count)]
-        masks = ((plane, target.mask_of(draft.label, plane)) for plane in planes)
-        return {
-            position: mask
-            for plane, mask in masks
-            if mask is not None and (position := followed.position(plane)) is not None
-        }
+        written = [followed.position(plane) for plane in draft.written.planes()]
+        if followed.prompted:
+            # Read once: what is prompted anew is answered, and what no more is is none.
+            left = [followed.position(plane) for plane in draft.items.planes()]
+            return {
+                p: mask
+                for p, mask in followed.prompted.items()
+                if p not in followed.confirmed
+                and followed.plane(p) not in draft.answers
+                and (p in left or p not in written)
+            }
+        record, found = target.records.get(label), {}
+        for position in range(layer_shape(target.layer)[followed.axis]):
+            plane = followed.plane(position)
+            mask = target.mask_of(label, plane)
+            if mask is None:
+                continue
+            known = None if record is None else record.mask_on(plane)
+            is_followed = (
+                bool(written)
+                and position not in written
+                and known is not None
+                and known.digest == digest_of(mask)
+            )
+            if not is_followed:
+                found[position] = mask
+        return found
 
     def _begin(self, draft: ObjectDraft, followed: Followed) -> None:
         context = self._context

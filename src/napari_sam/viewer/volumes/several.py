@@ -29,6 +29,8 @@ from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from napari_sam.core.volumes.propagation import (
         PropagatedSlice,
         PropagationSettings,
@@ -127,9 +129,9 @@ class SeveralObjects:
         self.status.emit(f"Following {_counted(len(labels))} of this slice …")
         run = self._run = _Run(target, plane, axis, labels, limits[1] - limits[0])
 
-        def work() -> object:
-            prompted = _slices_of(run, limits, whole)
-            return iter_propagate_objects(
+        def work() -> Generator[tuple[int, PropagatedSlice] | None, None, None]:
+            prompted = yield from _iter_slices(run, limits, whole)
+            yield from iter_propagate_objects(
                 lambda position: encoder.iter_get(run.plane(position)),
                 prompted,
                 limits,
@@ -227,9 +229,9 @@ def _counted(count: int) -> str:
     return "1 object" if count == 1 else f"{count} objects"
 
 
-def _slices_of(
+def _iter_slices(
     run: _Run, limits: tuple[int, int], whole: Region
-) -> dict[int, dict[int, MaskCrop]]:
+) -> Generator[None, None, dict[int, dict[int, MaskCrop]]]:
     """Return the objects of the slice; not those that are on other slices already.
 
     These have been followed before, or marked slice by slice: their ends are known.
@@ -237,9 +239,10 @@ def _slices_of(
     found: dict[int, dict[int, MaskCrop]] = {label: {} for label in run.labels}
     for position in range(*limits):
         labels = run.target.read(run.plane(position), whole)
-        for label in np.intersect1d(run.labels, labels):
+        for label in np.intersect1d(run.labels, labels[labels > 0]):
             mask = MaskCrop(labels == label, whole).tight()
             found[int(label)][position] = mask
+        yield
     return {label: masks for label, masks in found.items() if len(masks) == 1}
 
 

@@ -70,7 +70,7 @@ class TracksView:
 
         self._context.runner.submit(
             Job(
-                partial(Tracks.from_labels, target.layer.data),
+                partial(Tracks.iter_from_labels, target.layer.data),
                 priority=Priority.FOLLOW,
                 slot=READ_SLOT,
                 on_result=done,
@@ -104,7 +104,7 @@ class TracksView:
         data = target.layer.data
         self._context.runner.submit(
             Job(
-                partial(Tracks.from_labels, data),
+                partial(Tracks.iter_from_labels, data),
                 priority=Priority.EVERYTHING,
                 slot=TRACKS_SLOT,
                 delay=delay,
