@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_sam.models import ModelSpec
-    from napari_sam.types import Progress
+    from napari_sam.types import BoolArray, Progress
     from napari_sam.viewer.controller import Controller
     from napari_sam.viewer.settings import AnnotationSettings
 
@@ -480,6 +480,11 @@ class OptionsPanel(Panel):
         self.controller.change_settings(cleaning=cleaning)
 
 
+def encoded_text(ready: BoolArray) -> str:
+    """Return how many planes are encoded, in words."""
+    return f"{int(ready.sum())} of {len(ready)} planes encoded"
+
+
 class StackPanel(Panel):
     """Which planes are encoded, and encoding them all."""
 
@@ -510,7 +515,7 @@ class StackPanel(Panel):
         # A single image has no stack to speak of.
         self.container.visible = prefetcher.strip.axis is not None
         whole, done = prefetcher.is_whole_stack, bool(ready.all())
-        text = f"{int(ready.sum())} of {len(ready)} planes encoded"
+        text = encoded_text(ready)
         if whole and not done:
             text = prefetcher.progress.text
         if prefetcher.is_paused and not done:

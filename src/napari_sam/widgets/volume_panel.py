@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, Label, PushButton, SpinBox
 from qtpy.QtCore import Qt
 
-from napari_sam.widgets.panels import Panel, blocked, rest, row
+from napari_sam.widgets.panels import Panel, blocked, encoded_text, rest, row
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
@@ -60,8 +60,7 @@ class FollowPanel(Panel):
         follower = self.controller.propagation
         followed = follower.followed
         if followed is None or not followed.prompted:
-            ready = self.controller.prefetcher.strip.ready
-            return f"{int(ready.sum())} of {len(ready)} planes encoded"
+            return encoded_text(self.controller.prefetcher.strip.ready)
         first, last = followed.extent
         text = f"{follower.axis_name} {first} to {last}"
         least = followed.least_sure()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.transaction import ObjectMask
     from napari_sam.core.masks import LargestLabel, OverlapPolicy
+    from napari_sam.types import BoolArray
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +150,15 @@ class LabelsTarget:
         whole = Region.whole(plane.shape(layer_shape(self.layer)))
         mask = MaskCrop(self.read(plane, whole) == label, whole).tight()
         return mask if mask.area else None
+
+    def others(self, plane: Plane, own: int = 0) -> BoolArray | None:
+        """Return the pixels (H, W) of a plane that belong to other objects than one.
+
+        None if there are none.  Read by the worker, too.
+        """
+        labels = self.read(plane, Region.whole(plane.shape(layer_shape(self.layer))))
+        taken: BoolArray = (labels != 0) & (labels != own)
+        return taken if taken.any() else None
 
     def plan(self, objects: Iterable[ObjectMask], policy: OverlapPolicy) -> PixelPlan:
         """Return what writing masks would change; see `plan_pixels`.

@@ -14,7 +14,7 @@ from psygnal import Signal
 
 from napari_sam.core.annotation.records import digest_of
 from napari_sam.core.volumes.propagation import iter_propagate
-from napari_sam.types import Progress, Region
+from napari_sam.types import Progress
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.worker import Job, Priority
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
-    from napari_sam.types import BoolArray, MaskCrop
+    from napari_sam.types import MaskCrop
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
@@ -224,7 +224,7 @@ class PropagationRuns:
             shape,
             followed.settings,
             positions=run.positions,
-            blocked=self._blocked(draft, followed, shape),
+            blocked=self._blocked(draft, followed),
         )
         context.runner.submit(
             Job(
@@ -238,21 +238,12 @@ class PropagationRuns:
         )
         self.changed.emit()
 
-    def _blocked(
-        self, draft: ObjectDraft, followed: Followed, shape: tuple[int, int]
-    ) -> BlockedAt | None:
+    def _blocked(self, draft: ObjectDraft, followed: Followed) -> BlockedAt | None:
         """Return what tells which pixels belong to other objects; for the worker."""
-        target = self._context.target
+        target, own = self._context.target, draft.first_label or 0
         if target is None:
             return None
-        own, whole = draft.first_label or 0, Region.whole(shape)
-
-        def blocked(position: int) -> BoolArray | None:
-            labels = target.read(followed.plane(position), whole)
-            others: BoolArray = (labels != 0) & (labels != own)
-            return others if others.any() else None
-
-        return blocked
+        return lambda position: target.others(followed.plane(position), own)
 
     def _take(self, run: _Run, found: PropagatedSlice) -> None:
         draft = run.draft

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         PropagatedSlice,
         PropagationSettings,
     )
-    from napari_sam.types import BoolArray, Plane
+    from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
 
@@ -50,7 +50,6 @@ class _Run:
     base: Plane
     axis: int
     labels: tuple[int, ...]
-    count: int
     found: dict[int, dict[int, tuple[MaskCrop, float]]] = field(default_factory=dict)
 
     def plane(self, position: int) -> Plane:
@@ -127,7 +126,7 @@ class SeveralObjects:
             self.status.emit("No object is labeled on this slice; accept some first.")
             return
         self.status.emit(f"Following {_counted(len(labels))} of this slice …")
-        run = self._run = _Run(target, plane, axis, labels, limits[1] - limits[0])
+        run = self._run = _Run(target, plane, axis, labels)
 
         def work() -> Generator[tuple[int, PropagatedSlice] | None, None, None]:
             prompted = yield from _iter_slices(run, limits, whole)
@@ -137,7 +136,7 @@ class SeveralObjects:
                 limits,
                 shape,
                 settings,
-                blocked=partial(_labeled, run, whole),
+                blocked=lambda position: target.others(run.plane(position)),
             )
 
         context.runner.submit(
@@ -244,9 +243,3 @@ def _iter_slices(
             found[int(label)][position] = mask
         yield
     return {label: masks for label, masks in found.items() if len(masks) == 1}
-
-
-def _labeled(run: _Run, whole: Region, position: int) -> BoolArray | None:
-    labels = run.target.read(run.plane(position), whole)
-    taken: BoolArray = labels != 0
-    return taken if taken.any() else None
