@@ -15,6 +15,7 @@ from napari_sam.core.engine import Engine
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.claims import iter_propagate_objects
 from napari_sam.core.volumes.engine import PlaneEngine
+from napari_sam.core.volumes.followed import Followed
 from napari_sam.core.volumes.propagation import (
     PropagatedSlice,
     PropagationSettings,
@@ -25,7 +26,7 @@ from napari_sam.core.volumes.propagation import (
 from napari_sam.core.volumes.slices import Slices
 from napari_sam.errors import PromptError, SettingsError
 from napari_sam.samples import SAMPLES
-from napari_sam.types import MaskCrop, Region
+from napari_sam.types import MaskCrop, Plane, Region
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 LIMITS = (0, 9)
 SHAPE = (96, 96)
+PLANE = Plane((1, 2), (0, None, None))
+
+
+def engine_of(encode: EncodeAt) -> PlaneEngine:
+    return PlaneEngine(lambda plane: encode(plane.index[0]))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +205,8 @@ def test_objects_share_no_pixel(encode: EncodeAt, cell: dict[int, MaskCrop]) -> 
     for label, seeds in prompted.items():
         for z, mask in seeds.items():
             seen[z] = mask.full(SHAPE) * label
-    for step in iter_propagate_objects(encode, prompted, LIMITS, SHAPE):
+    objects = {n: Followed(PLANE, 0, LIMITS, prompted=p) for n, p in prompted.items()}
+    for step in iter_propagate_objects(engine_of(encode), objects, SHAPE):
         if step is None or step[1].is_ghost:
             continue
         label, one = step
@@ -245,48 +252,39 @@ def test_steps_are_many(encode: EncodeAt, cell: dict[int, MaskCrop]) -> None:
     assert all(b - a > 1 for a, b in itertools.pairwise(done))
 
 
-def test_a_session_redoes_only_what_depends_on_a_correction(
+def find(encode: EncodeAt, followed: Followed, most: int | None = None) -> Followed:
+    """Find what is left, or some slices of it, as the window does."""
+    asked = followed.left
+    steps = engine_of(encode).iter_left(followed, SHAPE)
+    for found in itertools.islice((s for s in steps if s is not None), most):
+        followed = followed.with_slice(found)
+    return followed if most is not None else followed.with_finished(asked)
+
+
+def test_an_engine_finds_only_what_depends_on_a_correction(
     encode: EncodeAt, cell: dict[int, MaskCrop]
 ) -> None:
-    session = PlaneEngine(encode).start({2: cell[2], 6: cell[6]}, (1, 8), SHAPE)
-    assert {s.position for s in session.iter_slices() if s} == {1, 3, 4, 5, 7}
-    assert not list(session.iter_slices())
-
-    session.prompt(4, cell[4])
-    assert set(session.slices) == {1, 7}
-    seen = [s.position for s in session.iter_slices() if s]
-    assert sorted(seen) == [3, 5]
-    whole = PlaneEngine(encode).start(cell, (1, 8), SHAPE)
-    list(whole.iter_slices())
-    assert session.slices.keys() == whole.slices.keys()
+    ends = {2: cell[2], 6: cell[6]}
+    before = find(encode, Followed(PLANE, 0, (1, 8), prompted=ends))
+    assert before.slices.keys() == {1, 3, 4, 5, 7}
+    corrected = find(encode, before.with_prompted(cell))
+    assert all(corrected.slices[z] is before.slices[z] for z in (1, 7))
+    whole = find(encode, Followed(PLANE, 0, (1, 8), prompted=cell))
+    assert corrected.slices.keys() == whole.slices.keys()
     for z, one in whole.slices.items():
-        assert_same(session.slices[z], one)
-
-    session.forget(4)
-    assert set(session.slices) == {1, 7}
-    assert {s.position for s in session.iter_slices() if s} == {3, 4, 5}
-    session.redo(7)
-    assert [s.position for s in session.iter_slices() if s] == [7]
+        assert_same(corrected.slices[z], one)
+    again = find(encode, corrected.with_prompted(ends))
+    for z, one in before.slices.items():
+        assert_same(again.slices[z], one)
 
 
-def test_a_session_goes_on_where_it_was_cancelled(
+def test_an_engine_goes_on_where_it_was_canceled(
     encode: EncodeAt, cell: dict[int, MaskCrop]
 ) -> None:
-    session = PlaneEngine(encode).start({4: cell[4]}, (2, 7), SHAPE)
-    steps = session.iter_slices()
-    first = next(step for step in steps if step is not None)
-    steps.close()
-    rest = [s.position for s in session.iter_slices() if s]
-    assert first.position not in rest
-    assert set(session.slices) == {2, 3, 5, 6}
-
-
-def test_a_session_refuses_what_leaves_it_as_it_was(
-    encode: EncodeAt, cell: dict[int, MaskCrop]
-) -> None:
-    session = PlaneEngine(encode).start({4: cell[4]}, LIMITS, SHAPE)
-    with pytest.raises(PromptError, match="Slice 9"):
-        session.prompt(9, cell[4])
-    with pytest.raises(PromptError, match="No slice"):
-        session.forget(4)
-    assert session.prompted.keys() == {4}
+    ends = {2: cell[2], 6: cell[6]}
+    begun = find(encode, Followed(PLANE, 0, (2, 7), prompted=ends), most=1)
+    assert len(begun.slices) == 1
+    assert not begun.is_finished
+    done = find(encode, begun)
+    assert done.slices.keys() == {3, 4, 5}
+    assert all(done.slices[z] is one for z, one in begun.slices.items())

@@ -10,10 +10,10 @@ import pytest
 from napari.components import ViewerModel
 
 import napari_sam as ns
+from napari_sam.core.volumes import engine as engine_module
 from napari_sam.core.volumes import propagation as propagation_module
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.viewer.predict import PlaneEncoder
-from napari_sam.viewer.volumes import runs as viewer_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,14 +114,14 @@ def test_a_correction_is_kept_and_only_its_spans_run_again(
     follower.follow()
     last = max(followed_planes(desk))
     before = dict(follower.followed.slices)
-    asked: list[frozenset[int]] = []
-    run = viewer_module.iter_propagate
+    asked: list[set[int]] = []
+    run = engine_module.iter_propagate
 
-    def counted(*args: Any, positions: frozenset[int], **kwargs: Any) -> Any:
-        asked.append(positions)
+    def counted(*args: Any, positions: tuple[int, ...], **kwargs: Any) -> Any:
+        asked.append(set(positions))
         return run(*args, positions=positions, **kwargs)
 
-    monkeypatch.setattr(viewer_module, "iter_propagate", counted)
+    monkeypatch.setattr(engine_module, "iter_propagate", counted)
     at = MIDDLE + 3
     assert at < last
     go(desk, at)
@@ -447,7 +447,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
-    monkeypatch.setattr(viewer_module, "iter_propagate", gate.iter_propagate)
+    monkeypatch.setattr(engine_module, "iter_propagate", gate.iter_propagate)
     return gate
 
 

@@ -75,11 +75,14 @@ def add_propagate(commands: Any) -> None:
 def run_propagate(options: argparse.Namespace) -> int:
     """Follow every label of a file through a stack."""
     from napari_sam.core.volumes.claims import iter_propagate_objects
+    from napari_sam.core.volumes.engine import PlaneEngine
+    from napari_sam.core.volumes.followed import Followed
     from napari_sam.core.volumes.propagation import PropagationSettings
     from napari_sam.core.volumes.slices import Slices
     from napari_sam.io import write_labels
     from napari_sam.io.labels import check_tiff_name
     from napari_sam.models import find_model
+    from napari_sam.types import Plane
 
     check_tiff_name(options.out)
     check_outputs(
@@ -94,17 +97,20 @@ def run_propagate(options: argparse.Namespace) -> int:
     slices = slices.with_contrast({z for seeds in prompted.values() for z in seeds})
     engine = engine_of(options)
 
-    def encode(position: int) -> Generator[None, None, EncodedPlane]:
-        return (yield from engine.iter_encode(slices.rgb_of(position)))
+    def encode(plane: Plane) -> Generator[None, None, EncodedPlane]:
+        return (yield from engine.iter_encode(slices.rgb_of(plane.index[0] or 0)))
 
     settings = PropagationSettings(time=options.time, find_ends=not options.to_limits)
+    first = Plane((1, 2), (0, None, None))
+    followed = {
+        label: Followed(first, 0, slices.limits, settings, seeds)
+        for label, seeds in prompted.items()
+    }
     out = np.moveaxis(labels, slices.axis, 0)
     sure: dict[int, list[tuple[float, int]]] = {label: [] for label in prompted}
     progress = _Progress(prompted, slices.limits, quiet=options.quiet)
     try:
-        for step in iter_propagate_objects(
-            encode, prompted, slices.limits, slices.size, settings
-        ):
+        for step in iter_propagate_objects(PlaneEngine(encode), followed, slices.size):
             if step is None or step[1].is_ghost:
                 continue
             label, one = step

@@ -15,6 +15,7 @@ import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean, crop_iou
 from napari_sam.core.refine import iter_refine
+from napari_sam.core.volumes.engine import PlaneEngine
 from napari_sam.types import NESTED_LEVELS, MaskLevel, Progress
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.pixels import PlanePixels
     from napari_sam.core.results import MaskResult
+    from napari_sam.core.volumes.engine import PropagationEngine
     from napari_sam.types import MaskCrop, Plane, PromptSet, RGBArray
     from napari_sam.viewer.source import PlaneSource
 
@@ -192,6 +194,11 @@ class PlaneEncoder:
         if encoded is None:
             encoded, _ = yield from self.iter_visit(plane)
         return encoded
+
+    @property
+    def propagation(self) -> PropagationEngine:
+        """What follows objects through the planes of this image."""
+        return PlaneEngine(self.iter_get)
 
     def pixels(self, plane: Plane) -> RGBArray | PlanePixels:
         """Return the pixels of a plane that was encoded, or what reads parts of it."""

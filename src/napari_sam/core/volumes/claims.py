@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.volumes.propagation import iter_propagate
-
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from napari_sam.core.volumes.propagation import (
-        BlockedAt,
-        EncodeAt,
-        PropagatedSlice,
-        PropagationSettings,
-    )
+    from napari_sam.core.volumes.engine import PropagationEngine
+    from napari_sam.core.volumes.followed import Followed
+    from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice
     from napari_sam.types import BoolArray, MaskCrop
 
 
@@ -56,11 +52,9 @@ class Claims:
 
 
 def iter_propagate_objects(
-    encode: EncodeAt,
-    prompted: Mapping[int, Mapping[int, MaskCrop]],
-    limits: tuple[int, int],
+    engine: PropagationEngine,
+    objects: Mapping[int, Followed],
     shape: tuple[int, int],
-    settings: PropagationSettings | None = None,
     *,
     blocked: BlockedAt | None = None,
 ) -> Generator[tuple[int, PropagatedSlice] | None, None, None]:
@@ -71,10 +65,14 @@ def iter_propagate_objects(
 
     Parameters
     ----------
-    prompted : mapping of int to mapping of int to MaskCrop
-        Of each label, the object in its prompted slices.
-    encode, limits, shape, settings, blocked
-        As for `iter_propagate`.
+    engine : PropagationEngine
+        What finds them.
+    objects : mapping of int to Followed
+        Each label's object, with its prompted slices.
+    shape : tuple of int
+        Height and width of the slices.
+    blocked : callable, optional
+        Pixels that belong to none of the objects; see `propagation.BlockedAt`.
 
     Yields
     ------
@@ -82,18 +80,11 @@ def iter_propagate_objects(
         A label and a slice of it.
     """
     claims = Claims(shape, blocked)
-    for label, seeds in prompted.items():
-        for position, mask in seeds.items():
+    for label, followed in objects.items():
+        for position, mask in followed.prompted.items():
             claims.add(label, position, mask)
-    for label, seeds in prompted.items():
-        steps = iter_propagate(
-            encode,
-            seeds,
-            limits,
-            shape,
-            settings,
-            blocked=lambda z, label=label: claims.others(label, z),  # type: ignore[misc]
-        )
+    for label, followed in objects.items():
+        steps = engine.iter_left(followed, shape, blocked=partial(claims.others, label))
         for step in steps:
             if step is None:
                 yield None

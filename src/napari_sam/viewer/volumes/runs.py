@@ -13,22 +13,19 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_sam.core.annotation.records import digest_of
-from napari_sam.core.volumes.propagation import iter_propagate
 from napari_sam.types import Progress
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
-    from napari_sam.core.model import EncodedPlane
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
     from napari_sam.types import MaskCrop
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
-    from napari_sam.viewer.predict import PlaneEncoder
 
 PROPAGATION_SLOT = "propagation"
 
@@ -39,7 +36,7 @@ class _Run:
 
     draft: ObjectDraft
     asked: tuple[Span, ...]
-    positions: frozenset[int]
+    total: int
     done: int = 0
 
 
@@ -92,7 +89,7 @@ class PropagationRuns:
         run = self._run
         if run is None:
             return None
-        total = len(run.positions)
+        total = run.total
         others = sum(d.is_growing for d in self.drafts) - 1
         more = f", {others} more objects wait" if others > 0 else ""
         text = f"following the object, slice {run.done} of {total} at most{more}"
@@ -213,17 +210,13 @@ class PropagationRuns:
         image, encoder = context.image, context.planes
         if image is None or encoder is None:
             return
-        run = _Run(draft, followed.left, frozenset(followed.positions_left))
+        run = _Run(draft, followed.left, len(followed.positions_left))
         self._run = run
         shape = followed.base.shape(layer_shape(image))
         work = partial(
-            iter_propagate,
-            partial(_encoded, encoder, followed),
-            dict(followed.prompted),
-            followed.limits,
+            encoder.propagation.iter_left,
+            followed,
             shape,
-            followed.settings,
-            positions=run.positions,
             blocked=self._blocked(draft, followed),
         )
         context.runner.submit(
@@ -294,13 +287,6 @@ class PropagationRuns:
         if run is not None and (draft is None or run.draft is draft):
             self._context.runner.cancel(PROPAGATION_SLOT)
             self._run = None
-
-
-def _encoded(
-    encoder: PlaneEncoder, followed: Followed, position: int
-) -> Generator[None, None, EncodedPlane]:
-    """Encode the slice at a position, in short steps."""
-    return encoder.iter_get(followed.plane(position))
 
 
 def said_of(followed: Followed) -> str:

@@ -23,6 +23,7 @@ from napari_sam.core.annotation.transaction import (
 )
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.volumes.claims import iter_propagate_objects
+from napari_sam.core.volumes.followed import Followed
 from napari_sam.errors import SamError
 from napari_sam.types import MaskCrop, Progress, Region
 from napari_sam.viewer.coords import layer_shape
@@ -130,12 +131,14 @@ class SeveralObjects:
 
         def work() -> Generator[tuple[int, PropagatedSlice] | None, None, None]:
             prompted = yield from _iter_slices(run, limits, whole)
+            objects = {
+                label: Followed(plane, axis, limits, settings, seeds)
+                for label, seeds in prompted.items()
+            }
             yield from iter_propagate_objects(
-                lambda position: encoder.iter_get(run.plane(position)),
-                prompted,
-                limits,
+                encoder.propagation,
+                objects,
                 shape,
-                settings,
                 blocked=lambda position: target.others(run.plane(position)),
             )
 
