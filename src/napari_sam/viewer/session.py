@@ -37,7 +37,7 @@ from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.review import REVIEW_SLOT
 from napari_sam.viewer.search import EVERYTHING_SLOT
 from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_plane
-from napari_sam.viewer.volumes.runs import PROPAGATION_SLOT
+from napari_sam.viewer.volumes.runs import PropagationRuns
 from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _SLOTS = (
     SHOWN_SLOT,
     *PREDICT_SLOTS,
     EVERYTHING_SLOT,
-    PROPAGATION_SLOT,
+    PropagationRuns.slot,
     REVIEW_SLOT,
     GATHER_SLOT,
     "count",

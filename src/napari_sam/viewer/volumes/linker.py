@@ -17,7 +17,8 @@ from napari_sam.errors import SamError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels.renumbered import changed_part, renumbering
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.labels.target import LabelsTarget
+from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from napari_sam.core.volumes.linked import LinkedObject, LinkSettings
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.labels.target import LabelsTarget
-
-LINK_SLOT = "link"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +45,8 @@ class Relinked:
         By their new numbers.
     graph : dict of int to tuple of int
         Along time, the mother of each daughter.
+    is_time : bool
+        Whether they are linked along time.
     changes : tuple of PixelChange
         What changes of the pixels.
     """
@@ -55,6 +55,7 @@ class Relinked:
     planes: tuple[Plane, ...]
     objects: Mapping[int, LinkedObject]
     graph: Mapping[int, tuple[int, ...]]
+    is_time: bool
     changes: tuple[PixelChange, ...]
 
     @property
@@ -67,7 +68,7 @@ class Relinked:
         }
 
 
-class Linker:
+class Linker(BackgroundWork[LabelsTarget]):
     """Links the labels of one viewer.
 
     Parameters
@@ -77,27 +78,16 @@ class Linker:
 
     Attributes
     ----------
-    changed : Signal()
-        It began, went on or ended.
     linked : Signal(Relinked)
         Labels were linked in time.
-    status : Signal(str)
-        What just happened.
     """
 
-    changed = Signal()
+    slot = "link"
     linked = Signal(object)
-    status = Signal(str)
 
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._target: LabelsTarget | None = None
+        super().__init__(context)
         self.progress: Progress | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether labels are being linked."""
-        return self._target is not None
 
     def start(self, axis: int, settings: LinkSettings) -> None:
         """Link the labels along an axis of the image, at the other sliders' places."""
@@ -111,21 +101,10 @@ class Linker:
         planes = tuple(
             plane.moved(axis, p) for p in range(layer_shape(target.layer)[axis])
         )
-        self._target = target
         self.progress = Progress(0, len(planes), "linking")
         target.applied.connect(self._on_edited)
         free = target.next_label
-        context.runner.submit(
-            Job(
-                partial(_relinked, target, planes, settings, free),
-                priority=Priority.FOLLOW,
-                slot=LINK_SLOT,
-                on_yield=self._on_progress,
-                on_result=partial(self._write, is_time=settings.time),
-                on_error=self._on_error,
-            )
-        )
-        self.changed.emit()
+        self._begin(target, partial(_relinked, target, planes, settings, free))
 
     def cancel(self) -> None:
         """Stop; nothing has changed."""
@@ -138,29 +117,31 @@ class Linker:
             self.status.emit("The labels were changed meanwhile: link them again.")
 
     def _end(self) -> None:
-        target, self._target = self._target, None
-        self._context.runner.cancel(LINK_SLOT)
+        target = self._run
+        self._stop()
         self.progress = None
         if target is not None:
             target.applied.disconnect(self._on_edited)
         self.changed.emit()
 
-    def _on_progress(self, step: Progress) -> None:
+    def _take(self, run: LabelsTarget, step: Progress) -> None:
+        del run
         self.progress = step
         self.changed.emit()
 
-    def _on_error(self, error: Exception) -> None:
+    def _fail(self, run: LabelsTarget, error: Exception) -> None:
+        del run
         self._end()
         self.status.emit(self._context.report(error))
 
-    def _write(self, found: Relinked, *, is_time: bool) -> None:
-        target = found.target
+    def _finish(self, run: LabelsTarget, found: Relinked) -> None:
+        target = run
         is_same = self._context.target is target
         self._end()
         if not is_same:
             return
         several = sum(len(o.slices) > 1 for o in found.objects.values())
-        what = "tracks" if is_time else "objects"
+        what = "tracks" if found.is_time else "objects"
         text = f"{len(found.objects)} {what}, {several} of them on several slices."
         if not found.changes:
             self.status.emit(f"{text}  They were linked already.")
@@ -174,7 +155,7 @@ class Linker:
                 self.status.emit(self._context.report(error))
                 return
             self.status.emit(f"{text}  Ctrl+Z takes the numbers back")
-        if is_time:
+        if found.is_time:
             self.linked.emit(found)
         self.changed.emit()
 
@@ -222,7 +203,7 @@ def _relinked(
         for d, mothers in linked.graph.items()
     }
     objects = {numbers[o.id]: o for o in linked.objects}
-    return Relinked(target, planes, objects, graph, tuple(changes))
+    return Relinked(target, planes, objects, graph, settings.time, tuple(changes))
 
 
 class _Slices:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from psygnal import Signal
-
 from napari_sam.core.annotation.records import digest_of
 from napari_sam.types import Progress
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
-
-PROPAGATION_SLOT = "propagation"
 
 
 @dataclass(eq=False, slots=True)
@@ -40,7 +36,7 @@ class _Run:
     done: int = 0
 
 
-class PropagationRuns:
+class PropagationRuns(BackgroundWork[_Run]):
     """Follows the objects under way that are to be followed.
 
     Parameters
@@ -49,22 +45,13 @@ class PropagationRuns:
         Shared with the other parts of the controller.
     annotator : Annotator
         Has the objects.
-
-    Attributes
-    ----------
-    changed : Signal()
-        It began, went on or ended.
-    status : Signal(str)
-        What was found of the current object, or why it was not.
     """
 
-    changed = Signal()
-    status = Signal(str)
+    slot = "propagation"
 
     def __init__(self, context: Context, annotator: Annotator) -> None:
-        self._context = context
+        super().__init__(context)
         self._annotator = annotator
-        self._run: _Run | None = None
         self._is_looking = False
         annotator.changed.connect(self._on_objects)
 
@@ -126,7 +113,7 @@ class PropagationRuns:
                     and followed.left
                     and not self._is_open(draft, followed)
                 ):
-                    self._begin(draft, followed)
+                    self._follow(draft, followed)
                     return
 
     def _renew(self, draft: ObjectDraft) -> None:
@@ -205,13 +192,12 @@ class PropagationRuns:
                 found[position] = mask
         return found
 
-    def _begin(self, draft: ObjectDraft, followed: Followed) -> None:
+    def _follow(self, draft: ObjectDraft, followed: Followed) -> None:
         context = self._context
         image, encoder = context.image, context.planes
         if image is None or encoder is None:
             return
         run = _Run(draft, followed.left, len(followed.positions_left))
-        self._run = run
         shape = followed.base.shape(layer_shape(image))
         work = partial(
             encoder.propagation.iter_left,
@@ -219,17 +205,7 @@ class PropagationRuns:
             shape,
             blocked=self._blocked(draft, followed),
         )
-        context.runner.submit(
-            Job(
-                work,
-                priority=Priority.FOLLOW,
-                slot=PROPAGATION_SLOT,
-                on_yield=partial(self._take, run),
-                on_result=lambda _: self._on_found(run),
-                on_error=partial(self._on_error, run),
-            )
-        )
-        self.changed.emit()
+        self._begin(run, work)
 
     def _blocked(self, draft: ObjectDraft, followed: Followed) -> BlockedAt | None:
         """Return what tells which pixels belong to other objects; for the worker."""
@@ -238,22 +214,20 @@ class PropagationRuns:
             return None
         return lambda position: target.others(followed.plane(position), own)
 
-    def _take(self, run: _Run, found: PropagatedSlice) -> None:
+    def _take(self, run: _Run, step: PropagatedSlice) -> None:
         draft = run.draft
-        if self._run is not run or draft.followed is None:
+        if draft.followed is None:
             return
         run.done += 1
-        draft.followed = draft.followed.with_slice(found)
+        draft.followed = draft.followed.with_slice(step)
         plane = self._context.plane
         if draft is self._annotator.draft:
-            if plane is not None and draft.followed.position(plane) == found.position:
+            if plane is not None and draft.followed.position(plane) == step.position:
                 self._annotator.prompting.draw()
             self.changed.emit()
 
-    def _on_found(self, run: _Run) -> None:
+    def _finish(self, run: _Run, found: None) -> None:
         draft = run.draft
-        if self._run is not run:
-            return
         self._run = None
         if draft.followed is None:
             return
@@ -268,9 +242,7 @@ class PropagationRuns:
         self.advance()
         self.changed.emit()
 
-    def _on_error(self, run: _Run, error: Exception) -> None:
-        if self._run is not run:
-            return
+    def _fail(self, run: _Run, error: Exception) -> None:
         self._run = None
         # What was found stays; the object is under way again, not written.
         run.draft.is_growing = False
@@ -285,8 +257,7 @@ class PropagationRuns:
         """Stop what runs, if it is about a draft."""
         run = self._run
         if run is not None and (draft is None or run.draft is draft):
-            self._context.runner.cancel(PROPAGATION_SLOT)
-            self._run = None
+            self._stop()
 
 
 def said_of(followed: Followed) -> str:

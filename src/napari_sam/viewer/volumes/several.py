@@ -8,7 +8,6 @@ are among the written objects that a review goes through.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +26,7 @@ from napari_sam.core.volumes.followed import Followed
 from napari_sam.errors import SamError
 from napari_sam.types import MaskCrop, Progress, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,10 +36,7 @@ if TYPE_CHECKING:
         PropagationSettings,
     )
     from napari_sam.types import Plane
-    from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
-
-SEVERAL_SLOT = "propagation of all"
 
 
 @dataclass(eq=False, slots=True)
@@ -57,7 +53,7 @@ class _Run:
         return self.base.moved(self.axis, position)
 
 
-class SeveralObjects:
+class SeveralObjects(BackgroundWork[_Run]):
     """Follows all labeled objects of a slice.
 
     Parameters
@@ -67,26 +63,12 @@ class SeveralObjects:
 
     Attributes
     ----------
-    changed : Signal()
-        It began, went on or ended.
-    status : Signal(str)
-        What just happened.
     written : Signal()
         Objects that nobody has looked at are in the labels.
     """
 
-    changed = Signal()
-    status = Signal(str)
+    slot = "propagation of all"
     written = Signal()
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._run: _Run | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """Whether objects are followed."""
-        return self._run is not None
 
     @property
     def progress(self) -> Progress | None:
@@ -127,7 +109,7 @@ class SeveralObjects:
             self.status.emit("No object is labeled on this slice; accept some first.")
             return
         self.status.emit(f"Following {_counted(len(labels))} of this slice …")
-        run = self._run = _Run(target, plane, axis, labels)
+        run = _Run(target, plane, axis, labels)
 
         def work() -> Generator[tuple[int, PropagatedSlice] | None, None, None]:
             prompted = yield from _iter_slices(run, limits, whole)
@@ -142,28 +124,18 @@ class SeveralObjects:
                 blocked=lambda position: target.others(run.plane(position)),
             )
 
-        context.runner.submit(
-            Job(
-                work,
-                priority=Priority.FOLLOW,
-                slot=SEVERAL_SLOT,
-                on_yield=partial(self._take, run),
-                on_result=lambda _: self._finish(run),
-                on_error=partial(self._on_error, run),
-            )
-        )
-        self.changed.emit()
+        self._begin(run, work)
 
     def cancel(self) -> None:
         """Stop; what was found is written."""
-        if self._run is not None:
-            self._context.runner.cancel(SEVERAL_SLOT)
-            self._finish(self._run)
+        run = self._run
+        if run is not None:
+            self._stop()
+            self._finish(run)
 
     def reset(self) -> None:
         """Stop, and forget what was found: other pixels or labels."""
-        self._context.runner.cancel(SEVERAL_SLOT)
-        self._run = None
+        self._stop()
 
     def _take(self, run: _Run, step: tuple[int, PropagatedSlice]) -> None:
         label, found = step
@@ -172,15 +144,13 @@ class SeveralObjects:
             slices[found.position] = (found.mask, found.confidence)
         self.changed.emit()
 
-    def _on_error(self, run: _Run, error: Exception) -> None:
-        if self._run is run:
-            text = self._context.report(error)
-            self._finish(run)
-            self.status.emit(text)
+    def _fail(self, run: _Run, error: Exception) -> None:
+        text = self._context.report(error)
+        self._finish(run)
+        self.status.emit(text)
 
-    def _finish(self, run: _Run) -> None:
-        if self._run is not run:
-            return
+    def _finish(self, run: _Run, found: None = None) -> None:
+        del found
         self._run = None
         if self._context.target is run.target:
             try:
