@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gate import Gate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -183,6 +185,30 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_SAM_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 64 KiB, or skip where that is not permitted."""
+    if sys.platform != "linux" or shutil.which("mount") is None:
+        pytest.skip("needs mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting is not permitted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Return what holds each propagation after three slices, until it is opened."""
+    from napari_sam.core.volumes import engine
+
+    gate = Gate()
+    monkeypatch.setattr(engine, "iter_propagate", gate.iter_propagate)
+    return gate
 
 
 @pytest.fixture(autouse=True, scope="module")

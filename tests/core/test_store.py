@@ -407,20 +407,6 @@ def test_a_folder_that_vanishes_is_made_again(disk_only):
     assert disk_only.problem is None
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount a file system of 64 KiB, or skip where that is not permitted."""
-    if sys.platform != "linux" or shutil.which("mount") is None:
-        pytest.skip("needs mount")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_on_a_full_disk_old_entries_make_room(small_disk):
     store = EmbeddingStore(small_disk, ram_bytes=0)
     for i in range(64):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +10,15 @@ from napari.components import ViewerModel
 
 import napari_sam as ns
 from napari_sam.core.volumes import engine as engine_module
-from napari_sam.core.volumes import propagation as propagation_module
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.viewer.predict import PlaneEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from desk import Desk, PumpedRunner
+
+    from gate import Gate
 
     OpenDesk = Callable[..., Desk]
 
@@ -425,30 +425,6 @@ def test_another_direction_and_four_dimensions(
     desk.accept()
     assert not desk.labels.data[0].any()
     assert desk.labels.data[1].any((1, 2)).sum() > 5
-
-
-class Gate:
-    """Holds the propagation after some slices."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.slices = 3
-
-    def iter_propagate(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        count = 0
-        for step in propagation_module.iter_propagate(*args, **kwargs):
-            count += step is not None
-            yield step
-            while count >= self.slices and not self.open.is_set():
-                self.open.wait(0.002)
-                yield None
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate()
-    monkeypatch.setattr(engine_module, "iter_propagate", gate.iter_propagate)
-    return gate
 
 
 @pytest.fixture

@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import SHIFT, wait_until
+import zarr
+from driver import SHIFT, spin, wait_until
+from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 from napari_sam.widgets.closing import CloseGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from driver import Driver, Pixels
+
+    from gate import Gate
 
     OpenSam = Callable[..., Driver]
 
@@ -36,6 +41,10 @@ def follow(sam: Driver) -> None:
     sam.click((2, *COIN))
     sam.wait_preview()
     sam.key("Shift+T")
+    wait_followed(sam)
+
+
+def wait_followed(sam: Driver) -> None:
     wait_until(
         lambda: (
             sam.controller.propagation.followed is not None
@@ -43,6 +52,27 @@ def follow(sam: Driver) -> None:
         ),
         "the object to be followed",
     )
+
+
+def begin(sam: Driver, found: int = 3) -> None:
+    """Follow a coin from the middle, and wait for the slices that a gate lets by."""
+    sam.viewer.dims.set_point(0, 2)
+    sam.wait_ready()
+    sam.click((2, *COIN))
+    sam.wait_preview()
+    sam.key("Shift+T")
+    followed = sam.controller.propagation
+    wait_until(
+        lambda: (
+            followed.followed is not None and len(followed.followed.slices) == found
+        ),
+        "the first slices",
+    )
+
+
+def errors() -> list[str]:
+    records = notification_manager.records
+    return [r.message for r in records if str(r.severity) == "error"]
 
 
 def slices(sam: Driver) -> list[int]:
@@ -129,3 +159,216 @@ def test_single_images_have_no_such_section(open_sam: OpenSam, coins: Pixels) ->
     sam = open_sam(coins)
     assert not sam.widget.volume_section.isVisible()
     assert not sam.widget.object_strip.isVisible()
+
+
+@pytest.fixture(scope="session")
+def ball() -> Pixels:
+    """Return an ellipsoid in noise, uint8 (36, 40, 44), its center (17, 21, 20)."""
+    grid = np.ogrid[:36, :40, :44]
+    distance = sum(
+        ((g - c) / r) ** 2
+        for g, c, r in zip(grid, (17, 21, 20), (9, 11, 13), strict=True)
+    )
+    noise = np.random.default_rng(0).normal(0, 6, (36, 40, 44))
+    return (np.where(distance <= 1, 190, 40) + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("order", "name"), [((1, 0, 2), "XZ"), ((2, 0, 1), "YZ"), ((2, 1, 0), "ZY")]
+)
+def test_along_any_axis_it_is_followed_corrected_written_and_taken_back(
+    open_sam: OpenSam, ball: Pixels, order: tuple[int, int, int], name: str
+) -> None:
+    sam = open_sam(ball, wait=False, scale=(2.0, 1.0, 1.0))
+    axis, center = order[0], np.array((17, 21, 20))
+    sam.viewer.dims.order = order
+    sam.viewer.dims.set_point(axis, center[axis] * (2.0 if axis == 0 else 1.0))
+    sam.viewer.reset_view()
+    sam.wait_ready()
+    follower = sam.controller.propagation
+    # Far enough to be seen, near enough to be quick.
+    follower.first, follower.last = int(center[axis]) - 4, int(center[axis]) + 4
+    sam.click(center)
+    sam.wait_preview()
+    sam.key("Shift+T")
+    wait_followed(sam)
+    assert follower.followed.axis == axis
+    assert len(sam.widget.object_strip.runs()) >= 3
+    sam.key("Shift+S")
+    at = sam.viewer.dims.current_step[axis]
+    assert at != center[axis]
+    sam.wait_ready()
+    where = center.copy()
+    where[axis] = at
+    sam.click(where)
+    wait_until(
+        lambda: sam.annotator.prediction is not None and not follower.is_running,
+        "the correction",
+    )
+    assert set(follower.followed.prompted) == {center[axis], at}
+    sam.key("N")
+    wait_until(lambda: sam.labelled == [1], "the object in the labels")
+    written = sam.labels.data.copy()
+    others = tuple(a for a in range(3) if a != axis)
+    reached = np.flatnonzero(written.any(others))
+    assert reached.tolist() == list(range(reached[0], reached[-1] + 1))
+    assert len(reached) >= 7
+    assert center[axis] - 4 <= reached[0] < reached[-1] <= center[axis] + 4
+    bright = ball > 115
+    bright[tuple(slice(None) if a != axis else slice(reached[0]) for a in range(3))] = 0
+    bright[
+        tuple(
+            slice(None) if a != axis else slice(reached[-1] + 1, None) for a in range(3)
+        )
+    ] = 0
+    assert (bright & (written > 0)).sum() / (bright | (written > 0)).sum() > 0.8
+    sam.key("Ctrl+Z")
+    wait_until(lambda: sam.labelled == [], "the undo")
+    assert follower.followed.axis == axis
+    sam.key("Ctrl+Z", SHIFT)
+    wait_until(lambda: np.array_equal(sam.labels.data, written), "the redo")
+    assert not errors()
+
+
+def test_cancel_in_the_middle_keeps_what_is_there_and_it_goes_on(
+    open_sam: OpenSam, column: Pixels, gate: Gate
+) -> None:
+    sam = open_sam(column)
+    begin(sam)
+    assert sam.widget.cancel.visible
+    sam.push(sam.widget.cancel)
+    assert not sam.controller.propagation.is_running
+    wait_until(lambda: not sam.widget.cancel.visible, "the button to go")
+    assert "What was found stays" in sam.widget.status.text()
+    assert len(sam.controller.propagation.followed.slices) == 3
+    gate.open.set()
+    sam.key("Shift+T")
+    wait_followed(sam)
+    assert sam.controller.propagation.followed.is_finished
+    sam.key("N")
+    wait_until(lambda: len(slices(sam)) >= 4, "the object in the labels")
+
+
+def test_scrolling_and_clicking_while_it_runs(
+    open_sam: OpenSam, column: Pixels, gate: Gate
+) -> None:
+    sam = open_sam(column)
+    begin(sam)
+    shown = []
+    for position in (1, 3, 0, 4, 2):
+        sam.viewer.dims.set_point(0, position)
+        spin(30)
+        shown.append(sam.preview_pixels > 0)
+    # Three were found, and the prompted one.
+    assert sum(shown) == 4
+    sam.key("N")
+    assert sam.annotator.is_empty
+    assert sam.labelled == []
+    gate.open.set()
+    wait_until(lambda: sam.labelled == [1], "the object that was accepted")
+
+
+@pytest.mark.parametrize("is_accepted", [False, True])
+def test_another_image_while_it_runs(
+    open_sam: OpenSam, column: Pixels, gate: Gate, is_accepted: bool
+) -> None:
+    sam = open_sam(column)
+    begin(sam)
+    if is_accepted:
+        sam.key("N")
+    said: list[str] = []
+    sam.controller.status_changed.connect(said.append)
+    first = sam.controller.context.image
+    other = sam.viewer.add_image(255 - column, name="other")
+    sam.widget.layers.image.value = other
+    gate.open.set()
+    sam.wait_ready()
+    sam.wait_idle()
+    follower = sam.controller.propagation
+    assert not follower.is_running
+    assert follower.followed is None
+    assert sam.preview_pixels == 0
+    assert not sam.widget.object_strip.runs()
+    # What was accepted is written as far as it was found, and this is said.
+    if is_accepted:
+        assert any("following it was stopped" in text for text in said)
+    written = [x for x in sam.viewer.layers if x.name == "coins labels"]
+    reached = [int(n) for x in written for n in np.flatnonzero(x.data.any((1, 2)))]
+    assert len(reached) == (4 if is_accepted else 0)
+    # And back: what was not accepted is under way again, and followed anew.
+    sam.widget.layers.image.value = first
+    sam.wait_ready()
+    sam.wait_idle()
+    assert sam.annotator.is_empty == is_accepted
+    if not is_accepted:
+        sam.key("Shift+T")
+        wait_followed(sam)
+    assert not errors()
+
+
+@pytest.mark.parametrize("is_accepted", [False, True])
+def test_the_viewer_is_closed_while_it_runs(
+    open_sam: OpenSam, column: Pixels, gate: Gate, is_accepted: bool
+) -> None:
+    sam = open_sam(column)
+    sam.viewer.dims.set_point(0, 4)
+    sam.wait_ready()
+    sam.annotate((4, 114, 45))
+    begin(sam)
+    if is_accepted:
+        sam.key("N")
+    controller, runner = sam.controller, sam.controller.context.runner
+    sam.viewer.close()
+    spin(50)
+    assert controller.is_closed
+    assert not runner.is_busy()
+    gate.open.set()
+    # The next window has what was written, whole objects only, and offers the rest.
+    again = open_sam(column)
+    wait_until(lambda: 1 in again.labelled, "the labels")
+    assert 2 not in again.labelled or (again.labels.data == 2).any((1, 2)).sum() >= 4
+    if 2 not in again.labelled:
+        again.wait_idle()
+        assert not again.annotator.is_empty
+    assert not errors()
+
+
+def test_a_full_disk_costs_nothing(
+    open_sam: OpenSam,
+    column: Pixels,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("CACHE", "STATE"):
+        monkeypatch.setenv(f"NAPARI_SAM_{name}_DIR", str(small_disk / name))
+    pixels = zarr.create_array(
+        str(small_disk / "labels.zarr"),
+        shape=column.shape,
+        chunks=(1, 80, 100),
+        dtype="uint16",
+    )
+    pixels[4, :4, :4] = 9
+    before = pixels[:]
+    (small_disk / "big").touch()
+    with pytest.raises(OSError, match="No space"), (small_disk / "big").open("wb") as f:
+        f.write(bytes(64 * 1024))
+    sam = open_sam(column)
+    layer = sam.viewer.add_labels(pixels, name="on disk")
+    sam.widget.layers.labels.value = layer
+    follow(sam)
+    found = len(sam.controller.propagation.followed.to_write)
+    sam.key("N")
+    wait_until(lambda: "nothing was changed" in sam.widget.status.text(), "the reason")
+    assert np.array_equal(pixels[:], before)
+    # It is under way, with its slices.
+    assert len(sam.controller.propagation.followed.to_write) == found >= 3
+    assert sam.annotator.pending
+    (small_disk / "big").unlink()
+    sam.key("N")
+    wait_until(lambda: sam.annotator.is_empty, "the object in the labels")
+    after = pixels[:]
+    assert (after == 10).any((1, 2)).sum() == found + 1
+    assert np.array_equal(after == 9, before == 9)
+    sam.key("Ctrl+Z")
+    wait_until(lambda: np.array_equal(pixels[:], before), "the undo")
+    assert not errors()

@@ -197,11 +197,7 @@ class Annotator:
         if reason:
             self.status.emit(reason)
         context = self._context
-        if (
-            not self.draft.answers
-            and context.plane is not None
-            and context.planes is not None
-        ):
+        if not (self.draft.answers or context.plane is None or context.planes is None):
             self._writer.retract_live(self.draft)
 
     def _on_changed(self) -> None:
@@ -472,7 +468,8 @@ class Annotator:
             and draft.live is None
         ]
         return tuple(
-            KeptObject(d.items, d.label, d.level, is_accepted=d in waiting)
+            # What was followed is found again, and then accepted, by the user.
+            KeptObject(d.items, d.label, d.level, d in waiting and d.followed is None)
             for d in (*waiting, *others)
         )
 
@@ -499,11 +496,12 @@ class Annotator:
         tuple of KeptObject
             What is not written, for `take_up`.
         """
-        waiting = self.prompting.waiting
-        answered = [draft for draft in waiting if draft.to_write]
-        waiting[:] = [draft for draft in waiting if not draft.to_write]
-        for draft in answered:
-            self._write(draft)
+        waiting, context = self.prompting.waiting, self._context
+        # Where neither is left, the viewer is being closed: no layer is made in it.
+        if context.target is not None or context.image in context.viewer.layers:
+            for draft in [draft for draft in waiting if draft.to_write]:
+                waiting.remove(draft)
+                self._write(draft)
         left = self.under_way
         waiting.clear()
         self._aside.clear()

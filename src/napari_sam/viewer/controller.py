@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_sam.core.names import check_names
-from napari_sam.errors import PromptError
+from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Region
 from napari_sam.viewer.activity import Activity
 from napari_sam.viewer.annotator import Annotator
@@ -548,16 +548,13 @@ class Controller:
         self.review.toggle()
 
     def undo(self) -> None:
-        """Undo the newest change of the labels, whichever layer is selected.
-
-        Proposals that were rejected after it come back first.
-        """
+        """Undo the newest step, whichever layer is selected."""
         if self.desk.undo_reject() or self.annotator.take_back_accept():
             return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to undo.")
         else:
-            self.context.target.undo()
+            self._run(self.context.target.undo)
 
     def redo(self) -> None:
         """Redo what was undone last."""
@@ -567,7 +564,7 @@ class Controller:
             self.set_status("There are no labels yet, so there is nothing to redo.")
         else:
             before = self._label_changes
-            self.context.target.redo()
+            self._run(self.context.target.redo)
             if self._label_changes is before:
                 self.annotator.repeat_accept()
 
@@ -673,12 +670,12 @@ class Controller:
                 region = None
         self._run(partial(self.everything.run, region=region))
 
-    def _run(self, search: Callable[[], None]) -> None:
+    def _run(self, action: Callable[[], None]) -> None:
         try:
             # Adding its layer changes more than once what is selected.
             with self.changed.blocked():
-                search()
-        except PromptError as error:
+                action()
+        except SamError as error:
             self.set_status(self.context.report(error))
         self.changed.emit()
 

@@ -259,6 +259,9 @@ class LayersPanel(Panel):
             for box, value in ((self.image, context.image), (self.labels, target)):
                 if value is not None and value not in box.choices:
                     box.reset_choices()
+                if value not in box.choices:
+                    # It has just left the viewer.
+                    value = None
                 if box.value != value:
                     box.value = value
             name = self.controller.model_name

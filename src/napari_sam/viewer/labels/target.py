@@ -344,15 +344,33 @@ class LabelsTarget:
         return self._history.newest
 
     def undo(self) -> None:
-        """Undo the newest step of the layer, whoever made it."""
-        self._settle_view()
-        self.layer.undo()
-        self._look()
+        """Undo the newest step of the layer, whoever made it.
+
+        Raises
+        ------
+        LabelsError
+            If its array refuses to be written; the step can be undone later.
+        """
+        self._step(self.layer.undo, self.layer.redo)
 
     def redo(self) -> None:
-        """Redo what was undone last."""
+        """Redo what was undone last; raises as `undo` does."""
+        self._step(self.layer.redo, self.layer.undo)
+
+    def _step(self, step: Callable[[], None], back: Callable[[], None]) -> None:
         self._settle_view()
-        self.layer.redo()
+        try:
+            step()
+        except Exception as error:
+            # napari has noted the step before it writes, and stops in the middle.
+            with suppress(Exception):
+                back()
+            self.layer.refresh()
+            raise LabelsError(
+                f"Labels layer '{self.layer.name}' could not be written "
+                f"({type(error).__name__}: {error}); make room where its data is kept, "
+                "and try again."
+            ) from error
         self._look()
 
     def catch_up(self) -> None:
