@@ -188,13 +188,17 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 64 KiB, or skip where that is not permitted."""
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system, or skip where that is not permitted.
+
+    Of 64 KiB, or of as many as a parameter says.
+    """
+    size = f"size={getattr(request, 'param', 64)}k"
     if sys.platform != "linux" or shutil.which("mount") is None:
         pytest.skip("needs mount")
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not permitted here")
     yield folder

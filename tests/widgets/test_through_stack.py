@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -325,6 +326,7 @@ def test_the_viewer_is_closed_while_it_runs(
     gate.open.set()
     # The next window has what was written, whole objects only, and offers the rest.
     again = open_sam(column)
+    again.push(again.widget.project.restore)
     wait_until(lambda: 1 in again.labelled, "the labels")
     assert 2 not in again.labelled or (again.labels.data == 2).any((1, 2)).sum() >= 4
     if 2 not in again.labelled:
@@ -333,10 +335,12 @@ def test_the_viewer_is_closed_while_it_runs(
     assert not errors()
 
 
+@pytest.mark.parametrize("small_disk", [512], indirect=True)
 def test_a_full_disk_costs_nothing(
+    small_disk: Path,
     open_sam: OpenSam,
     column: Pixels,
-    small_disk: Path,
+    gate: Gate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("CACHE", "STATE"):
@@ -344,31 +348,47 @@ def test_a_full_disk_costs_nothing(
     pixels = zarr.create_array(
         str(small_disk / "labels.zarr"),
         shape=column.shape,
-        chunks=(1, 80, 100),
+        chunks=(1, 160, 200),
         dtype="uint16",
     )
     pixels[4, :4, :4] = 9
     before = pixels[:]
-    (small_disk / "big").touch()
-    with pytest.raises(OSError, match="No space"), (small_disk / "big").open("wb") as f:
-        f.write(bytes(64 * 1024))
     sam = open_sam(column)
-    layer = sam.viewer.add_labels(pixels, name="on disk")
-    sam.widget.layers.labels.value = layer
-    follow(sam)
+    sam.widget.layers.labels.value = sam.viewer.add_labels(pixels, name="on disk")
+    begin(sam)
+    filler = small_disk / "big"
+
+    def fill() -> None:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            for _ in range(512):
+                file.write(bytes(1024))
+
+    def wait_said(text: str) -> None:
+        wait_until(lambda: text in sam.widget.status.text(), f"'{text}' to be said")
+
+    fill()
+    gate.open.set()
+    wait_followed(sam)
     found = len(sam.controller.propagation.followed.to_write)
     sam.key("N")
-    wait_until(lambda: "nothing was changed" in sam.widget.status.text(), "the reason")
+    wait_said("nothing was changed")
     assert np.array_equal(pixels[:], before)
-    # It is under way, with its slices.
+    # It is under way as it was, with its slices.
     assert len(sam.controller.propagation.followed.to_write) == found >= 3
     assert sam.annotator.pending
-    (small_disk / "big").unlink()
+    filler.unlink()
     sam.key("N")
     wait_until(lambda: sam.annotator.is_empty, "the object in the labels")
     after = pixels[:]
     assert (after == 10).any((1, 2)).sum() == found + 1
     assert np.array_equal(after == 9, before == 9)
+    fill()
+    sam.key("Ctrl+Z")
+    wait_said("make room")
+    assert np.array_equal(pixels[:], after)
+    filler.unlink()
     sam.key("Ctrl+Z")
     wait_until(lambda: np.array_equal(pixels[:], before), "the undo")
+    sam.key("Ctrl+Z", SHIFT)
+    wait_until(lambda: np.array_equal(pixels[:], after), "the redo")
     assert not errors()
