@@ -127,6 +127,30 @@ def test_what_is_chosen_is_rejected_and_one_undo_takes_it_back(searched):
     assert not desk.labels.data.any()
 
 
+def test_a_stroke_that_is_undone_leaves_rejections_to_be_redone(searched):
+    desk = searched
+    controller = desk.controller
+    controller.desk.accept([controller.everything.offers_here[-1]])
+    at = (np.array([0, 0]), np.array([0, 1]))
+    desk.labels.data_setitem(at, 99)
+    before = {o.key for o in controller.everything.offers_here}
+    controller.desk.reject(controller.everything.offers_here[0].key)
+    after = {o.key for o in controller.everything.offers_here}
+    controller.undo()
+    controller.undo()
+    assert not (desk.labels.data == 99).any()
+    assert {o.key for o in controller.everything.offers_here} == before
+    controller.redo()
+    assert (desk.labels.data == 99).sum() == 2
+    controller.redo()
+    assert {o.key for o in controller.everything.offers_here} == after
+    # A new one takes the place of what was undone.
+    controller.undo()
+    desk.labels.data_setitem(at, 98)
+    controller.redo()
+    assert {o.key for o in controller.everything.offers_here} == before
+
+
 def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searched):
     """One by one and many at once, under the cursor and in a lasso."""
     desk = searched

@@ -54,8 +54,8 @@ class LabelsBinding:
         napari's undo or redo has just reverted or repeated a transaction.
     selected : Signal(int)
         The user selected this existing label.
-    painted : Signal()
-        Somebody else changed the labels.
+    painted : Signal(bool)
+        Somebody else changed the labels; see `LabelsTarget`.
     """
 
     changed = Signal()
@@ -63,7 +63,7 @@ class LabelsBinding:
     undone = Signal(object)
     redone = Signal(object)
     selected = Signal(int)
-    painted = Signal()
+    painted = Signal(bool)
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -183,9 +183,9 @@ class LabelsBinding:
             (target.applied, self.applied),
             (target.undone, self.undone),
             (target.redone, self.redone),
+            (target.painted, self.painted),
         ):
             connect(inner, partial(_relay, outer))
-        connect(target.painted, self._on_painted)
         connect(layer.events.selected_label, self._on_selected)
         connect(layer.events.data, self._on_replaced)
 
@@ -210,9 +210,6 @@ class LabelsBinding:
             )
         )
 
-    def _on_painted(self) -> None:
-        self.painted.emit()
-
     def _on_selected(self) -> None:
         target = self._context.target
         if target is None:
@@ -232,5 +229,5 @@ class LabelsBinding:
             self.changed.emit()
 
 
-def _relay(signal: SignalInstance, transaction: Transaction) -> None:
-    signal.emit(transaction)
+def _relay(signal: SignalInstance, told: Transaction | bool) -> None:
+    signal.emit(told)

@@ -193,7 +193,7 @@ class Controller:
         parts.connect(self.toolbox.changed, self._on_part_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
-        parts.connect(self.labels.painted, self.desk.labels_changed)
+        parts.connect(self.labels.painted, self.desk.on_painted)
         for change in (self.changed, self.strip_changed):
             parts.connect(change, self._status.touch)
         parts.connect(self._status.changed, self._on_status)

@@ -129,6 +129,11 @@ class OfferDesk:
         """Note a new step of the labels."""
         self._rejections.fork()
 
+    def on_painted(self, is_new: bool) -> None:
+        """Note a stroke; one that is undone or redone is no new step."""
+        if is_new:
+            self.labels_changed()
+
     def reset(self) -> None:
         """Forget everything: another image or model."""
         self._rejections.clear()

@@ -62,14 +62,15 @@ class LabelsTarget:
         stroke of the user's brush.  Every change is told, in order.
     undone, redone : Signal(Transaction)
         napari's undo or redo has just reverted or repeated this transaction of ours.
-    painted : Signal()
-        Somebody else changed the labels, or took such a change back.
+    painted : Signal(bool)
+        Somebody else changed the labels, or, if False, took such a change back or made
+        it again.
     """
 
     applied = Signal(object)
     undone = Signal(object)
     redone = Signal(object)
-    painted = Signal()
+    painted = Signal(bool)
 
     def __init__(self, layer: Labels) -> None:
         self.layer = layer
@@ -316,7 +317,7 @@ class LabelsTarget:
         except (ValueError, TypeError, AttributeError) as error:
             logger.warning("a stroke could not be followed", exc_info=error)
             self._history.clear()
-            self.painted.emit()
+            self.painted.emit(True)
             return
         if change is None:
             return
@@ -327,7 +328,7 @@ class LabelsTarget:
         self._next = after
         self._history.push(stroke, self.layer.data, is_written=False)
         self.applied.emit(stroke)
-        self.painted.emit()
+        self.painted.emit(True)
 
     def _on_labels_update(self) -> None:
         if not self._is_writing:
@@ -410,6 +411,6 @@ class LabelsTarget:
 
     def _tell(self, step: Transaction, signal: SignalInstance) -> None:
         if isinstance(step.origin, Stroke) or signal is self.painted:
-            self.painted.emit()
+            self.painted.emit(False)
         else:
             signal.emit(step)
