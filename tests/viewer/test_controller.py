@@ -20,6 +20,7 @@ from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
+from napari_sam.viewer import draft as draft_module
 from napari_sam.viewer.layers import COLOURS, NEGATIVE, is_ours
 from napari_sam.viewer.settings import Normalisation, Tool
 
@@ -382,6 +383,24 @@ def test_live_mode_removing_the_last_prompt_takes_the_object_out(open_desk, coin
 
 
 # -- hover --------------------------------------------------------------------------
+
+
+def test_a_moving_mouse_fills_no_outline_again(open_desk, coins, monkeypatch):
+    desk = open_desk(coins)
+    desk.shape("polygon", [(10, 10), (10, 50), (40, 50), (40, 10)])
+    filled = []
+    fill = draft_module.plane_prompts
+    monkeypatch.setattr(
+        draft_module, "plane_prompts", lambda *a: filled.append(a) or fill(*a)
+    )
+    desk.controller.choose_tool(Tool.POINT)
+    for column in range(20, 30):
+        desk.move(20, column)
+    assert filled == []
+    desk.shape("polygon", [(60, 60), (60, 90), (90, 90), (90, 60)])
+    assert len(filled) == 1
+    (prompts,) = desk.annotator.prompting.here()
+    assert prompts.mask.region.row1 > 80
 
 
 def test_hover_shows_mask_and_score_and_gives_the_preview_back(open_desk, coins):

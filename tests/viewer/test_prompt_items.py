@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.draw import polygon2mask
 
 from napari_sam.core.annotation.prompts import (
     SCRIBBLE_POINTS,
@@ -268,6 +269,22 @@ def test_any_outline_is_a_tight_mask_inside_the_plane(data):
         assert crop.mask[-1].any()
         assert crop.mask[:, 0].any()
         assert crop.mask[:, -1].any()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-80, 260), st.integers(-80, 280)), min_size=3, max_size=8
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_an_outline_has_the_pixels_that_lie_in_it(corners):
+    """Against asking each pixel, which takes too long for a long outline."""
+    vertices = np.array(corners) / 3 + 0.1
+    expected = polygon2mask(SHAPE, vertices)
+    full = rasterise(vertices, "polygon", SHAPE).full(SHAPE)
+    around = np.vstack([vertices, vertices[:1]])
+    for pixel in np.argwhere(expected != full):
+        assert _distance(pixel, around) < 1e-6
 
 
 @pytest.mark.parametrize(("z", "plane"), [(0.5, 0), (1.5, 2), (2.5, 2), (2.4, 2)])

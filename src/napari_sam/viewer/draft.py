@@ -95,6 +95,9 @@ class ObjectDraft:
         What was found of it on other slices, to be written with it.
     is_growing : bool
         Whether more of that is on its way.
+    drawn_of, drawn : PromptItems or None, dict
+        The prompts of planes as they were asked for last, outlines filled, and of which
+        items: every move of the mouse asks.
     """
 
     label: int | None = None
@@ -111,6 +114,10 @@ class ObjectDraft:
     waits_since: float | None = None
     followed: Followed | None = None
     is_growing: bool = False
+    drawn_of: PromptItems | None = None
+    drawn: dict[tuple[Plane, tuple[int, ...]], tuple[PromptSet, ...]] = field(
+        default_factory=dict
+    )
 
     @property
     def first_label(self) -> int | None:
@@ -172,7 +179,13 @@ class ObjectDraft:
         shape : tuple of int
             Of the image.
         """
-        prompts = plane_prompts(self.items, plane, plane.shape(shape))
+        if self.drawn_of is not self.items:
+            # Another dict, as a copy may have the same.
+            self.drawn_of, self.drawn = self.items, {}
+        prompts = self.drawn.get((plane, shape))
+        if prompts is None:
+            prompts = plane_prompts(self.items, plane, plane.shape(shape))
+            self.drawn[plane, shape] = prompts
         seed = self.seeds.get(plane)
         if seed is not None and len(prompts) == 1 and prompts[0].mask is None:
             return (PromptSet(prompts[0].points, prompts[0].box, seed),)
