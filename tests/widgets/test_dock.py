@@ -31,6 +31,24 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
+def test_a_window_that_was_larger_fits_the_screen(
+    make_viewer: Callable[[], napari.viewer.Viewer], coins: Pixels
+) -> None:
+    """napari restores the size that it had on another screen."""
+    viewer = make_viewer()
+    window = viewer.window._qt_window
+    room = window.screen().availableGeometry()
+    window.setGeometry(200, 100, room.width() + 300, room.height() + 200)
+    spin(200)
+    viewer.add_image(coins, name="coins")
+    viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
+    wait_until(
+        lambda: room.contains(window.frameGeometry()),
+        lambda: f"{window.frameGeometry()} to lie in {room}",
+        timeout=10_000,
+    )
+
+
 def test_what_is_chosen_elsewhere_is_shown(open_sam: OpenSam, coins: Pixels) -> None:
     """By a project that is opened, say: every control of every setting."""
     sam = open_sam(coins, wait=False)

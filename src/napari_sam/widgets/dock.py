@@ -48,7 +48,7 @@ from napari_sam.widgets.review_panel import ReviewPanel
 from napari_sam.widgets.runner import QtRunner
 from napari_sam.widgets.strip import ObjectStrip, ReadyStrip
 from napari_sam.widgets.triage_panel import TriagePanel
-from napari_sam.widgets.view_fitter import ViewFitter
+from napari_sam.widgets.view_fitter import ViewFitter, fit_to_screen
 from napari_sam.widgets.volume_panel import FollowPanel, VolumePanel
 from napari_sam.widgets.wheel import WheelGuard
 
@@ -340,6 +340,7 @@ class SamWidget(QWidget):
                 panel.align_names()
             # When the names have got their room.
             QTimer.singleShot(0, self._make_room)
+            QTimer.singleShot(0, partial(fit_to_screen, window))
         if self._showed_all:
             self._showed_all = False
             ViewFitter(self.controller, self)

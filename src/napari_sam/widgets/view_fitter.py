@@ -1,18 +1,45 @@
-"""Keeping the whole image in view while the dock takes its room from the canvas."""
+"""Keeping the window on its screen, and the whole image in view beside the dock."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, QTimer
 
 from napari_sam.viewer.connections import ConnectionSet
 
 if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
     from napari_sam.viewer.controller import Controller
 
 _SETTLED = 3000
 """Milliseconds after which the window has its sizes, with any window manager."""
+
+
+def fit_to_screen(window: QWidget) -> None:
+    """Let a window be no larger than its screen, and lie on it.
+
+    napari restores the size that the window had last, perhaps on a larger screen.
+    """
+    screen = window.screen() if isalive(window) else None
+    if screen is None or window.isMaximized() or window.isFullScreen():
+        return
+    room, frame, inside = (
+        screen.availableGeometry(),
+        window.frameGeometry(),
+        window.geometry(),
+    )
+    if room.contains(frame):
+        return
+    border = frame.size() - inside.size()
+    window.resize(inside.size().boundedTo(room.size() - border))
+    size = window.size() + border
+    window.move(
+        max(room.left(), min(frame.left(), room.left() + room.width() - size.width())),
+        max(room.top(), min(frame.top(), room.top() + room.height() - size.height())),
+    )
 
 
 class ViewFitter(QObject):
