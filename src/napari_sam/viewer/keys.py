@@ -120,8 +120,8 @@ KEYS: tuple[Key, ...] = (
     Key(
         "Shift+K",
         "triage.toggle_lasso",
-        "Lasso",
-        "Draw around proposals; N then accepts all of them, K rejects them.",
+        "Choose around",
+        "Draw a lasso around proposals; N then accepts all of them, K rejects them.",
     ),
     Key(
         "Shift+J",

@@ -54,7 +54,7 @@ _WAITS = {
 _TOOLS = {
     Tool.POINT: ("Point", "Click on objects; Ctrl-click marks background."),
     Tool.BOX: ("Box", "Drag a box around an object; several boxes, several objects."),
-    Tool.OUTLINE: ("Lasso", "Draw roughly around an object."),
+    Tool.OUTLINE: ("Outline", "Draw roughly around an object: a filled mask."),
     Tool.ELLIPSE: ("Ellipse", "Drag an ellipse over an object."),
     Tool.SCRIBBLE: ("Scribble", "Drag a line along an object."),
     Tool.EDIT: ("Edit points", "Select, move or delete points."),

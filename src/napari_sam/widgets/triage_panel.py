@@ -21,7 +21,7 @@ class TriagePanel(Panel):
         review, triage = controller.review, controller.triage
         self.previous = PushButton(text="◀ Uncertain")
         self.next = PushButton(text="Uncertain ▶")
-        self.lasso = PushButton(text="Lasso (Shift+K)")
+        self.lasso = PushButton(text="Choose around (Shift+K)")
         self.lasso.native.setCheckable(True)
         self.like = PushButton(text="Like this (Shift+J)")
         self.alike = FloatSlider(value=triage.least, min=0.0, max=1.0)
