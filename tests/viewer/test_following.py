@@ -161,6 +161,46 @@ def test_removing_the_correction_or_all_prompts(
     assert not desk.controller.propagation.is_running
 
 
+def test_the_last_prompt_takes_the_slices_with_it_and_an_undo_brings_them_back(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.follow()
+    before, prompts = follower.followed, desk.annotator.items
+    mask = desk.masks[0]
+    # Where one looks nothing says which prompt it is.
+    go(desk, MIDDLE + 2)
+    desk.controller.remove_last_prompt()
+    assert follower.followed is None
+    assert "last prompt" in desk.controller.status
+    desk.controller.undo()
+    assert "there again" in desk.controller.status
+    assert follower.followed.slices == before.slices
+    assert follower.followed.is_finished
+    assert len(desk.annotator.items.points) == len(prompts.points) == 1
+    assert follower.shown is not None
+    go(desk, MIDDLE)
+    assert np.array_equal(desk.masks[0], mask)
+    # Once more, and with something newer to be undone before.
+    desk.controller.remove_last_prompt()
+    desk.controller.new_labels()
+    desk.labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 1)
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    assert follower.followed is None
+    desk.controller.undo()
+    assert follower.followed is not None
+    desk.accept()
+    assert desk.labels.data.any((1, 2)).sum() > 5
+    # What was written since is not undone by bringing back an object of before.
+    desk.controller.undo()
+    assert not desk.labels.data.any()
+    desk.controller.discard()
+    desk.controller.undo()
+    assert follower.followed is None
+
+
 def test_the_end_is_set_by_one_key(open_desk: OpenDesk, ball: np.ndarray) -> None:
     desk = start(open_desk, ball)
     follower = desk.controller.propagation

@@ -549,7 +549,9 @@ class Controller:
 
     def undo(self) -> None:
         """Undo the newest step, whichever layer is selected."""
-        if self.desk.undo_reject() or self.annotator.take_back_accept():
+        if self.propagation.bring_back() or self.desk.undo_reject():
+            return
+        if self.annotator.take_back_accept():
             return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to undo.")

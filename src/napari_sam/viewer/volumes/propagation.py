@@ -430,6 +430,10 @@ class Propagation:
         self._runs.advance()
         self.changed.emit()
 
+    def bring_back(self) -> bool:
+        """Undo that the last prompt was removed; False if other steps came after."""
+        return self._runs.bring_back()
+
     def cancel(self) -> None:
         """Stop; what was found stays."""
         if self.several.is_running or self.linker.is_running:

@@ -6,7 +6,7 @@ the objects, whatever has been done to them meanwhile.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,22 @@ from napari_sam.viewer.volumes.background import BackgroundWork
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
     from napari_sam.types import MaskCrop
     from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Kept:
+    """An object as it was while it had prompts, and what an undo took back then."""
+
+    draft: ObjectDraft
+    before: ObjectDraft
+    newest: Transaction | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -53,6 +63,8 @@ class PropagationRuns(BackgroundWork[_Run]):
         super().__init__(context)
         self._annotator = annotator
         self._is_looking = False
+        self._known: _Kept | None = None
+        self._dropped: _Kept | None = None
         annotator.changed.connect(self._on_objects)
 
     def close(self) -> None:
@@ -126,13 +138,49 @@ class PropagationRuns(BackgroundWork[_Run]):
             draft.followed, draft.is_growing = None, False
             self.stop(draft)
             self._annotator.prompting.draw()
+            self._say_dropped(draft, followed)
             return
+        if draft is self._annotator.draft and not draft.items.is_empty:
+            before = replace(draft, answers=dict(draft.answers), is_growing=False)
+            self._known = _Kept(draft, before)
         now = followed.with_prompted(answered)
         if now is not followed:
             self.stop(draft)
             draft.followed = now
             draft.is_growing = bool(now.left)
             self._annotator.prompting.draw()
+
+    def _say_dropped(self, draft: ObjectDraft, followed: Followed) -> None:
+        """Say what went with the last prompt, and keep it for an undo."""
+        known = self._known
+        if known is None or known.draft is not draft or not draft.items.is_empty:
+            return
+        before = replace(known.before, followed=followed)
+        self._dropped = _Kept(draft, before, self._newest)
+        self.status.emit(
+            "That was the last prompt: the slices that were found are gone with it.  "
+            "Ctrl+Z brings all back"
+        )
+
+    @property
+    def _newest(self) -> Transaction | None:
+        target = self._context.target
+        return None if target is None else target.newest
+
+    def bring_back(self) -> bool:
+        """Bring back the object whose last prompt was removed, if that came last."""
+        dropped, annotator = self._dropped, self._annotator
+        if (
+            dropped is None
+            or annotator.draft is not dropped.draft
+            or not annotator.is_empty
+            or self._newest is not dropped.newest
+        ):
+            return False
+        self._dropped = None
+        annotator.prompting.begin(dropped.before)
+        self.status.emit("The prompt is there again, and the slices found by it.")
+        return True
 
     def _is_open(self, draft: ObjectDraft, followed: Followed) -> bool:
         """Whether an answer on a slice of the stack is still on its way."""
