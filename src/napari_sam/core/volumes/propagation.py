@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy import ndimage
+
 from napari_sam.core.model import EncodedPlane
 from napari_sam.core.names import check_number
 from napari_sam.core.volumes.judge import EndRule, confidence
 from napari_sam.core.volumes.memory import Memory, appearance
 from napari_sam.core.volumes.place import Place
-from napari_sam.core.volumes.segment import Evidence, Weights, segment
+from napari_sam.core.volumes.segment import Evidence, Weights, residual_of, segment
 from napari_sam.core.volumes.shapes import (
     extrapolated,
     interpolated,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.volumes.memory import Appearance
     from napari_sam.core.volumes.place import Seen
+    from napari_sam.types import FloatArray
 
 EncodeAt = Callable[[int], Generator[None, None, EncodedPlane]]
 """Encodes the slice at a position, in short steps."""
@@ -292,6 +296,31 @@ def iter_propagate(
             break
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Residual:
+    """What logits lack, in cells of a view whose first pixel is ``(row, col)``."""
+
+    logits: FloatArray
+    row: int
+    col: int
+
+    def seen_in(self, seen: Seen) -> FloatArray:
+        """Return it in the cells of another view of the same scale."""
+        move = [
+            round((at - now) * scale / 4)
+            for at, now, scale in zip(
+                (self.row, self.col),
+                (seen.row, seen.col),
+                seen.plane.frame.scale,
+                strict=True,
+            )
+        ]
+        if not any(move):
+            return self.logits
+        moved: FloatArray = ndimage.shift(self.logits, move, order=0, prefilter=False)
+        return moved
+
+
 class _Run:
     """One call of `iter_propagate`."""
 
@@ -328,6 +357,8 @@ class _Run:
         memory = Memory.learnt(known)
         change = outline_change(*ends)
         yield None
+        lack_below = yield from self._lacking(place, below, memory, _BETWEEN)
+        lack_above = yield from self._lacking(place, above, memory, _BETWEEN)
         for position in span.positions:
             if wanted is not None and position not in wanted:
                 continue
@@ -337,8 +368,10 @@ class _Run:
             share = (position - below) / (above - below)
             # Half-way between unlike slices little is known, next to one much.
             depth = max(_FINEST, change * 4 * share * (1 - share))
+            residual = np.float32(1 - share) * lack_below.seen_in(seen)
+            residual += np.float32(share) * lack_above.seen_in(seen)
             mask, evidence = self._segment(
-                seen, position, prior, memory, _BETWEEN, depth=depth
+                seen, position, prior, memory, _BETWEEN, residual, depth=depth
             )
             source = Source.MODEL
             if mask.region.is_empty:
@@ -355,6 +388,7 @@ class _Run:
         first = yield from self._learn(place, start, seed)
         prompted = Memory.learnt([] if first is None else [(first, 1.0)])
         memory = prompted
+        lacking = yield from self._lacking(place, start, prompted, way)
         last, before = seed, None
         known: list[Evidence] = []
         ghosts = 0
@@ -362,7 +396,10 @@ class _Run:
             prior = extrapolated(last, before, way.gamma)
             seen = yield from self._seen(place, position, prior)
             yield None
-            mask, evidence = self._segment(seen, position, prior, memory, way, prompted)
+            residual = lacking.seen_in(seen)
+            mask, evidence = self._segment(
+                seen, position, prior, memory, way, residual, prompted
+            )
             if mask.region.is_empty:
                 return
             is_end = way.end and way.end.is_met(evidence, known, seed.area)
@@ -403,6 +440,16 @@ class _Run:
         yield
         return appearance(seen.plane, seen.moved(mask))
 
+    def _lacking(
+        self, place: Place, position: int, memory: Memory | None, way: _Way
+    ) -> Generator[None, None, _Residual]:
+        mask = self._prompted[position]
+        seen = yield from self._seen(place, position, mask)
+        yield
+        lack = residual_of(seen.plane, seen.moved(mask), memory, way.weights)
+        yield
+        return _Residual(lack, seen.row, seen.col)
+
     def _segment(
         self,
         seen: Seen,
@@ -410,11 +457,18 @@ class _Run:
         prior: MaskCrop,
         memory: Memory | None,
         way: _Way,
+        residual: FloatArray,
         prompted: Memory | None = None,
         depth: float | None = None,
     ) -> tuple[MaskCrop, Evidence]:
         found, evidence = segment(
-            seen.plane, seen.moved(prior), memory, way.weights, prompted, depth
+            seen.plane,
+            seen.moved(prior),
+            memory,
+            way.weights,
+            prompted,
+            depth,
+            residual,
         )
         return self._free(seen.moved_back(found), position), evidence
 
