@@ -180,6 +180,182 @@ def test_numbers_are_unique_and_kept_where_they_can_be(sources: list[list[int]])
             assert number in one.sources
 
 
+class TestReview:
+    """Linked objects are looked at as wholes, the least certain first."""
+
+    @pytest.fixture
+    def uneven(self, sliced: np.ndarray) -> np.ndarray:
+        """Return two objects, one shifted, and a third in a single slice."""
+        sliced[2, 18:26, 2:12] = 50
+        return sliced
+
+    def test_the_least_certain_first_each_where_it_is_in_doubt(
+        self, open_desk: OpenDesk, uneven: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, uneven)
+        controller = desk.controller
+        controller.propagation.link()
+        assert "Review one by one" in controller.status
+        review = controller.review
+        assert review.object_count == 3
+        controller.toggle_review()
+        assert review.current.key == 50
+        assert review.current.certainty == 0
+        assert "begins here" in controller.status
+        assert controller.context.plane.index[0] == 2
+        plane, mask = controller.everything.highlighter()
+        assert mask.area == 80
+        # K takes the whole object out, N keeps one, also without a record.
+        controller.reject()
+        assert 50 not in desk.labels.data
+        assert review.current.key == 2
+        assert "little overlap" in controller.status
+        controller.accept()
+        assert review.current.key == 1
+        assert review.current.certainty == 1
+        assert review.object_count == 1
+        controller.undo()
+        assert (desk.labels.data == 50).sum() == 80
+        assert review.current.key == 50
+        controller.redo()
+        assert 50 not in desk.labels.data
+        controller.accept()
+        assert review.object_count == 0
+        assert not review.is_active
+
+    def test_an_undo_of_the_numbers_ends_it_and_a_redo_begins_it(
+        self, open_desk: OpenDesk, uneven: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, uneven)
+        review = desk.controller.review
+        desk.controller.propagation.link()
+        desk.controller.toggle_review()
+        desk.controller.undo()
+        assert not review.is_active
+        assert review.object_count == 0
+        desk.controller.redo()
+        assert review.object_count == 3
+        desk.controller.new_labels()
+        assert review.object_count == 0
+
+    def test_a_rejected_object_leaves_all_its_slices_in_one_step(
+        self, open_desk: OpenDesk, sliced: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, sliced)
+        desk.controller.propagation.link()
+        linked = desk.labels.data.copy()
+        desk.controller.toggle_review()
+        first = desk.controller.review.current.key
+        desk.controller.reject()
+        assert first not in desk.labels.data
+        assert np.array_equal(desk.labels.data == 1, linked == 1)
+        desk.controller.undo()
+        assert np.array_equal(desk.labels.data, linked)
+
+    def test_what_a_person_accepted_slice_by_slice_is_not_erased(
+        self, open_desk: OpenDesk, coins: np.ndarray
+    ) -> None:
+        desk = open_desk(np.stack([coins, coins]))
+        for z in (0, 1):
+            desk.viewer.dims.set_point(0, z)
+            desk.click(99, 87)
+            desk.accept()
+        desk.controller.propagation.link()
+        before = desk.labels.data.copy()
+        desk.controller.toggle_review()
+        desk.controller.reject()
+        assert np.array_equal(desk.labels.data, before)
+        assert desk.controller.review.object_count == 0
+
+    def test_an_object_that_was_corrected_has_been_looked_at(
+        self, open_desk: OpenDesk, coins: np.ndarray
+    ) -> None:
+        desk = open_desk(np.stack([coins, coins]))
+        for z in (0, 1):
+            desk.viewer.dims.set_point(0, z)
+            desk.click(99, 87)
+            desk.accept()
+        desk.controller.propagation.link()
+        desk.controller.toggle_review()
+        desk.controller.pick_under_cursor()
+        desk.click(99, 92)
+        desk.accept()
+        assert desk.controller.review.object_count == 0
+        assert not desk.controller.review.is_active
+
+
+class TestEvents:
+    """Tracks are reviewed by their events."""
+
+    @pytest.fixture
+    def movie(self) -> np.ndarray:
+        """Return a cell that divides, one that is lost, and one at the border."""
+        labels = np.zeros((4, 40, 60), np.uint16)
+        labels[:2, 10:18, 10:28] = 1
+        labels[2:, 10:18, 10:18] = 2
+        labels[2:, 10:18, 20:28] = 3
+        labels[:2, 24:30, 40:46] = 4
+        labels[:3, 34:40, 2:8] = 5
+        return labels
+
+    def test_least_certain_first_and_round_again(
+        self, open_desk: OpenDesk, movie: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, movie, layer={"axis_labels": ("t", "y", "x")})
+        follower = desk.controller.propagation
+        follower.link()
+        said, frames = [], []
+        for _ in range(4):
+            follower.next_event()
+            said.append(desk.controller.status)
+            frames.append(desk.controller.context.plane.index[0])
+        assert "Event 1 of 3" in said[0]
+        assert "track 4 disappears after frame 1" in said[0]
+        assert "Event 2 of 3" in said[1]
+        assert "track 1 divides into 2 and 3 in frame 2" in said[1]
+        assert "track 5 disappears after frame 2" in said[2]
+        assert said[3].startswith("All were shown")
+        assert frames == [1, 1, 2, 1]
+        # Undone, no number is linked: what was one track is not any more.
+        before = desk.labels.data.copy()
+        desk.labels.data_setitem(np.nonzero(before == 4), 0)
+        follower.next_event()
+        assert "Event 1 of 2" in desk.controller.status
+
+    def test_a_division_that_is_marked_is_one_event(
+        self, open_desk: OpenDesk, movie: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, movie, layer={"axis_labels": ("t", "y", "x")})
+        follower = desk.controller.propagation
+        follower.next_event()
+        assert "of 5" in desk.controller.status
+        desk.annotator.select_object(1)
+        for column in (12, 24):
+            desk.viewer.dims.set_point(0, 2)
+            desk.viewer.cursor.position = desk.world(12, column)
+            follower.divisions.mark()
+        follower.next_event()
+        assert "of 3" in desk.controller.status
+
+    def test_why_there_are_none(
+        self, open_desk: OpenDesk, movie: np.ndarray, coins: np.ndarray
+    ) -> None:
+        desk = open_labels(open_desk, movie)
+        desk.controller.propagation.next_event()
+        assert "choose Time" in desk.controller.status
+        desk.controller.propagation.time = True
+        desk.controller.propagation.next_event()
+        assert "Event 1" in desk.controller.status
+        whole = np.zeros((3, 20, 20), np.uint8)
+        whole[:, 5:9, 5:9] = 1
+        other = open_labels(open_desk, whole, layer={"axis_labels": ("t", "y", "x")})
+        other.controller.propagation.next_event()
+        assert "no events" in other.controller.status
+        empty = open_desk(np.stack([coins] * 2), layer={"axis_labels": ("t", "y", "x")})
+        empty.controller.propagation.next_event()
+        assert "There are no labels" in empty.controller.status
+
+
 class TestDivisions:
     """The mother is picked, and the daughters are pointed at."""
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.store import EmbeddingStore
+    from napari_sam.viewer.volumes.linker import Relinked
     from napari_sam.viewer.worker import Runner
 
 
@@ -168,6 +169,7 @@ class Controller:
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.propagation.several.written, self.review.reset)
+        parts.connect(self.propagation.linker.linked, self._on_linked)
         parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
@@ -489,6 +491,9 @@ class Controller:
         self.everything.labels_changed()
         self.review.labels_changed()
         self.changed.emit()
+
+    def _on_linked(self, linked: Relinked) -> None:
+        self.review.on_linked(linked.places)
 
     def _on_adoption(self) -> None:
         adopted = self.annotator.adopted

@@ -118,6 +118,12 @@ KEYS: tuple[Key, ...] = (
         "Time: the object under the cursor is a daughter of the one picked with J.",
     ),
     Key(
+        "Shift+R",
+        "propagation.next_event",
+        "Next event",
+        "Time: go to the least certain end, birth, division or jump of a track.",
+    ),
+    Key(
         "Shift+K",
         "triage.toggle_lasso",
         "Choose around",

@@ -10,7 +10,11 @@ from psygnal import Signal
 
 from napari_sam.core.triage import doubt
 from napari_sam.viewer.everything import keys_of
-from napari_sam.viewer.labels.unreviewed import Erased, UnreviewedObjects
+from napari_sam.viewer.labels.unreviewed import (
+    Erased,
+    LinkedPlaces,
+    UnreviewedObjects,
+)
 from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
 from napari_sam.viewer.worker import Job, Priority
 
@@ -121,7 +125,10 @@ class Review:
     def text_now(self) -> str:
         """What is looked at and what to press; empty without a review."""
         entry = self.current
-        return "" if entry is None else f"Certainty {entry.certainty:.2f}.  {_KEYS}"
+        if entry is None:
+            return ""
+        why = f": {entry.why}" if entry.why else ""
+        return f"Certainty {entry.certainty:.2f}{why}.  {_KEYS}"
 
     # -- walking ------------------------------------------------------------
 
@@ -325,6 +332,12 @@ class Review:
         elif self._objects.erase(entry.key):
             self._settle([entry.key], Outcome.REJECTED)
         else:
+            if self._is_open(entry):
+                self.status.emit(
+                    f"Object {entry.key} stays: you accepted it slice by slice.  Erase "
+                    "it with napari's tools."
+                )
+                self._objects.confirm(entry.key)
             self._settle([entry.key], Outcome.GONE)
         return True
 
@@ -389,7 +402,13 @@ class Review:
                 self._queue.add(map(_entry, proposed.offers(plane)))
         self._settle(keys, Outcome.REJECTED)
 
+    def on_linked(self, linked: LinkedPlaces) -> None:
+        """Objects were linked: they are looked at as wholes, in another review."""
+        self._objects.take(linked)
+        self.reset()
+
     def _on_written(self, transaction: Transaction) -> None:
+        self._objects.look_at(*transaction.labels)
         self._settle(keys_of(transaction.origin), Outcome.ACCEPTED)
         self._settle(transaction.labels, Outcome.ACCEPTED)
 
@@ -427,14 +446,21 @@ class Review:
     def on_undone(self, transaction: Transaction) -> None:
         """Napari's undo brought an erased object back."""
         if isinstance(transaction.origin, Erased):
+            self._objects.reopen(transaction.origin.label)
             self._reopen((transaction.origin.label,))
+        elif isinstance(transaction.origin, LinkedPlaces):
+            self._objects.take(None)
+            self.reset()
 
     def on_redone(self, transaction: Transaction) -> None:
         """Napari's redo wrote or erased again."""
         origin = transaction.origin
         self._settle(keys_of(origin), Outcome.ACCEPTED)
         if isinstance(origin, Erased):
+            self._objects.look_at(origin.label)
             self._settle([origin.label], Outcome.REJECTED)
+        elif isinstance(origin, LinkedPlaces):
+            self.on_linked(origin)
 
     def _reopen(self, keys: tuple[EntryKey, ...]) -> None:
         """Look again at what an undo took back."""

@@ -50,13 +50,16 @@ class Entry:
     centre : (float, float), optional
         Row and column of its middle, if it is known.
     certainty : float
-        Predicted IoU × stability.
+        Predicted IoU × stability; of a linked object, that of its weakest place.
+    why : str
+        What is in doubt, in words; empty if only the mask is.
     """
 
     key: EntryKey
     plane: Plane
     centre: tuple[float, float] | None
     certainty: float
+    why: str = ""
 
     @property
     def is_proposal(self) -> bool:

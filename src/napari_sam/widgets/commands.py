@@ -128,6 +128,11 @@ def mark_division(viewer: napari.viewer.Viewer) -> None:
     _act(viewer, "propagation.divisions.mark")
 
 
+def next_event(viewer: napari.viewer.Viewer) -> None:
+    """Go to the next event of the tracks, the least certain first."""
+    _act(viewer, "propagation.next_event")
+
+
 def follow_down(viewer: napari.viewer.Viewer) -> None:
     """Follow the object under way to lower slices."""
     _act(viewer, "propagation.follow_down")

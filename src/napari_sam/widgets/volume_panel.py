@@ -82,6 +82,7 @@ class VolumePanel(Panel):
         self.up = PushButton(text="Follow to higher ▶")
         self.all = PushButton(text="Follow all of slice")
         self.link = PushButton(text="Link all slices")
+        self.event = PushButton(text="Next event")
         self.below = PushButton(text="Remove lower")
         self.redo = PushButton(text="Redo here")
         self.above = PushButton(text="Remove higher")
@@ -92,7 +93,7 @@ class VolumePanel(Panel):
                 row(*limits, self.time),
                 row(self.down, self.up),
                 row(self.below, self.redo, self.above),
-                row(self.all, self.link),
+                row(self.all, self.link, self.event),
             ],
             labels=False,
         )
@@ -104,6 +105,7 @@ class VolumePanel(Panel):
         self.up.changed.connect(follower.follow_up)
         self.all.changed.connect(follower.follow_all)
         self.link.changed.connect(follower.link)
+        self.event.changed.connect(follower.next_event)
         self.below.changed.connect(follower.remove_below)
         self.above.changed.connect(follower.remove_above)
         self.redo.changed.connect(follower.redo)
@@ -142,7 +144,14 @@ class VolumePanel(Panel):
         rest(
             self.link,
             labels,
-            "Labels of single slices that are one object get one number.",
+            "Labels of single slices that are one object get one number; then review them.",
+        )
+        frames = "" if follower.is_time else "The slices are no frames: see Time."
+        rest(
+            self.event,
+            labels or frames,
+            "Where a track ends, begins, divides or jumps, the least certain first"
+            " (Shift+R).",
         )
         nothing = follower.why_not_here
         rest(self.below, nothing, "What was found on lower slices than this one.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.core.names import check_number, check_type
+from napari_sam.core.volumes.doubts import find_doubts, least_certain
 from napari_sam.core.volumes.tracks import Tracks
 from napari_sam.errors import SettingsError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.volumes.doubts import Doubt
     from napari_sam.core.volumes.label_stack import IntArray
     from napari_sam.core.volumes.matching import FloatArray
 
@@ -115,6 +117,9 @@ class LinkedObject:
         Centroids, (row, column), in pixels.
     ious : float64 array (n - 1,)
         Intersection over union of each slice's segment with the one before.
+    mother_iou : float
+        Along time, of a daughter: intersection over union of the mother with all her
+        daughters together; NaN of others.
     """
 
     id: int
@@ -123,16 +128,7 @@ class LinkedObject:
     areas: IntArray
     centers: npt.NDArray[np.float64]
     ious: FloatArray
-
-    @property
-    def certainty(self) -> float:
-        """The weakest of its links; 0 of an object in one slice."""
-        return float(self.ious.min()) if self.ious.size else 0.0
-
-    @property
-    def weakest_slice(self) -> int:
-        """The slice whose link to the one before is the weakest; where to look."""
-        return int(self.slices[self.ious.argmin() + 1 if self.ious.size else 0])
+    mother_iou: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +166,26 @@ class Linked:
         In order of their ids.
     graph : dict of int to tuple of int
         Along time, the mother of each daughter: {daughter: (mother,)}.
+    time : bool
+        Whether the first axis is time.
     """
 
     labels: npt.NDArray[Any]
     objects: tuple[LinkedObject, ...]
     graph: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    time: bool = False
+
+    def doubts(self) -> list[Doubt]:
+        """Return where objects may be wrong, the least certain place first."""
+        return find_doubts(
+            self.objects, self.labels.shape, self.graph, time=self.time
+        )
 
     def weakest_first(self) -> list[LinkedObject]:
-        """Return the objects, the least certain first."""
-        return sorted(self.objects, key=lambda o: (o.certainty, o.id))
+        """Return the objects, the least certain first: by their weakest `doubts`."""
+        weakest = least_certain(self.doubts())
+        sure = {o.id: weakest[o.id].certainty for o in self.objects if o.id in weakest}
+        return sorted(self.objects, key=lambda o: (sure.get(o.id, 1.0), o.id))
 
     def ends(self) -> list[ObjectEnd]:
         """Return where objects end inside the stack, the most abrupt end first."""

@@ -203,7 +203,8 @@ def iter_link(
         for d in daughters
         if ids[mother] and ids[d]
     }
-    return Linked(labels, tuple(_objects(segments, ids, ious)), graph)
+    objects = tuple(_objects(segments, ids, ious))
+    return Linked(labels, objects, graph, settings.time)
 
 
 class _Links:
@@ -229,7 +230,10 @@ class _Links:
 
     @property
     def ious(self) -> FloatArray:
-        """The overlap of each with the one before, NaN of the first."""
+        """The overlap of each with the one before, NaN of the first.
+
+        Of the first of a daughter, that of all daughters with the mother.
+        """
         return np.concatenate([*self._ious, np.zeros(0)])
 
     def add(self, image: npt.NDArray[Any]) -> None:
@@ -273,7 +277,7 @@ class _Links:
                     mother = start + division.mother
                     self.divisions.append((mother, (self._n + a, self._n + b)))
                     before[[a, b]] = -1
-                    ious[[a, b]] = np.nan
+                    ious[[a, b]] = division.overlap
                     goes_on[division.mother] = has_begun[[a, b]] = True
         self._near.append((here.numbered(), self._n, np.zeros(len(part), np.bool_)))
         self._n += len(part)
@@ -389,4 +393,5 @@ def _objects(
             areas[start:stop],
             centers[start:stop],
             overlaps[start + 1 : stop],
+            float(overlaps[start]),
         )

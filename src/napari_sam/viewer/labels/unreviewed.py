@@ -1,7 +1,12 @@
-"""Objects that nobody has looked at yet, in the labels: found, confirmed, erased."""
+"""Objects that nobody has looked at yet, in the labels: found, confirmed, erased.
+
+Either their records say so, or they were linked: what is one object through the stack,
+also where its slices had been looked at one by one.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +26,13 @@ from napari_sam.viewer.offers import certainty
 from napari_sam.viewer.review_queue import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari_sam.core.annotation.records import ObjectRecord
+    from napari_sam.core.volumes.doubts import Doubt
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.labels.target import LabelsTarget
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +40,44 @@ class Erased:
     """Which object an erasing transaction took out."""
 
     label: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinkedPlaces:
+    """Where linked objects are to be looked at.
+
+    Parameters
+    ----------
+    planes : tuple of Plane
+        The slices, in order.
+    slices : mapping of int to tuple of int
+        Those that each object is in, by its number.
+    doubts : mapping of int to Doubt
+        Its least certain place; none of an object that has no doubts.
+    """
+
+    planes: tuple[Plane, ...]
+    slices: Mapping[int, tuple[int, ...]]
+    doubts: Mapping[int, Doubt]
+
+    def place(self, label: int) -> tuple[Plane, float]:
+        """Return where an object is looked at, and its certainty."""
+        doubt = self.doubts.get(label)
+        if doubt is None:
+            own = self.slices[label]
+            return self.planes[own[len(own) // 2]], 1.0
+        # The gap before the second slice of a division is not her own.
+        inside = min(self.slices[label], key=lambda z: abs(z - doubt.slice))
+        return self.planes[inside], doubt.certainty
+
+
+_WORDS = {
+    "link": "little overlap with the slice before",
+    "waist": "narrow here",
+    "beginning": "begins here",
+    "end": "ends here",
+    "division": "divides here",
+}
 
 
 class UnreviewedObjects:
@@ -46,23 +93,52 @@ class UnreviewedObjects:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._linked: LinkedPlaces | None = None
+        self._linked_target: LabelsTarget | None = None
+        self._looked_at: set[int] = set()
+
+    def take(self, linked: LinkedPlaces | None) -> None:
+        """Have these objects looked at, which have just been linked; None for none."""
+        self._linked, self._linked_target = linked, self._context.target
+        self._looked_at = set()
+
+    def look_at(self, *labels: int) -> None:
+        """Note that linked objects have been looked at."""
+        self._looked_at.update(labels)
+
+    def reopen(self, label: int) -> None:
+        """Have an object looked at again: it was erased, and is there again."""
+        self._looked_at.discard(label)
 
     @property
     def count(self) -> int:
-        """How many objects nobody has looked at, by their records."""
-        return len(self._unconfirmed())
+        """How many objects nobody has looked at."""
+        linked = self._left()
+        return len(linked) + sum(r.label not in linked for r in self._unconfirmed())
 
     def entries(self) -> list[Entry]:
         """Return what is to be looked at; no pixels are read."""
-        return [
-            Entry(
-                record.label,
-                _open_masks(record)[0].plane,
-                None,
-                certainty(record.score, record.stability),
-            )
-            for record in self._unconfirmed()
-        ]
+        linked = self._left()
+        entries = []
+        for label, places in linked.items():
+            plane, certain = places.place(label)
+            doubt = places.doubts.get(label)
+            why = "" if doubt is None else _WORDS[doubt.kind]
+            entries.append(Entry(label, plane, None, certain, why))
+        for record in self._unconfirmed():
+            if record.label not in linked:
+                weakest = _open_masks(record)[0]
+                score = record.score if math.isnan(weakest.score) else weakest.score
+                sure = certainty(score, record.stability)
+                entries.append(Entry(record.label, weakest.plane, None, sure))
+        return entries
+
+    def _left(self) -> dict[int, LinkedPlaces]:
+        """Return the linked objects that nobody has looked at."""
+        linked = self._linked
+        if linked is None or self._context.target is not self._linked_target:
+            return {}
+        return {n: linked for n in linked.slices if n not in self._looked_at}
 
     def _unconfirmed(self) -> list[ObjectRecord]:
         target = self._context.target
@@ -86,11 +162,17 @@ class UnreviewedObjects:
         (Plane, MaskCrop) or None
             None if nobody has to look at it any more.
         """
-        return next(iter(self._as_written(label).items()), None)
+        linked, target = self._left().get(label), self._context.target
+        if linked is None or target is None:
+            return next(iter(self._as_written(label).items()), None)
+        plane, _ = linked.place(label)
+        mask = target.mask_of(label, plane)
+        return None if mask is None else (plane, mask)
 
     def confirm(self, *labels: int) -> None:
         """Note that a person has looked at these objects."""
         target = self._context.target
+        self.look_at(*labels)
         if target is None:
             return
         records = [r for r in map(target.records.get, labels) if r is not None]
@@ -111,9 +193,10 @@ class UnreviewedObjects:
         target = self._context.target
         if target is not None:
             target.catch_up()
-        masks = self._as_written(label)
+        linked = self._left().get(label)
+        masks = self._as_written(label) if linked is None else self._free(label, linked)
         record = target.records.get(label) if target is not None else None
-        if target is None or record is None or not masks:
+        if target is None or not masks or (record is None and linked is None):
             return False
         nothing = [
             ObjectMask(
@@ -125,18 +208,30 @@ class UnreviewedObjects:
             for plane, mask in masks.items()
         ]
         plan = target.plan(nothing, OverlapPolicy.KEEP)
-        left = record.with_masks(PlaneMask(plane) for plane in masks)
-        after = left.confirm() if left.masks else None
+        records: tuple[RecordChange, ...] = ()
+        if record is not None:
+            left = record.with_masks(PlaneMask(plane) for plane in masks)
+            after = left.confirm() if left.masks else None
+            records = (RecordChange(label, record, after),)
         now = target.next_label
-        target.apply(
-            Transaction(
-                plan.changes,
-                (RecordChange(label, record, after),),
-                (now, now),
-                Erased(label),
-            )
-        )
+        target.apply(Transaction(plan.changes, records, (now, now), Erased(label)))
+        self.look_at(label)
         return True
+
+    def _free(self, label: int, linked: LinkedPlaces) -> dict[Plane, MaskCrop]:
+        """Return a linked object's pixels on the slices that no one has confirmed."""
+        target = self._context.target
+        if target is None:
+            return {}
+        record = target.records.get(label)
+        masks = {}
+        for z in linked.slices[label]:
+            plane = linked.planes[z]
+            known = None if record is None else record.mask_on(plane)
+            mask = target.mask_of(label, plane)
+            if mask is not None and (known is None or not known.confirmed):
+                masks[plane] = mask
+        return masks
 
     def _as_written(self, label: int) -> dict[Plane, MaskCrop]:
         """Return an object's pixels on the planes where nobody has looked at it."""
@@ -158,4 +253,7 @@ class UnreviewedObjects:
 
 
 def _open_masks(record: ObjectRecord) -> list[PlaneMask]:
-    return [m for m in record.masks if not m.confirmed]
+    """Return the masks that nobody has looked at, the least sure first."""
+    masks = [m for m in record.masks if not m.confirmed]
+    # What is not known is not less sure than what is.
+    return sorted(masks, key=lambda m: math.inf if math.isnan(m.score) else m.score)

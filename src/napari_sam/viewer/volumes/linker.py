@@ -5,19 +5,21 @@ Only numbers change: as one step, with the records of the objects.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
+from napari_sam.core.volumes.doubts import least_certain
 from napari_sam.core.volumes.linking import iter_link
 from napari_sam.errors import SamError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels.renumbered import changed_part, renumbering
 from napari_sam.viewer.labels.target import LabelsTarget
+from napari_sam.viewer.labels.unreviewed import LinkedPlaces
 from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.annotation.transaction import PixelChange
+    from napari_sam.core.volumes.doubts import Doubt
     from napari_sam.core.volumes.linked import LinkedObject, LinkSettings
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
+
+_NEXT = "Review one by one"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,18 +50,27 @@ class Relinked:
         By their new numbers.
     graph : dict of int to tuple of int
         Along time, the mother of each daughter.
-    is_time : bool
-        Whether they are linked along time.
     changes : tuple of PixelChange
         What changes of the pixels.
+    doubts : dict of int to Doubt
+        The least certain place of each object, by its new number.
+    is_time : bool
+        Whether the slices are frames.
     """
 
     target: LabelsTarget
     planes: tuple[Plane, ...]
     objects: Mapping[int, LinkedObject]
     graph: Mapping[int, tuple[int, ...]]
-    is_time: bool
     changes: tuple[PixelChange, ...]
+    doubts: Mapping[int, Doubt]
+    is_time: bool
+
+    @property
+    def places(self) -> LinkedPlaces:
+        """Where the objects are to be looked at."""
+        slices = {n: tuple(o.slices.tolist()) for n, o in self.objects.items()}
+        return LinkedPlaces(self.planes, slices, self.doubts)
 
     @property
     def numbers(self) -> dict[tuple[int, int], int]:
@@ -79,7 +93,7 @@ class Linker(BackgroundWork[LabelsTarget]):
     Attributes
     ----------
     linked : Signal(Relinked)
-        Labels were linked in time.
+        Labels were linked.
     """
 
     slot = "link"
@@ -144,19 +158,19 @@ class Linker(BackgroundWork[LabelsTarget]):
         what = "tracks" if found.is_time else "objects"
         text = f"{len(found.objects)} {what}, {several} of them on several slices."
         if not found.changes:
-            self.status.emit(f"{text}  They were linked already.")
+            self.status.emit(f"{text}  They were linked already.  {_NEXT}")
         else:
             try:
                 target.check_fits(max(found.objects))
-                target.apply(
-                    renumbering(target, found.planes, found.numbers, found.changes)
+                change = renumbering(
+                    target, found.planes, found.numbers, found.changes
                 )
+                target.apply(replace(change, origin=found.places))
             except SamError as error:
                 self.status.emit(self._context.report(error))
                 return
-            self.status.emit(f"{text}  Ctrl+Z takes the numbers back")
-        if found.is_time:
-            self.linked.emit(found)
+            self.status.emit(f"{text}  {_NEXT} · Ctrl+Z takes the numbers back")
+        self.linked.emit(found)
         self.changed.emit()
 
 
@@ -203,7 +217,17 @@ def _relinked(
         for d, mothers in linked.graph.items()
     }
     objects = {numbers[o.id]: o for o in linked.objects}
-    return Relinked(target, planes, objects, graph, settings.time, tuple(changes))
+    doubts = {
+        numbers[n]: replace(
+            doubt,
+            id=numbers[n],
+            daughters=tuple(numbers[d] for d in doubt.daughters),
+        )
+        for n, doubt in least_certain(linked.doubts()).items()
+    }
+    return Relinked(
+        target, planes, objects, graph, tuple(changes), doubts, settings.time
+    )
 
 
 class _Slices:

@@ -18,6 +18,7 @@ from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.core.volumes.propagation import PropagationSettings
 from napari_sam.errors import PromptError
 from napari_sam.viewer.volumes.divisions import Divisions
+from napari_sam.viewer.volumes.events import TrackEvents
 from napari_sam.viewer.volumes.linker import Linker
 from napari_sam.viewer.volumes.picking import ObjectPicker
 from napari_sam.viewer.volumes.runs import PropagationRuns, said_of
@@ -99,6 +100,7 @@ class Propagation:
         self.tracks = TracksView(context)
         self.linker.linked.connect(self.tracks.show)
         self.divisions = Divisions(context, annotator, pointer, self.tracks)
+        self.events = TrackEvents(context, navigator, self.tracks)
         self._picker = ObjectPicker(context, annotator)
         for part in (self._runs, self.several, self.linker):
             part.changed.connect(self._on_part)
@@ -107,6 +109,7 @@ class Propagation:
             self.several,
             self.linker,
             self.divisions,
+            self.events,
             self._picker,
         ):
             speaker.status.connect(self._on_said)
@@ -118,6 +121,7 @@ class Propagation:
         self.reset()
         self._runs.close()
         self._picker.close()
+        self.events.close()
         self.tracks.close()
 
     def reset(self) -> None:
@@ -334,6 +338,16 @@ class Propagation:
             self.status.emit("The image has one slice only: there is nothing to link.")
             return
         self.linker.start(axis, LinkSettings(time=self.is_time))
+
+    def next_event(self) -> None:
+        """Show where a track ends, begins, divides or jumps, least certain first."""
+        if self.is_time:
+            self.events.go_to_next()
+        else:
+            self.status.emit(
+                "Events are those of tracks, in time: choose Time if the slices are "
+                "frames."
+            )
 
     def go_to_least_sure(self) -> None:
         """Show the slice of the lowest confidence; the next one after that."""

@@ -51,6 +51,8 @@ class TracksView:
         Of labels with three axes, time first: others would need a choice of axes.
         """
         target = linked.target
+        if not linked.is_time:
+            return
         if target.layer.ndim != 3 or linked.planes[0].displayed != (1, 2):
             return
         self.take(target, linked.graph)
@@ -63,7 +65,7 @@ class TracksView:
 
     def read(self, target: LabelsTarget, then: Callable[[Tracks], None]) -> None:
         """Find the tracks of labels in the background, with the divisions so far."""
-        graph = self._graph if target is self._target else {}
+        graph = self.graph_of(target)
 
         def done(tracks: Tracks) -> None:
             then(replace(tracks, graph=_fitting(graph, tracks)))
@@ -77,6 +79,10 @@ class TracksView:
                 on_error=self._context.log_error,
             )
         )
+
+    def graph_of(self, target: LabelsTarget) -> Mapping[int, tuple[int, ...]]:
+        """Return the divisions of labels, also those that an undo took out of them."""
+        return self._graph if target is self._target else {}
 
     def close(self) -> None:
         """Stop listening; the layer is the user's."""
