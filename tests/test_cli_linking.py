@@ -166,7 +166,8 @@ def test_everything_links_what_it_finds(
 ) -> None:
     single, linked = tmp_path / "single.tif", tmp_path / "linked.tif"
     assert run("everything", stack, single, "--all-planes", *FAST) == 0
-    assert run("everything", stack, linked, "--link", "--min-iou=0.4", *FAST) == 0
+    extent = ("--link", "--min-iou=0.4", "--min-extent=1", "--no-grow")
+    assert run("everything", stack, linked, *extent, *FAST) == 0
     found, labels = read_labels(single).data, read_labels(linked).data
     assert np.array_equal(found > 0, labels > 0)
     assert 0 < labels.max() < found.max()
@@ -177,8 +178,23 @@ def test_everything_links_what_it_finds(
         (("--all-planes", "--gap=1"), "--gap is about linking"),
         (("--all-planes", "--min-extent=2"), "--min-extent is about linking"),
         (("--link", "--min-iou=0"), "min_iou is 0"),
+        (("--all-planes", "--no-grow"), "--no-grow is about linking"),
     ):
         assert said in refusal(capsys, "everything", stack, out, *options, *FAST)
+    # What is in one slice only is left out, and counted.
+    once = np.unique(labels)[1:]
+    once = [n for n in once if (labels == n).any((1, 2)).sum() == 1]
+    loud = [o for o in FAST if o != "-q"]
+    more = tmp_path / "grown.tif"
+    assert run("everything", stack, more, "--link", "--min-iou=0.4", *loud) == 0
+    said = capsys.readouterr().err
+    assert f"({len(once)} through fewer than 2 slices left out), grown into" in said
+    grown = read_labels(more).data
+    kept = (labels > 0) & ~np.isin(labels, once)
+    assert (grown > 0)[kept].all()
+    # No pixel changes its object: each of them is one of the others.
+    pairs = set(zip(labels[kept].tolist(), grown[kept].tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
     image = tmp_path / "image.png"
     image.write_bytes(SAMPLES["nuclei"].path.read_bytes())
     assert "no z to link" in refusal(capsys, "everything", image, out, "--link", *FAST)

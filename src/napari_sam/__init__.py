@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         iter_everything_stack,
         segment_everything,
     )
-    from napari_sam.api_volumes import Propagated, iter_propagate, propagate
+    from napari_sam.api_volumes import Propagated, grow, iter_propagate, propagate
     from napari_sam.core.everything import EverythingSettings
     from napari_sam.core.proposals import Proposal, Proposals
     from napari_sam.core.results import MaskResult
@@ -98,6 +98,7 @@ __all__ = [
     "__version__",
     "adapt",
     "annotate",
+    "grow",
     "iter_adapt",
     "iter_everything",
     "iter_everything_stack",
@@ -127,7 +128,7 @@ _HOMES = {
         "iter_everything_stack",
         "segment_everything",
     ),
-    "napari_sam.api_volumes": ("Propagated", "iter_propagate", "propagate"),
+    "napari_sam.api_volumes": ("Propagated", "grow", "iter_propagate", "propagate"),
     "napari_sam.core.everything": ("EverythingSettings",),
     "napari_sam.core.proposals": ("Proposal", "Proposals"),
     "napari_sam.core.results": ("MaskResult",),

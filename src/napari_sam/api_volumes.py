@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.core.engine import Engine
 from napari_sam.core.masks import PostProcessing, clean
 from napari_sam.core.model import Model
 from napari_sam.core.names import check_names, check_type
 from napari_sam.core.refine import refine
 from napari_sam.core.steps import finish
+from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.volumes.growing import GrownSlice, iter_grow, write_grown
+from napari_sam.core.volumes.label_stack import LabelStack
 from napari_sam.core.volumes.propagation import (
     PropagatedSlice,
     PropagationSettings,
@@ -23,13 +27,16 @@ from napari_sam.core.volumes.propagation import (
     iter_propagate as iter_slices,
 )
 from napari_sam.core.volumes.slices import Slices
-from napari_sam.errors import ModelError, PromptError
+from napari_sam.errors import LabelsError, ModelError, PromptError
 from napari_sam.types import MaskCrop, PointPrompt, Progress, PromptSet
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from napari_sam.core.everything import Encode
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.planes import ArrayLike
+    from napari_sam.core.volumes.label_stack import Labels
     from napari_sam.types import BoolArray, FloatArray, ProgressCallback
 
 _KEPT = 4  # encoded slices, for those that two spans have in common
@@ -222,10 +229,7 @@ class _Run:
         chosen = replace(settings or PropagationSettings(), **overrides)
         if time:
             chosen = replace(chosen, time=time)
-        if model is not None and not isinstance(model, Model):
-            raise ModelError(
-                f"model is {model!r}; pass what load_model returns, not a name."
-            )
+        _check_model(model)
         seeds = _checked_prompts(prompts, slices)
         if encode is None:
             encode = _loaded(model).encode_rgb
@@ -265,6 +269,77 @@ class _Run:
             if not one.is_ghost:
                 along[z] = one.mask.full(size)
         return Propagated(mask, confidence, prompted, is_ghost, known, axis)
+
+
+def grow(
+    stack: ArrayLike,
+    labels: Labels,
+    *,
+    model: Model | None = None,
+    rgb: bool = False,
+    encode: Encode | None = None,
+    progress: ProgressCallback | None = None,
+) -> npt.NDArray[Any]:
+    """Grow linked objects along z into slices in which they were not found.
+
+    An object is propagated from its ends where its area is still half of its largest,
+    and across slices that it is missing in, until its end is proposed, into pixels that
+    nobody has.  No pixel of the labels changes its object.
+
+    Parameters
+    ----------
+    stack : array (Z, H, W), or (Z, H, W, 3 | 4) for ``rgb``
+        numpy, dask or zarr, of any real type; one plane is loaded at a time.
+    labels : integer array (Z, H, W), or a sequence of arrays (H, W)
+        With ids through the stack, as `link` gives them; 0 is background.
+    model : Model, optional
+        From :func:`napari_sam.load_model`; the bundled one if not given.
+    rgb : bool
+        Whether a last axis holds color channels.
+    encode : callable, optional
+        Encodes RGB uint8 (H, W, 3) instead of ``model``, for example
+        ``Engine.encode``, which remembers embeddings.
+    progress : callable, optional
+        Called with a `Progress` before every object.  An exception that it raises
+        ends the run.
+
+    Returns
+    -------
+    integer array (Z, H, W)
+        A copy, of the type of the labels.
+
+    Raises
+    ------
+    ImageError, LabelsError
+        If the stack or the labels are none, or differ in shape; if a slice cannot be
+        read.
+    ModelError
+        If the device fails.
+
+    Examples
+    --------
+    >>> cells = grow(stack, link(slices, min_extent=2))  # doctest: +SKIP
+    """
+    slices = Slices.of(stack, rgb=rgb)
+    known = LabelStack(labels)
+    if known.shape != slices.shape:
+        raise LabelsError(
+            f"The labels have shape {known.shape} and the stack {slices.shape}; pass"
+            " those of the same slices."
+        )
+    _check_model(model)
+    if encode is None:
+        # Objects come one after another, so slices are asked for again and again.
+        store = EmbeddingStore(disk_bytes=0)
+        encode = Engine(_loaded(model), store).encode
+    planes = _Planes(slices.with_contrast(()), encode)
+    grown = np.stack([known[z] for z in range(len(known))]).astype(known.dtype)
+    for step in iter_grow(planes.iter_at, grown.copy()):
+        if isinstance(step, GrownSlice):
+            write_grown(grown, [step])
+        elif step is not None and progress is not None:
+            progress(step)
+    return grown
 
 
 class _Planes:
@@ -365,6 +440,14 @@ def _seed(value: Any, position: int, shape: tuple[int, int]) -> MaskCrop | Promp
         f"{where} has shape {array.shape}; pass a mask of {shape} of bool or integers,"
         " a box of four numbers, or points (N, 2)."
     )
+
+
+def _check_model(model: object) -> None:
+    """Refuse what is no model."""
+    if model is not None and not isinstance(model, Model):
+        raise ModelError(
+            f"model is {model!r}; pass what load_model returns, not a name."
+        )
 
 
 def _loaded(model: Model | None) -> Model:

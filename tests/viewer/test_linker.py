@@ -153,6 +153,39 @@ def test_a_change_meanwhile_stops_it_and_cancel_changes_nothing(
     assert desk.labels.data[4, 8, 8] == 1
 
 
+def test_linked_objects_grow_as_one_step(
+    open_desk: OpenDesk, coins: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([coins] * 4))
+    for z in (1, 2):
+        desk.viewer.dims.set_point(0, z)
+        desk.click(99, 87)
+        desk.accept()
+    before = desk.labels.data.copy()
+    follower = desk.controller.propagation
+    follower.grow = True
+    follower.link()
+    assert "1 have grown into 2 more" in desk.controller.status
+    data = desk.labels.data
+    assert np.unique(data).tolist() == [0, 1]
+    assert np.array_equal(data[1:3] > 0, before[1:3] > 0)
+    for z in (0, 3):
+        both = (data[z] > 0) & (data[1] > 0)
+        assert both.sum() > 0.8 * ((data[z] > 0) | (data[1] > 0)).sum()
+    record = desk.controller.context.records.get(1)
+    seen = {m.plane.index[0]: m.confirmed for m in record.masks}
+    assert seen == {0: False, 1: True, 2: True, 3: False}
+    desk.controller.undo()
+    assert np.array_equal(desk.labels.data, before)
+    assert desk.controller.context.records.get(2) is not None
+    desk.controller.redo()
+    assert np.array_equal(desk.labels.data, data)
+    # What nobody has accepted of it can be rejected.
+    desk.controller.toggle_review()
+    desk.controller.reject()
+    assert np.array_equal(desk.labels.data > 0, before > 0)
+
+
 def test_why_nothing_is_linked(open_desk: OpenDesk, coins: np.ndarray) -> None:
     desk = open_desk(np.stack([coins, coins]))
     desk.controller.propagation.link()
@@ -203,7 +236,7 @@ class TestReview:
         assert review.current.certainty == 0
         assert "begins here" in controller.status
         assert controller.context.plane.index[0] == 2
-        plane, mask = controller.everything.highlighter()
+        _, mask = controller.everything.highlighter()
         assert mask.area == 80
         # K takes the whole object out, N keeps one, also without a record.
         controller.reject()

@@ -392,3 +392,65 @@ def test_a_full_disk_costs_nothing(
     sam.key("Ctrl+Z", SHIFT)
     wait_until(lambda: np.array_equal(pixels[:], after), "the redo")
     assert not errors()
+
+
+def test_linked_objects_are_reviewed_as_wholes(
+    open_sam: OpenSam, column: Pixels
+) -> None:
+    sam = open_sam(column)
+    sam.controller.new_labels()
+    labels = np.zeros(column.shape, np.uint16)
+    for z in range(5):
+        labels[z, 30:60, 30:60] = 2 * z + 1  # a coin, numbered slice by slice
+        labels[z, 30:60, 85 + z : 115 + z] = 2 * z + 2
+    labels[1, 100:110, 10:20] = 30  # in one slice only
+    where = np.nonzero(labels)
+    sam.labels.data_setitem(where, labels[where])
+    # Wherever the panel has scrolled to.
+    sam.widget.volume.link.native.click()
+    wait_until(
+        lambda: sam.labelled == [1, 2, 30],
+        lambda: f"the numbers: {sam.labelled}, {sam.controller.status}",
+    )
+    review = sam.controller.review
+    assert "3 written objects" in sam.widget.review.info.value
+    sam.widget.review.walk.native.click()
+    wait_until(lambda: review.is_active, "the review")
+    # The least certain first, on its own slice.
+    assert review.current is not None
+    assert review.current.key == 30
+    assert sam.viewer.dims.current_step[0] == 1
+    assert "begins here" in sam.controller.status
+    sam.key("K")
+    assert sam.labelled == [1, 2]
+    assert review.current.key == 2
+    sam.key("N")
+    assert review.current.key == 1
+    sam.key("Ctrl+Z")
+    wait_until(lambda: sam.labelled == [1, 2, 30], "the undo")
+    assert review.current.key == 30
+    sam.key("K")
+    sam.key("N")
+    assert not review.is_active
+    assert "nothing waits" in sam.widget.review.info.value.lower()
+    sam.key("Ctrl+Z")
+    sam.key("Ctrl+Z")
+    wait_until(lambda: len(sam.labelled) == 11, "the numbers before")
+    assert review.object_count == 0
+
+
+def test_tracks_are_reviewed_by_their_events(open_sam: OpenSam, column: Pixels) -> None:
+    sam = open_sam(column, axis_labels=("t", "y", "x"))
+    sam.controller.new_labels()
+    labels = np.zeros(column.shape, np.uint16)
+    labels[:, 30:60, 30:60] = 1
+    labels[:3, 100:110, 60:70] = 2
+    where = np.nonzero(labels)
+    sam.labels.data_setitem(where, labels[where])
+    assert sam.widget.volume.event.enabled
+    sam.key("R", SHIFT)
+    wait_until(
+        lambda: "track 2 disappears after frame 2" in sam.controller.status,
+        lambda: sam.controller.status,
+    )
+    assert sam.viewer.dims.current_step[0] == 2

@@ -15,10 +15,12 @@ from napari_sam.cli.images import (
     objects,
     open_image,
     pixels_of,
+    remembering,
     write_result,
 )
 from napari_sam.cli.linking import (
     check_axes,
+    grown_planes,
     link_settings,
     linked_planes,
     summary,
@@ -83,6 +85,15 @@ def run_everything(options: argparse.Namespace) -> int:
         if linking is not None:
             linked = linked_planes(labels, linking, Report(quiet=options.quiet))
             labels, told = linked.labels, summary(linked, linking)
+            if not linking.time and not options.no_grow:
+                # Slices are asked for again and again: in memory at least.
+                engine = remembering(search.engine, options)
+                count = grown_planes(
+                    labels,
+                    lambda at: engine.iter_encode(read(planes[at])),
+                    Report(quiet=options.quiet),
+                )
+                told += f", grown into {count} slices"
         else:
             told = objects(count)
         shown = None
@@ -112,7 +123,13 @@ def run_everything(options: argparse.Namespace) -> int:
 def _linking(options: argparse.Namespace) -> LinkSettings | None:
     """Return how planes are linked, if they are."""
     if not (options.link or options.time):
-        defaults = {"min_iou": None, "gap": 0, "min_extent": 1, "no_split": False}
+        defaults = {
+            "min_iou": None,
+            "gap": 0,
+            "min_extent": None,
+            "no_split": False,
+            "no_grow": False,
+        }
         for name, default in defaults.items():
             if getattr(options, name) != default:
                 raise SettingsError(
@@ -125,7 +142,7 @@ def _linking(options: argparse.Namespace) -> LinkSettings | None:
             "--plane asks for one plane, and linking needs all; give one of them."
         )
     options.all_planes = True
-    return link_settings(options)
+    return link_settings(options, is_automatic=True)
 
 
 def _settings(options: argparse.Namespace) -> EverythingSettings:
@@ -167,7 +184,7 @@ class _Search:
     ) -> None:
         self._options = options
         self._settings = settings
-        self._engine = engine
+        self.engine = engine
         self._n_planes = n_planes
         self._report = Report(quiet=options.quiet)
         self.n_done = 0
@@ -178,7 +195,7 @@ class _Search:
         """All that decides which labels a plane gets, but its pixels."""
         from napari_sam.core.imaging import PREPROCESSING_VERSION
 
-        o, model = self._options, self._engine.model
+        o, model = self._options, self.engine.model
         return (
             f"1 {PREPROCESSING_VERSION} {model.fingerprint} {model.device} {o.dtype}"
             f" {self._settings} {o.min_area} {o.max_area} {o.overlap}"
@@ -188,7 +205,7 @@ class _Search:
         """Return the labels of a plane."""
         from napari_sam.core.everything import iter_everything
 
-        steps = iter_everything(rgb, self._engine.encode, self._settings)
+        steps = iter_everything(rgb, self.engine.encode, self._settings)
         while True:
             try:
                 self._show(next(steps))

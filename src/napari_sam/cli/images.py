@@ -59,6 +59,16 @@ def engine_of(options: argparse.Namespace) -> Engine:
     return Engine(model, EmbeddingStore())
 
 
+def remembering(engine: Engine, options: argparse.Namespace) -> Engine:
+    """Return an engine of the same model that keeps embeddings, if only in memory."""
+    from napari_sam.core.engine import Engine
+    from napari_sam.core.store import EmbeddingStore
+
+    if not options.no_cache:
+        return engine
+    return Engine(engine.model, EmbeddingStore(disk_bytes=0))
+
+
 def chosen_plane(image: ImageFile, position: tuple[int, ...] | None) -> Plane:
     """Return the plane asked for, or the only one."""
     from napari_sam.types import Plane

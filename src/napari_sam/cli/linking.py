@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.volumes.linked import Linked, LinkedObject, LinkSettings
+    from napari_sam.core.volumes.propagation import EncodeAt
     from napari_sam.io import ImageFile
 
 
@@ -58,8 +59,23 @@ def add_link(commands: Any) -> None:
     parser.set_defaults(run=run_link)
 
 
-def add_link_options(parser: argparse.ArgumentParser) -> None:
-    """Add along which axis objects are linked, and how."""
+MIN_EXTENT = 2
+"""Of what everything mode finds along z, see docs/linking.md."""
+
+
+def add_link_options(
+    parser: argparse.ArgumentParser, *, is_automatic: bool = False
+) -> None:
+    """Add along which axis objects are linked, and how.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Gets them.
+    is_automatic : bool
+        Whether everything mode finds what is linked.
+    """
+    extent = f"{MIN_EXTENT} along z, 1 along time" if is_automatic else "1"
     parser.add_argument(
         "--time", action="store_true", help="link along time instead of z"
     )
@@ -80,9 +96,9 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-extent",
         type=positive,
-        default=1,
         metavar="N",
-        help="objects through fewer slices are left out (default: 1)",
+        help="objects through fewer slices are left out, and counted (default:"
+        f" {extent})",
     )
     parser.add_argument(
         "--no-split",
@@ -91,8 +107,17 @@ def add_link_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def link_settings(options: argparse.Namespace) -> LinkSettings:
+def link_settings(
+    options: argparse.Namespace, *, is_automatic: bool = False
+) -> LinkSettings:
     """Return what the options say.
+
+    Parameters
+    ----------
+    options : Namespace
+        Those of `add_link_options`.
+    is_automatic : bool
+        As there.
 
     Raises
     ------
@@ -101,11 +126,14 @@ def link_settings(options: argparse.Namespace) -> LinkSettings:
     """
     from napari_sam.core.volumes.linked import LinkSettings
 
+    extent = options.min_extent
+    if extent is None:
+        extent = MIN_EXTENT if is_automatic and not options.time else 1
     return LinkSettings(
         min_iou=options.min_iou,
         time=options.time,
         gap=options.gap,
-        min_extent=options.min_extent,
+        min_extent=extent,
         split=not options.no_split,
         divisions=not getattr(options, "no_divisions", False),
     )
@@ -182,7 +210,8 @@ def linked_stack(
         ids = part.labels.astype(joined.dtype)
         joined[index] = np.where(ids > 0, ids + joined.dtype.type(before), 0)
         every += [replace(o, id=o.id + before) for o in part.objects]
-    return Linked(joined, tuple(every))
+    left_out = sum(part.left_out for part in parts)
+    return Linked(joined, tuple(every), left_out=left_out)
 
 
 def linked_planes(
@@ -203,13 +232,52 @@ def linked_planes(
     return linked_stack(labels, settings, report)
 
 
+def grown_planes(labels: npt.NDArray[Any], encode: EncodeAt, report: Report) -> int:
+    """Grow linked objects along z, in place.
+
+    Parameters
+    ----------
+    labels : integer array (Z, H, W) or (T, Z, H, W)
+        With ids through z.
+    encode : callable
+        Encodes a plane, by its number among all.
+    report : Report
+        Is told the progress.
+
+    Returns
+    -------
+    int
+        How many slices objects have grown into.
+    """
+    from napari_sam.core.volumes.growing import GrownSlice, iter_grow, write_grown
+
+    count = 0
+    volumes = labels[None] if labels.ndim == 3 else labels
+    for number, volume in enumerate(volumes):
+        first = number * len(volume)
+        steps = iter_grow(lambda z, first=first: encode(first + z), volume.copy())  # type: ignore[misc]
+        for step in steps:
+            if isinstance(step, GrownSlice):
+                write_grown(volume, [step])
+                count += 1
+            elif step is not None:
+                report(step)
+    report.close()
+    return count
+
+
 def summary(linked: Linked, settings: LinkSettings) -> str:
     """Return what came of it, in words."""
     text = objects(len(linked.objects))
-    if not settings.time:
-        return text
-    count = len(set(linked.graph.values()))
-    return f"{text}, {count} division{'s' * (count != 1)}"
+    if settings.time:
+        count = len(set(linked.graph.values()))
+        text += f", {count} division{'s' * (count != 1)}"
+    if linked.left_out:
+        text += (
+            f" ({linked.left_out} through fewer than {settings.min_extent}"
+            f" {'frames' if settings.time else 'slices'} left out)"
+        )
+    return text
 
 
 def run_link(options: argparse.Namespace) -> int:

@@ -91,7 +91,13 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="link the objects of all planes along z, for each time point",
     )
-    add_link_options(everything)
+    everything.add_argument(
+        "--no-grow",
+        action="store_true",
+        help="with --link, do not propagate objects into slices in which they were not"
+        " found",
+    )
+    add_link_options(everything, is_automatic=True)
     everything.set_defaults(run=run_everything)
 
     predict = commands.add_parser(

@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.store import EmbeddingStore
-    from napari_sam.viewer.volumes.linker import Relinked
     from napari_sam.viewer.worker import Runner
 
 
@@ -168,8 +167,7 @@ class Controller:
             parts.connect(self.labels.undone, part.on_undone)
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
-        parts.connect(self.propagation.several.written, self.review.reset)
-        parts.connect(self.propagation.linker.linked, self._on_linked)
+        parts.connect(self.propagation.unreviewed, self.review.renew)
         parts.connect(self.everything.written, self.annotator.labels_taken)
         parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
@@ -491,9 +489,6 @@ class Controller:
         self.everything.labels_changed()
         self.review.labels_changed()
         self.changed.emit()
-
-    def _on_linked(self, linked: Relinked) -> None:
-        self.review.on_linked(linked.places)
 
     def _on_adoption(self) -> None:
         adopted = self.annotator.adopted

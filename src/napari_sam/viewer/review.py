@@ -402,9 +402,13 @@ class Review:
                 self._queue.add(map(_entry, proposed.offers(plane)))
         self._settle(keys, Outcome.REJECTED)
 
-    def on_linked(self, linked: LinkedPlaces) -> None:
-        """Objects were linked: they are looked at as wholes, in another review."""
-        self._objects.take(linked)
+    def renew(self, linked: LinkedPlaces | None) -> None:
+        """Objects were followed, or linked: there is another review.
+
+        Those that were linked are looked at as wholes.
+        """
+        if linked is not None:
+            self._objects.take(linked)
         self.reset()
 
     def _on_written(self, transaction: Transaction) -> None:
@@ -460,7 +464,7 @@ class Review:
             self._objects.look_at(origin.label)
             self._settle([origin.label], Outcome.REJECTED)
         elif isinstance(origin, LinkedPlaces):
-            self.on_linked(origin)
+            self.renew(origin)
 
     def _reopen(self, keys: tuple[EntryKey, ...]) -> None:
         """Look again at what an undo took back."""

@@ -82,6 +82,7 @@ class VolumePanel(Panel):
         self.up = PushButton(text="Follow to higher ▶")
         self.all = PushButton(text="Follow all of slice")
         self.link = PushButton(text="Link all slices")
+        self.grow = CheckBox(text="Grow")
         self.event = PushButton(text="Next event")
         self.below = PushButton(text="Remove lower")
         self.redo = PushButton(text="Redo here")
@@ -93,7 +94,8 @@ class VolumePanel(Panel):
                 row(*limits, self.time),
                 row(self.down, self.up),
                 row(self.below, self.redo, self.above),
-                row(self.all, self.link, self.event),
+                row(self.all, self.event),
+                row(self.link, self.grow),
             ],
             labels=False,
         )
@@ -110,6 +112,7 @@ class VolumePanel(Panel):
         self.above.changed.connect(follower.remove_above)
         self.redo.changed.connect(follower.redo)
         self.time.changed.connect(self._set_time)
+        self.grow.changed.connect(self._set_grow)
 
     def refresh(self) -> None:
         """Show the limits, and what can be done on the slice on screen."""
@@ -144,7 +147,13 @@ class VolumePanel(Panel):
         rest(
             self.link,
             labels,
-            "Labels of single slices that are one object get one number; then review them.",
+            "Labels of single slices that are one object get one number; then review"
+            " them.",
+        )
+        rest(
+            self.grow,
+            "Along time tracks are not grown." if follower.is_time else labels,
+            "Linked objects go on where the slices do not show them, into free pixels.",
         )
         frames = "" if follower.is_time else "The slices are no frames: see Time."
         rest(
@@ -162,6 +171,9 @@ class VolumePanel(Panel):
 
     def _set_time(self, is_time: bool) -> None:
         self.controller.propagation.time = is_time
+
+    def _set_grow(self, grow: bool) -> None:
+        self.controller.propagation.grow = grow
 
     def _set_limits(self) -> None:
         follower = self.controller.propagation

@@ -185,11 +185,11 @@ def _at_border(area: int, center: Sequence[float], shape: tuple[int, ...]) -> fl
     """Return radius / distance of the centroid to the border, at most 1."""
     ndim = len(shape)
     ball = math.pi ** (ndim / 2) / math.gamma(ndim / 2 + 1)
-    radius = (area / ball) ** (1 / ndim)
+    radius: float = (area / ball) ** (1 / ndim)
     distance = min(
         min(x + 0.5, n - 0.5 - x) for x, n in zip(center, shape, strict=True)
     )
-    return min(1.0, radius / distance)
+    return min(1.0, radius / float(distance))
 
 
 def _division(mother: LinkedObject, daughters: Sequence[LinkedObject]) -> Doubt:

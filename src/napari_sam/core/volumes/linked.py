@@ -168,18 +168,19 @@ class Linked:
         Along time, the mother of each daughter: {daughter: (mother,)}.
     time : bool
         Whether the first axis is time.
+    left_out : int
+        How many objects went through fewer slices than `LinkSettings.min_extent`.
     """
 
     labels: npt.NDArray[Any]
     objects: tuple[LinkedObject, ...]
     graph: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     time: bool = False
+    left_out: int = 0
 
     def doubts(self) -> list[Doubt]:
         """Return where objects may be wrong, the least certain place first."""
-        return find_doubts(
-            self.objects, self.labels.shape, self.graph, time=self.time
-        )
+        return find_doubts(self.objects, self.labels.shape, self.graph, time=self.time)
 
     def weakest_first(self) -> list[LinkedObject]:
         """Return the objects, the least certain first: by their weakest `doubts`."""

@@ -188,7 +188,7 @@ def iter_link(
     if settings.split and not settings.time:
         for _ in _cut_waists(segments, before, ious, settings.waist):
             yield Progress(len(stack), total, "splitting")
-    ids = _numbered(segments, before, settings.min_extent)
+    ids, left_out = _numbered(segments, before, settings.min_extent)
     high = int(ids.max(initial=0))
     dtype = smallest_dtype(high, stack.dtype)
     labels = np.zeros(stack.shape, dtype)
@@ -204,7 +204,7 @@ def iter_link(
         if ids[mother] and ids[d]
     }
     objects = tuple(_objects(segments, ids, ious))
-    return Linked(labels, objects, graph, settings.time)
+    return Linked(labels, objects, graph, settings.time, left_out)
 
 
 class _Links:
@@ -360,11 +360,16 @@ def _cut_waists(
             yield
 
 
-def _numbered(segments: Segments, before: IntArray, min_extent: int) -> IntArray:
-    """Return the id of each segment's object, 0 of those through too few slices."""
+def _numbered(
+    segments: Segments, before: IntArray, min_extent: int
+) -> tuple[IntArray, int]:
+    """Return the id of each segment's object, 0 of those through too few slices.
+
+    And how many these objects are.
+    """
     ids = np.zeros(len(segments), np.int64)
     if not ids.size:
-        return ids
+        return ids, 0
     order, starts = _grouped(segments, before)
     stops = np.append(starts[1:], order.size)
     firsts, lasts = order[starts], order[stops - 1]
@@ -372,7 +377,7 @@ def _numbered(segments: Segments, before: IntArray, min_extent: int) -> IntArray
     # The first segment of each is its root, so the objects are in its order.
     numbers = np.where(is_kept, np.cumsum(is_kept), 0)
     ids[order] = np.repeat(numbers, stops - starts)
-    return ids
+    return ids, int(np.count_nonzero(~is_kept))
 
 
 def _objects(

@@ -103,7 +103,7 @@ def _divisions(
     for daughter, mothers in graph.items():
         if daughter in new and daughter not in old and mothers[0] in old:
             begun.setdefault(mothers[0], []).append(daughter)
-    found = {}
+    found: dict[int, float] = {}
     for mother, daughters in begun.items():
         both = sum(shared.get((mother, d), 0) for d in daughters)
         union = old[mother] + sum(new[d] for d in daughters) - both

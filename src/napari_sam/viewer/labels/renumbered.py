@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.annotation.prompts import PromptItems
+from napari_sam.core.annotation.records import ObjectRecord, Source
 from napari_sam.core.annotation.transaction import (
     RecordChange,
     Transaction,
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.annotation.records import ObjectRecord, PlaneMask
+    from napari_sam.core.annotation.records import PlaneMask
     from napari_sam.core.annotation.transaction import PixelChange
     from napari_sam.types import Plane
     from napari_sam.viewer.labels.target import LabelsTarget
@@ -31,6 +33,7 @@ def renumbering(
     planes: Sequence[Plane],
     numbers: Mapping[tuple[int, int], int],
     changes: Sequence[PixelChange],
+    grown: Mapping[int, Sequence[PlaneMask]] | None = None,
 ) -> Transaction:
     """Return the change of pixels and records.
 
@@ -45,6 +48,8 @@ def renumbering(
         all others keep theirs, as do masks on other planes.
     changes : sequence of PixelChange
         The same of the pixels.
+    grown : mapping of int to sequence of PlaneMask, optional
+        Masks that objects get besides, by their new numbers.
     """
     records = target.records
     slices = {plane.index: z for z, plane in enumerate(planes)}
@@ -63,6 +68,11 @@ def renumbering(
         new = None
         if parts[label] and model is not None:
             new = model.renumbered(label, parts[label])
+        if grown and label in grown:
+            begun = new or ObjectRecord(
+                label, PromptItems(), "", float("nan"), Source.EVERYTHING
+            )
+            new = begun.with_masks(grown[label])
         if old is not None or new is not None:
             changed.append(RecordChange(label, old, new))
     now = target.next_label

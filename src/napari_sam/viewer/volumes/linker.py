@@ -1,10 +1,11 @@
 """Linking the labels of single slices into objects, and frames into tracks.
 
-Only numbers change: as one step, with the records of the objects.
+Only numbers change, unless objects are to be grown: as one step, with their records.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
-from napari_sam.core.volumes.doubts import least_certain
+from napari_sam.core.annotation.records import PlaneMask, digest_of
+from napari_sam.core.steps import reporting
+from napari_sam.core.volumes.doubts import find_doubts, least_certain
+from napari_sam.core.volumes.growing import GrownSlice, iter_grow, write_grown
 from napari_sam.core.volumes.linking import iter_link
+from napari_sam.core.volumes.objects import iter_objects
 from napari_sam.errors import SamError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
@@ -28,10 +33,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.annotation.transaction import PixelChange
-    from napari_sam.core.volumes.doubts import Doubt
+    from napari_sam.core.model import EncodedPlane
     from napari_sam.core.volumes.linked import LinkedObject, LinkSettings
+    from napari_sam.core.volumes.propagation import EncodeAt
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
+    from napari_sam.viewer.predict import PlaneEncoder
 
 _NEXT = "Review one by one"
 
@@ -52,8 +59,10 @@ class Relinked:
         Along time, the mother of each daughter.
     changes : tuple of PixelChange
         What changes of the pixels.
-    doubts : dict of int to Doubt
-        The least certain place of each object, by its new number.
+    places : LinkedPlaces
+        Where the objects are to be looked at.
+    grown : dict of int to sequence of PlaneMask
+        The slices that objects have grown into, by their new numbers.
     is_time : bool
         Whether the slices are frames.
     """
@@ -63,14 +72,9 @@ class Relinked:
     objects: Mapping[int, LinkedObject]
     graph: Mapping[int, tuple[int, ...]]
     changes: tuple[PixelChange, ...]
-    doubts: Mapping[int, Doubt]
+    places: LinkedPlaces
+    grown: Mapping[int, Sequence[PlaneMask]]
     is_time: bool
-
-    @property
-    def places(self) -> LinkedPlaces:
-        """Where the objects are to be looked at."""
-        slices = {n: tuple(o.slices.tolist()) for n, o in self.objects.items()}
-        return LinkedPlaces(self.planes, slices, self.doubts)
 
     @property
     def numbers(self) -> dict[tuple[int, int], int]:
@@ -103,8 +107,18 @@ class Linker(BackgroundWork[LabelsTarget]):
         super().__init__(context)
         self.progress: Progress | None = None
 
-    def start(self, axis: int, settings: LinkSettings) -> None:
-        """Link the labels along an axis of the image, at the other sliders' places."""
+    def start(self, axis: int, settings: LinkSettings, *, grow: bool = False) -> None:
+        """Link the labels along an axis of the image, at the other sliders' places.
+
+        Parameters
+        ----------
+        axis : int
+            Of the image.
+        settings : LinkSettings
+            What is linked with what.
+        grow : bool
+            Whether objects are then grown into slices in which they were not found.
+        """
         context = self._context
         target, plane = context.target, context.plane
         if self.is_running or plane is None:
@@ -115,10 +129,19 @@ class Linker(BackgroundWork[LabelsTarget]):
         planes = tuple(
             plane.moved(axis, p) for p in range(layer_shape(target.layer)[axis])
         )
+        encode: EncodeAt | None = None
+        if grow:
+            encoder = context.planes
+            if encoder is None:
+                self.status.emit("No model is ready to grow objects: wait for it.")
+                return
+            encode = partial(_encoded, encoder, planes)
         self.progress = Progress(0, len(planes), "linking")
         target.applied.connect(self._on_edited)
         free = target.next_label
-        self._begin(target, partial(_relinked, target, planes, settings, free))
+        self._begin(
+            target, partial(_relinked, target, planes, settings, free, encode)
+        )
 
     def cancel(self) -> None:
         """Stop; nothing has changed."""
@@ -157,13 +180,16 @@ class Linker(BackgroundWork[LabelsTarget]):
         several = sum(len(o.slices) > 1 for o in found.objects.values())
         what = "tracks" if found.is_time else "objects"
         text = f"{len(found.objects)} {what}, {several} of them on several slices."
+        if found.grown:
+            count = sum(map(len, found.grown.values()))
+            text += f"  {len(found.grown)} have grown into {count} more."
         if not found.changes:
             self.status.emit(f"{text}  They were linked already.  {_NEXT}")
         else:
             try:
                 target.check_fits(max(found.objects))
                 change = renumbering(
-                    target, found.planes, found.numbers, found.changes
+                    target, found.planes, found.numbers, found.changes, found.grown
                 )
                 target.apply(replace(change, origin=found.places))
             except SamError as error:
@@ -191,24 +217,51 @@ def numbered(objects: Sequence[LinkedObject], free: int) -> dict[int, int]:
     return numbers
 
 
+def _encoded(
+    encoder: PlaneEncoder, planes: Sequence[Plane], position: int
+) -> Generator[None, None, EncodedPlane]:
+    return encoder.iter_get(planes[position])
+
+
 def _relinked(
     target: LabelsTarget,
     planes: tuple[Plane, ...],
     settings: LinkSettings,
     free: int,
+    encode: EncodeAt | None,
 ) -> Generator[Progress, None, Relinked]:
     """Link the slices in the worker, and find what changes."""
     whole = Region.whole(planes[0].shape(layer_shape(target.layer)))
     slices = _Slices(target, planes, whole)
     linked = yield from iter_link(slices, settings)
     numbers = numbered(linked.objects, free)
+    objects, labels = linked.objects, linked.labels
+    grown: dict[int, list[PlaneMask]] = defaultdict(list)
+    if encode is not None:
+        labels = linked.labels.copy()
+        progress = Progress(0, len(objects), "growing objects")
+        for step in iter_grow(encode, linked.labels):
+            progress = step if isinstance(step, Progress) else progress
+            if isinstance(step, GrownSlice):
+                write_grown(labels, [step])
+                grown[numbers[step.id]].append(
+                    PlaneMask(
+                        planes[step.position],
+                        digest_of(step.mask),
+                        confirmed=False,
+                        score=step.confidence,
+                    )
+                )
+            yield progress
+        measured = Progress(0, 0, "measuring")
+        objects = yield from reporting(iter_objects(labels), measured)
     top = max(numbers, default=0)
     table = np.zeros(top + 1, np.int64)
     table[list(numbers)] = list(numbers.values())
     changes = []
     for position, plane in enumerate(planes):
         before = target.read(plane, whole)
-        after = table[linked.labels[position]].astype(before.dtype)
+        after = table[labels[position]].astype(before.dtype)
         change = changed_part(plane, before, after)
         changes += [] if change is None else [change]
         yield Progress(position + 1, len(planes), "numbering")
@@ -216,17 +269,18 @@ def _relinked(
         numbers[d]: tuple(numbers[m] for m in mothers)
         for d, mothers in linked.graph.items()
     }
-    objects = {numbers[o.id]: o for o in linked.objects}
-    doubts = {
-        numbers[n]: replace(
-            doubt,
-            id=numbers[n],
-            daughters=tuple(numbers[d] for d in doubt.daughters),
-        )
-        for n, doubt in least_certain(linked.doubts()).items()
-    }
+    found = find_doubts(objects, labels.shape, linked.graph, time=settings.time)
+    doubts = {numbers[n]: doubt for n, doubt in least_certain(found).items()}
+    within = {numbers[o.id]: tuple(o.slices.tolist()) for o in objects}
     return Relinked(
-        target, planes, objects, graph, tuple(changes), doubts, settings.time
+        target,
+        planes,
+        {numbers[o.id]: o for o in linked.objects},
+        graph,
+        tuple(changes),
+        LinkedPlaces(planes, within, doubts),
+        grown,
+        settings.time,
     )
 
 

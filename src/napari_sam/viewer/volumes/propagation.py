@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.navigation import Navigator
     from napari_sam.viewer.pointer import Pointer
     from napari_sam.viewer.prefetcher import Prefetcher
+    from napari_sam.viewer.volumes.linker import Relinked
 
 TIME_NAMES = frozenset({"t", "time", "frame", "frames"})
 """Axis names, in lower case, along which objects are followed in time."""
@@ -70,14 +71,19 @@ class Propagation:
         Anything a panel shows has changed.
     status : Signal(str)
         What just happened and what to press next.
+    unreviewed : Signal(LinkedPlaces or None)
+        Objects were linked, or followed (None), that nobody has looked at.
     first, last : int or None
         The slices that an object is followed to at most; None for the whole stack.
     time : bool or None
         Whether the axis is one of time; None if its name says so.
+    grow : bool
+        Whether objects that are linked grow into slices in which they were not found.
     """
 
     changed = Signal()
     status = Signal(str)
+    unreviewed = Signal(object)
 
     def __init__(
         self,
@@ -94,11 +100,13 @@ class Propagation:
         self.first: int | None = None
         self.last: int | None = None
         self.time: bool | None = None
+        self.grow = False
         self._runs = PropagationRuns(context, annotator)
         self.several = SeveralObjects(context)
         self.linker = Linker(context)
         self.tracks = TracksView(context)
-        self.linker.linked.connect(self.tracks.show)
+        self.several.written.connect(self._on_several)
+        self.linker.linked.connect(self._on_linked)
         self.divisions = Divisions(context, annotator, pointer, self.tracks)
         self.events = TrackEvents(context, navigator, self.tracks)
         self._picker = ObjectPicker(context, annotator)
@@ -331,13 +339,16 @@ class Propagation:
     def link(self) -> None:
         """Give objects of single slices one number through the stack, or through time.
 
-        All labels along the axis that is scrolled; as one step.
+        All labels along the axis that is scrolled; as one step.  Along z they are then
+        grown, if `grow` says so.
         """
         axis = self._prefetcher.strip.axis
         if axis is None or self.count < 2:
             self.status.emit("The image has one slice only: there is nothing to link.")
             return
-        self.linker.start(axis, LinkSettings(time=self.is_time))
+        is_time = self.is_time
+        grow = self.grow and not is_time
+        self.linker.start(axis, LinkSettings(time=is_time), grow=grow)
 
     def next_event(self) -> None:
         """Show where a track ends, begins, divides or jumps, least certain first."""
@@ -474,6 +485,13 @@ class Propagation:
         elif direction is Direction.UP:
             start = position
         return start, stop
+
+    def _on_several(self) -> None:
+        self.unreviewed.emit(None)
+
+    def _on_linked(self, found: Relinked) -> None:
+        self.tracks.show(found)
+        self.unreviewed.emit(found.places)
 
     def _on_part(self) -> None:
         self.changed.emit()
