@@ -2,13 +2,15 @@
 
     python benchmarks/linking.py             # stacks, then the time-lapse
     python benchmarks/linking.py --scan      # thresholds, gaps and waists as well
+    python benchmarks/linking.py --grow      # linked objects grown as well
     python benchmarks/linking.py --speed     # 200 slices of 1024 x 1024, 1000 objects
 
 True slices are the ground truth, numbered anew in every slice: an upper bound for
 linking.  Everything mode segments each slice by itself, with the default model and its
-own thresholds; its labels are kept in --cache.  AP50 is TP / (TP + FP + FN) at an IoU
-of 0.5: "2-D" pools the objects of all slices, "3-D" compares whole volumes.  What 2-D
-AP allows is the product of the 3-D AP50 of linked true slices and the 2-D AP50.
+own thresholds; its labels, and embeddings for growing, are kept in --cache.  AP50 is
+TP / (TP + FP + FN) at an IoU of 0.5: "2-D" pools the objects of all slices, "3-D"
+compares whole volumes.  What 2-D AP allows is the product of the 3-D AP50 of linked
+true slices and the 2-D AP50.
 
 Along time the ids of the truth are known, and its divisions are what its ids say: a
 track ends, and in the next frame two begin that overlap it or touch it.  TRA and HOTA
@@ -29,7 +31,9 @@ import tifffile
 from scipy import ndimage
 
 import napari_sam as ns
+from napari_sam.core.engine import Engine
 from napari_sam.core.evaluation import average_precision, overlaps
+from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.linked import Linked, LinkSettings
 from napari_sam.core.volumes.linking import link_objects
 from napari_sam.core.volumes.matching import best_matching
@@ -54,17 +58,25 @@ def main() -> None:
         "--cache", type=Path, default=Path(tempfile.gettempdir()) / "napari-sam-linking"
     )
     parser.add_argument("--scan", action="store_true")
+    parser.add_argument("--grow", action="store_true")
+    parser.add_argument("--sets", nargs="+", choices=STACKS, default=list(STACKS))
     parser.add_argument("--speed", action="store_true")
     options = parser.parse_args()
     if options.speed:
         speed()
         return
     options.cache.mkdir(exist_ok=True)
-    for name, path in STACKS.items():
-        image = tifffile.imread(options.data / path.format("images"))
-        truth = tifffile.imread(options.data / path.format("masks"))
+    for name in options.sets:
+        image, truth = (
+            tifffile.imread(options.data / STACKS[name].format(kind))
+            for kind in ("images", "masks")
+        )
         found = everything(name, image, options.cache)
         stack(name, truth, found, scan=options.scan)
+        if options.grow:
+            grown(truth, image, found, options.cache)
+    if options.grow:
+        return
     for seed, height in enumerate(((2.5, 4), (4, 7))):
         drawn = drawn_nuclei(seed, height)
         stack(f"drawn nuclei {seed}", drawn, None, scan=options.scan)
@@ -192,6 +204,25 @@ def stack(
         print(
             f"{text:34}{best:12.3f}{ours:12.3f}{len(linked.objects):9}"
             f"{best * flat:9.3f}{ours / (best * flat):7.2f}"
+        )
+
+
+def grown(truth: np.ndarray, image: np.ndarray, found: np.ndarray, cache: Path) -> None:
+    """Print what growing makes of linked objects."""
+    store = EmbeddingStore(cache / "embeddings")
+    engine = Engine(ns.load_model(device="cpu"), store)
+    best = ap_3d(truth, link_objects(renumbered(truth)).labels)
+    print(f"{'':34}{'linked':>12}{'grown':>12}{'ratio':>9}{'slices':>9}{'CPU s':>7}")
+    for extent in (1, 2, 3):
+        labels = link_objects(found, LinkSettings(min_extent=extent)).labels
+        start = process_time()
+        more = ns.grow(image, labels, encode=engine.encode)
+        seconds = process_time() - start
+        scores = [ap_3d(truth, x) for x in (labels, more)]
+        count = sum(len(np.setdiff1d(b, a)) for a, b in zip(labels, more, strict=True))
+        print(
+            f"{f'at least {extent} slices':34}{scores[0]:12.3f}{scores[1]:12.3f}"
+            f"{scores[1] / (best * ap_2d(truth, found)):9.2f}{count:9}{seconds:7.0f}"
         )
 
 
