@@ -139,9 +139,7 @@ class Linker(BackgroundWork[LabelsTarget]):
         self.progress = Progress(0, len(planes), "linking")
         target.applied.connect(self._on_edited)
         free = target.next_label
-        self._begin(
-            target, partial(_relinked, target, planes, settings, free, encode)
-        )
+        self._begin(target, partial(_relinked, target, planes, settings, free, encode))
 
     def cancel(self) -> None:
         """Stop; nothing has changed."""
