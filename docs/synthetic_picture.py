@@ -1,4 +1,7 @@
-"""Draw the picture of the drawn images: ``python docs/synthetic_picture.py``."""
+"""Draw the picture of the drawn images.
+
+``PYTHONPATH=synthetic/src python docs/synthetic_picture.py``
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from napari_sam.training.synthetic import KINDS, generate
+from napari_sam_synthetic import KINDS, generate
 
 OUT = Path(__file__).resolve().parent / "images" / "synthetic.png"
 DRAWN, SHOWN, GAP = 448, 128, 4

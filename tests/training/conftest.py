@@ -13,7 +13,7 @@ from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.registry import list_models, load_model
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.state import TrainingState
-from napari_sam.training.synthetic import generate
+from napari_sam_synthetic import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

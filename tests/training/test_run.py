@@ -30,7 +30,7 @@ from napari_sam.training.data import SampleSet, samples_from_arrays
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
 from napari_sam.training.run import RunResult, RunSettings, groups_of, iter_run
-from napari_sam.training.synthetic import generate
+from napari_sam_synthetic import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,10 @@ from scipy.ndimage import binary_closing, gaussian_gradient_magnitude
 from skimage.measure import label
 from skimage.segmentation import find_boundaries
 
-from napari_sam.training.synthetic import KINDS, generate, write_folder
-from napari_sam.training.synthetic.__main__ import main
-from napari_sam.training.synthetic.optics import enlarge, reduce
-from napari_sam.training.synthetic.shapes import MIN_AREA, clean
+from napari_sam_synthetic import KINDS, generate, write_folder
+from napari_sam_synthetic.__main__ import main
+from napari_sam_synthetic.optics import enlarge, reduce
+from napari_sam_synthetic.shapes import MIN_AREA, clean
 
 if TYPE_CHECKING:
     from pathlib import Path

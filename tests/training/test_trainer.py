@@ -220,7 +220,7 @@ from conftest import fresh_network
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.recipe import Recipe
 from napari_sam.training.state import TrainingState
-from napari_sam.training.synthetic import generate
+from napari_sam_synthetic import generate
 from napari_sam.training.trainer import iter_training
 torch.set_num_threads(1)
 dist.init_process_group(

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Points, clean
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Points, clean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 STEP = 0.6
 """Distance between samples of a tube in pixels: below 1, so none is missed."""
@@ -162,7 +162,7 @@ def filaments(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             seen += np.float32(rng.uniform(0.1, 0.4)) * optics.blur(
                 behind, width * rng.uniform(0.5, 2)
             )
-        return looks.fluorescence(rng, seen), labels
+        return rendering.fluorescence(rng, seen), labels
     if rng.random() < 0.25:  # absorbs light
-        return looks.transmitted(rng, -seen, rng.uniform(0.15, 0.45)), labels
-    return looks.see_through(rng, seen, width, 0.45), labels
+        return rendering.transmitted(rng, -seen, rng.uniform(0.15, 0.45)), labels
+    return rendering.see_through(rng, seen, width, 0.45), labels

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic.shapes import blob, capsule, clean
-from napari_sam.training.synthetic.surfaces import (
+from napari_sam_synthetic.shapes import blob, capsule, clean
+from napari_sam_synthetic.surfaces import (
     cast_shadow,
     cover,
     material,
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
     from napari_sam.types import BoolArray, RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels, Stamp
 
 _MAX_SHAPES = 70
 _WITH_PARTS = 0.45

@@ -15,21 +15,21 @@ import imageio.v3 as iio
 import numpy as np
 
 from napari_sam.training.samples import Sample
-from napari_sam.training.synthetic.em import em_neurites, em_organelles
-from napari_sam.training.synthetic.filaments import filaments
-from napari_sam.training.synthetic.histology import histology
-from napari_sam.training.synthetic.leaves import leaves
-from napari_sam.training.synthetic.membranes import membranes
-from napari_sam.training.synthetic.multiplexed import multiplexed
-from napari_sam.training.synthetic.nuclei import nuclei
-from napari_sam.training.synthetic.phase_cells import phase_cells
-from napari_sam.training.synthetic.rods import rods
-from napari_sam.training.synthetic.shapes import Labels
-from napari_sam.training.synthetic.spots import spots
-from napari_sam.training.synthetic.stained_cells import stained_cells
-from napari_sam.training.synthetic.thick_tissue import thick_tissue
-from napari_sam.training.synthetic.things import things
 from napari_sam.types import RGBArray
+from napari_sam_synthetic.bacteria import rods
+from napari_sam_synthetic.composite_objects import things
+from napari_sam_synthetic.dead_leaves import leaves
+from napari_sam_synthetic.em import em_neurites, em_organelles
+from napari_sam_synthetic.filaments import filaments
+from napari_sam_synthetic.histology import histology
+from napari_sam_synthetic.membranes import membranes
+from napari_sam_synthetic.multiplexed import multiplexed
+from napari_sam_synthetic.nuclei import nuclei
+from napari_sam_synthetic.phase_cells import phase_cells
+from napari_sam_synthetic.shapes import Labels
+from napari_sam_synthetic.spots import spots
+from napari_sam_synthetic.stained_cells import stained_cells
+from napari_sam_synthetic.thick_tissue import thick_tissue
 
 if TYPE_CHECKING:
     import os
@@ -62,7 +62,7 @@ README = """\
 # Drawn microscopy
 
 {count} images of each of {kinds}, {side} x {side} pixels, drawn by
-`python -m napari_sam.training.synthetic`, seed {seed}.
+`python -m napari_sam_synthetic`, seed {seed}.
 
 `images/KIND_0001.png` is RGB; `masks/KIND_0001.png` holds its objects, uint16,
 0 is background. Nothing in them was photographed.

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, blob, clean, spread
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, blob, clean, spread
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels, Stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,5 +136,5 @@ def stained_cells(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     nuclei = optics.blur(nuclei, psf)
     labels = clean(canvas.labels)
     if rng.random() < 0.4:
-        return looks.two_colours(rng, cytoplasm, nuclei), labels
-    return looks.fluorescence(rng, cytoplasm), labels
+        return rendering.two_colours(rng, cytoplasm, nuclei), labels
+    return rendering.fluorescence(rng, cytoplasm), labels

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import (
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import (
     border_distance,
     clean,
     nearest,
     spread,
 )
-from napari_sam.training.synthetic.tissue import warp
+from napari_sam_synthetic.tissue import warp
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 _CHANNELS = 3
 _COLOURS = np.array(
@@ -158,10 +158,10 @@ def multiplexed(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             seen[hot] += rng.exponential(counts, int(hot.sum())).astype(np.float32)
         if rng.random() < 0.3:
             seen = optics.blur(seen, rng.uniform(0.4, 0.9))
-        grey = np.asarray(looks.to_uint8(rng, seen), np.float32)
+        grey = np.asarray(rendering.to_uint8(rng, seen), np.float32)
         rgb += grey[..., None] * colour * np.float32(rng.uniform(0.4, 1))
     kept = tissue.is_cell[tissue.cells]
     if size > 12 and rng.random() < 0.3:  # masks with gaps
         kept &= tissue.depth > 1
     labels = clean(np.where(kept, tissue.cells, 0))
-    return looks.finish(rng, np.clip(rgb, 0, 255).astype(np.uint8)), labels
+    return rendering.finish(rng, np.clip(rgb, 0, 255).astype(np.uint8)), labels

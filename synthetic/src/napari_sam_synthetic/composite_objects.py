@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic.em import em_neurites, em_organelles
-from napari_sam.training.synthetic.histology import histology
-from napari_sam.training.synthetic.leaves import leaf, leaves, part_of
-from napari_sam.training.synthetic.membranes import membranes
-from napari_sam.training.synthetic.nuclei import nuclei
-from napari_sam.training.synthetic.phase_cells import phase_cells
-from napari_sam.training.synthetic.shapes import clean
-from napari_sam.training.synthetic.surfaces import (
+from napari_sam_synthetic.dead_leaves import leaf, leaves, part_of
+from napari_sam_synthetic.em import em_neurites, em_organelles
+from napari_sam_synthetic.histology import histology
+from napari_sam_synthetic.membranes import membranes
+from napari_sam_synthetic.nuclei import nuclei
+from napari_sam_synthetic.phase_cells import phase_cells
+from napari_sam_synthetic.shapes import clean
+from napari_sam_synthetic.surfaces import (
     cast_shadow,
     cover,
     material,
@@ -29,8 +29,8 @@ from napari_sam.training.synthetic.surfaces import (
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels, Stamp
 
 _FIELDS = (
     em_neurites,

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import spatial
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, Points, capsule, clean
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, Points, capsule, clean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import Labels
 
 
 class Rods(NamedTuple):
@@ -300,8 +300,8 @@ def rods(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     psf = rng.uniform(0.06, 0.2) * width if width < 20 else rng.uniform(0.8, 3)
     psf = max(psf, 0.7)
     if look in ("membrane", "cytoplasm"):
-        return looks.fluorescence(rng, optics.blur(stain, psf)), labels
+        return rendering.fluorescence(rng, optics.blur(stain, psf)), labels
     grain = optics.texture(rng, canvas.shape, max(width / 3, 3), 2)
     thickness *= 1 + np.float32(rng.uniform(0, 0.15)) * grain
     seen = optics.blur(thickness, psf)
-    return looks.see_through(rng, seen, width), labels
+    return rendering.see_through(rng, seen, width), labels

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage
+    from napari_sam_synthetic.shapes import FloatImage
 
 
 def blur(image: npt.NDArray[np.floating], sigma: float) -> FloatImage:

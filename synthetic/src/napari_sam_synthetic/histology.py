@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, blob, clean, spread
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, blob, clean, spread
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 # Optical density in red, green and blue of one unit of stain: Ruifrok and
 # Johnston, "Quantification of histochemical staining by color deconvolution",
@@ -177,6 +177,8 @@ def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     )
     if style == "grey":
         grey = optics.expose(rng, light.mean(2))
-        return looks.finish(rng, looks.to_uint8(rng, grey)), clean(canvas.labels)
+        return rendering.finish(rng, rendering.to_uint8(rng, grey)), clean(
+            canvas.labels
+        )
     rgb = (np.clip(light, 0, 1) * 255).astype(np.uint8)
-    return looks.finish(rng, rgb), clean(canvas.labels)
+    return rendering.finish(rng, rgb), clean(canvas.labels)

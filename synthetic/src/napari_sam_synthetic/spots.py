@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, blob, clean, spread
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, blob, clean, spread
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 LOOKS = ("filled", "ring", "lens", "organoid", "flat")
 
@@ -91,10 +91,10 @@ def spots(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             seen += np.float32(rng.uniform(0.1, 0.5)) * optics.blur(
                 np.rot90(light), radius * 0.7
             )
-        return looks.fluorescence(rng, seen), labels
+        return rendering.fluorescence(rng, seen), labels
     if rng.random() < 0.6:
         contrast = seen * rng.choice([-1.0, 1.0])
         if rng.random() < 0.4:
             contrast -= rng.uniform(0.2, 0.6) * optics.blur(contrast, radius)
-        return looks.transmitted(rng, contrast), labels
-    return looks.see_through(rng, seen, 2 * radius, 0.3), labels
+        return rendering.transmitted(rng, contrast), labels
+    return rendering.see_through(rng, seen, 2 * radius, 0.3), labels

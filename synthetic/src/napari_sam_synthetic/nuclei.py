@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import spatial
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, Points, blob, clean
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, Points, blob, clean
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels, Stamp
 
 
 def pack(
@@ -179,4 +179,4 @@ def nuclei(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         light += np.float32(rng.uniform(0.02, 0.15)) * np.clip(
             optics.texture(rng, canvas.shape, radius * 3, 3), 0, 3
         )
-    return looks.fluorescence(rng, light), clean(canvas.labels)
+    return rendering.fluorescence(rng, light), clean(canvas.labels)

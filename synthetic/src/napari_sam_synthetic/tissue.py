@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_sam.training.synthetic import optics
-from napari_sam.training.synthetic.shapes import (
+from napari_sam_synthetic import optics
+from napari_sam_synthetic.shapes import (
     Canvas,
     Stamp,
     blob,
@@ -19,7 +19,7 @@ from napari_sam.training.synthetic.shapes import (
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 
 class Tissue(NamedTuple):

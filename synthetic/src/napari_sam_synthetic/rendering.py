@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import imageio.v3 as iio
 import numpy as np
 
-from napari_sam.training.synthetic import optics
+from napari_sam_synthetic import optics
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -1,11 +1,11 @@
-"""``python -m napari_sam.training.synthetic OUT``: write drawn images."""
+"""``python -m napari_sam_synthetic OUT``: write drawn images."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from napari_sam.training.synthetic import KINDS, write_folder
+from napari_sam_synthetic import KINDS, write_folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         Exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m napari_sam.training.synthetic", description=__doc__
+        prog="python -m napari_sam_synthetic", description=__doc__
     )
     parser.add_argument("out", help="folder to write images/ and masks/ into")
     parser.add_argument("--count", type=int, default=200, help="images of each kind")

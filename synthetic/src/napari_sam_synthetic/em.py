@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import (
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import (
     Canvas,
     Stamp,
     blob,
     clean,
 )
-from napari_sam.training.synthetic.tissue import Tissue, tissue
+from napari_sam_synthetic.tissue import Tissue, tissue
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 
 def _per_cell(rng: Generator, cells: Labels, spread: float) -> FloatImage:
@@ -245,9 +245,9 @@ def _draw(rng: Generator, side: int, *, of_organelles: bool) -> tuple[RGBArray, 
             rng, (side, side), side / 3, 4
         )
     contrast = rng.uniform(0.5, 1)
-    rgb = looks.finish(
+    rgb = rendering.finish(
         rng,
-        looks.to_uint8(
+        rendering.to_uint8(
             rng,
             optics.expose(
                 rng, 0.5 + contrast * (picture - 0.5), photons=rng.uniform(150, 4000)

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import (
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import (
     blob,
     border_distance,
     clean,
     nearest,
     spread,
 )
-from napari_sam.training.synthetic.tissue import tissue, warp
+from napari_sam_synthetic.tissue import tissue, warp
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 
 def _cells(rng: Generator, side: int, size: float) -> Labels:
@@ -164,13 +164,13 @@ def membranes(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     style = rng.random()
     if style < 0.22:
         nuclei = optics.blur(_nuclei(rng, cells, depth, size), psf)
-        return looks.two_colours(rng, light, nuclei), labels
+        return rendering.two_colours(rng, light, nuclei), labels
     if style < 0.3:  # stained walls in brightfield: dark on light
-        return looks.transmitted(
+        return rendering.transmitted(
             rng, 0.7 - 1.5 * light / max(float(light.max()), 1e-3)
         ), labels
     if style < 0.4:
         light += np.float32(rng.uniform(0.2, 0.9)) * optics.blur(
             _nuclei(rng, cells, depth, size), psf
         )
-    return looks.fluorescence(rng, light), labels
+    return rendering.fluorescence(rng, light), labels

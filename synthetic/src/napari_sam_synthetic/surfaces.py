@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.training.synthetic.optics import blur, illumination, texture
+from napari_sam_synthetic.optics import blur, illumination, texture
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Stamp
     from napari_sam.types import BoolArray, RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Stamp
 
 
 def material(rng: Generator, shape: tuple[int, int]) -> FloatImage:

@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import spatial
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.nuclei import pack
-from napari_sam.training.synthetic.shapes import clean
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.nuclei import pack
+from napari_sam_synthetic.shapes import clean
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels
 
 Places: TypeAlias = npt.NDArray[np.float32]
 """Float32 array (..., 3): depth, row, column."""
@@ -211,7 +211,7 @@ def thick_tissue(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     light = optics.enlarge(light, step)[:side, :side]
     light = optics.blur(light, width * float(rng.uniform(0.1, 0.6)))
     if rng.random() < 0.1:  # stained walls in brightfield: dark on light
-        return looks.transmitted(rng, 0.7 - 1.5 * light), labels
+        return rendering.transmitted(rng, 0.7 - 1.5 * light), labels
     if rng.random() < 0.4:  # denoised or deconvolved
-        return looks.finish(rng, looks.to_uint8(rng, light)), labels
-    return looks.fluorescence(rng, light), labels
+        return rendering.finish(rng, rendering.to_uint8(rng, light)), labels
+    return rendering.fluorescence(rng, light), labels

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.training.synthetic import looks, optics
-from napari_sam.training.synthetic.shapes import Canvas, blob, clean, spread
+from napari_sam_synthetic import optics, rendering
+from napari_sam_synthetic.shapes import Canvas, blob, clean, spread
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from napari_sam.training.synthetic.shapes import FloatImage, Labels, Stamp
     from napari_sam.types import RGBArray
+    from napari_sam_synthetic.shapes import FloatImage, Labels, Stamp
 
 
 def _body(rng: Generator, stamp: Stamp, radius: float, flat: float) -> FloatImage:
@@ -108,7 +108,7 @@ def phase_cells(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     thickness += np.float32(rng.uniform(0.01, 0.1)) * fine * inside
     thickness = optics.blur(thickness, psf)
     if rng.random() < 0.35:
-        return looks.see_through(
+        return rendering.see_through(
             rng, thickness + 0.2 * optics.blur(edges, psf), radius, 0.0
         ), labels
     # often the inside is as grey as the background, and only the rim tells
@@ -126,4 +126,4 @@ def phase_cells(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     contrast += np.float32(rng.uniform(0.02, 0.16)) * optics.blur(mottle, psf)
     drops = optics.blur(glow, psf)
     contrast += drops + 0.5 * optics.blur(glow, 4) * (drops < 0.3)
-    return looks.transmitted(rng, contrast, rng.uniform(0.06, 0.3)), labels
+    return rendering.transmitted(rng, contrast, rng.uniform(0.06, 0.3)), labels
