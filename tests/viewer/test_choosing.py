@@ -448,11 +448,3 @@ def test_the_end_of_a_stack_cuts_only_what_is_on_screen(
     assert set().union(*made) == {desk.controller.context.plane}
     assert desk.controller.everything.write()
     assert len(set().union(*made)) == 3
-
-
-def test_one_change_of_a_threshold_is_told_once(searched):
-    desk = searched
-    told = []
-    desk.controller.changed.connect(lambda: told.append(1))
-    desk.controller.change_settings(min_score=0.8)
-    assert len(told) == 1

@@ -585,7 +585,7 @@ class TestWhileItRuns:
     def test_another_image_says_that_it_was_cut_short(self, begun: Desk) -> None:
         begun.annotator.accept()
         said: list[str] = []
-        begun.controller.status_changed.connect(said.append)
+        begun.controller.said.connect(said.append)
         begun.viewer.add_image(np.zeros((3, 20, 20), np.uint8), name="other")
         begun.controller.choose_image(begun.viewer.layers["other"])
         assert any("following it was stopped" in text for text in said)

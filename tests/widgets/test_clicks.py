@@ -226,6 +226,7 @@ def g_proposes_and_the_button_writes(sam: Driver) -> None:
     wait_until(lambda: not everything.is_running, "the search to end")
     found = everything.count
     assert found >= 3
+    spin()
     assert f"Write {found}" in sam.widget.everything.write.text
     # thresholds filter at once, without inference, and back
     sam.widget.everything.score.value = 1.0

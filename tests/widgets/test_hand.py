@@ -164,10 +164,10 @@ def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
     for number, marked in enumerate((True, False)):
         sam.click(COINS[number])
         sam.wait_preview()
-        sam.controller.status_changed.connect(said.append)
+        sam.controller.said.connect(said.append)
         hold(sam, Qt.Key.Key_N, marked=marked)
         wait_until(lambda n=number: len(sam.labelled) == n + 1, "the accept")
-        sam.controller.status_changed.disconnect(said.append)
+        sam.controller.said.disconnect(said.append)
     assert not [text for text in said if "Nothing to accept" in text]
     # While H is held the mask under the cursor stays, however it repeats.
     sam.hover(COINS[4])

@@ -91,7 +91,7 @@ def test_every_key_arrives_whatever_layer_is_active(
     sam = open_sam(coins)
     sam.wait_idle()
     statuses: list[str] = []
-    sam.controller.status_changed.connect(statuses.append)
+    sam.controller.said.connect(statuses.append)
     everything = sam.controller.everything
     for make in LAYERS:
         layer = make()

@@ -124,7 +124,7 @@ def test_a_drag_pans_and_decides_nothing_and_a_button_the_slice(
     assert keys_of(sam) == {o.key for o in offers}
     sam.push(sam.widget.review.plane)
     assert len(sam.labelled) == len(offers)
-    assert not sam.widget.review.is_needed
+    assert not sam.controller.state.review.is_needed
     assert sam.annotator.label == len(offers) + 1
 
 
@@ -183,7 +183,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     left = review.proposal_count
     sam.push(panel.rest)
     assert len(sam.labelled) == 1 + left
-    assert not panel.is_needed
+    assert not sam.controller.state.review.is_needed
 
 
 def test_layers_deleted_and_painted_during_a_review(
@@ -216,7 +216,7 @@ def test_layers_deleted_and_painted_during_a_review(
     sam.key("N")
     spin(50)
     sam.viewer.layers.remove("coins")
-    assert not sam.widget.review.is_needed
+    assert not sam.controller.state.review.is_needed
     for key in ("N", "K", "J"):
         sam.key(key)
     sam.key("N", SHIFT)
@@ -249,7 +249,7 @@ def test_palette_commands(
 
 def the_panel_stays_calm(sam: Driver) -> None:
     """Nothing to review, nothing to see, and no key does harm."""
-    assert not sam.widget.review.is_needed
+    assert not sam.controller.state.review.is_needed
     sam.key("K")
     assert "no proposal under the cursor" in sam.controller.status
     sam.key("N", SHIFT)
@@ -257,7 +257,7 @@ def the_panel_stays_calm(sam: Driver) -> None:
     sam.controller.toggle_review()
     assert "nothing to review" in sam.controller.status
     sam.annotate(COINS[4])
-    assert not sam.widget.review.is_needed
+    assert not sam.controller.state.review.is_needed
 
 
 def test_one_line_says_which_model_to_choose(

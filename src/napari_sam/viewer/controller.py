@@ -41,6 +41,7 @@ from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
 from napari_sam.viewer.toolbox import Toolbox
 from napari_sam.viewer.triage import Triage
+from napari_sam.viewer.view_state import resolve
 from napari_sam.viewer.volumes.propagation import Propagation
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.engine import Engine
     from napari_sam.core.store import EmbeddingStore
+    from napari_sam.viewer.view_state import ViewState
     from napari_sam.viewer.worker import Runner
 
 
@@ -72,16 +74,16 @@ class Controller:
     Attributes
     ----------
     changed : Signal()
-        Something a panel shows has changed.
-    strip_changed : Signal()
-        Which planes are encoded has changed.
-    status_changed : Signal(str)
-        The status line.
+        A part has changed; for what must not wait.
+    state_changed : Signal(ViewState)
+        What the dock shows is another one; once a turn of the event loop at most.
+    said : Signal(str)
+        An event was told in the status line.
     """
 
     changed = Signal()
-    strip_changed = Signal()
-    status_changed = Signal(str)
+    state_changed = Signal(object)
+    said = Signal(str)
 
     def __init__(
         self,
@@ -141,7 +143,9 @@ class Controller:
         )
         # How often the labels have changed: what an undo would take back.
         self._label_changes = object()
-        self._status = StatusLine(self._read_status, runner.soon)
+        self._status = StatusLine(self._read_status)
+        self._shown: ViewState | None = None
+        self._is_due = False
         self._closed = False
         # Before closing: the labels stay in the viewer, or their owner has them.
         self._is_put_aside = self._is_settled = False
@@ -154,7 +158,7 @@ class Controller:
         viewer, parts = self.viewer, self._viewer_connections
         parts.connect(viewer.layers.events.removed, self._on_layer_removed)
         parts.connect(self.loader.loaded, self._on_loaded)
-        parts.connect(self.loader.failed, self._on_load_failed)
+        parts.connect(self.loader.failed, self._on_failed)
         parts.connect(self.images.leaving, self._on_leaving)
         parts.connect(self.images.placed, self._on_placed)
         parts.connect(self.images.dropped, self._on_dropped)
@@ -174,8 +178,8 @@ class Controller:
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
         parts.connect(self.labels.painted, self.annotator.on_painted)
         parts.connect(self.labels.painted, self.everything.labels_changed)
-        parts.connect(self.prefetcher.changed, self._on_strip_changed)
-        parts.connect(self.prefetcher.shown_ready, self._on_shown_ready)
+        parts.connect(self.prefetcher.changed, self.touch)
+        parts.connect(self.prefetcher.shown_ready, self.changed.emit)
         parts.connect(self.prefetcher.failed, self._on_failed)
         for teller in (
             self.annotator,
@@ -186,17 +190,15 @@ class Controller:
             self.learning,
             self.projects,
         ):
-            parts.connect(teller.changed, self._on_part_changed)
+            parts.connect(teller.changed, self.changed.emit)
             parts.connect(teller.status, self.set_status)
         for speaker in (self.desk, self.display, self.toolbox):
             parts.connect(speaker.status, self.set_status)
-        parts.connect(self.toolbox.changed, self._on_part_changed)
+        parts.connect(self.toolbox.changed, self.changed.emit)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
         parts.connect(self.labels.painted, self.desk.on_painted)
-        for change in (self.changed, self.strip_changed):
-            parts.connect(change, self._status.touch)
-        parts.connect(self._status.changed, self._on_status)
+        parts.connect(self.changed, self.touch)
         self.keys.bind_viewer(viewer)
 
     def close(self) -> None:
@@ -273,6 +275,28 @@ class Controller:
     def set_status(self, text: str) -> None:
         """Tell an event in the status line; it goes when the state changes."""
         self._status.say(text)
+        self.said.emit(text)
+        self.touch()
+
+    @property
+    def state(self) -> ViewState:
+        """All that the dock shows, as it is now."""
+        return resolve(self)
+
+    def touch(self) -> None:
+        """Note that what the dock shows may have changed."""
+        if not self._is_due:
+            self._is_due = True
+            self.context.runner.soon(self._show)
+
+    def _show(self) -> None:
+        self._is_due = False
+        if self._closed:
+            return
+        state = self.state
+        if state != self._shown:
+            self._shown = state
+            self.state_changed.emit(state)
 
     def _read_status(self) -> tuple[StatusState, tuple[object, ...]]:
         context = self.context
@@ -284,12 +308,9 @@ class Controller:
             self._label_changes,
         )
 
-    def _on_status(self, text: str) -> None:
-        self.status_changed.emit(text)
-
     def _on_labels_edited(self) -> None:
         self._label_changes = object()
-        self._status.touch()
+        self.touch()
 
     @property
     def settings(self) -> AnnotationSettings:
@@ -310,9 +331,7 @@ class Controller:
         if after == before:
             return
         self.context.settings = after
-        # All that follows is one change: panels are drawn once.
-        with self.changed.blocked():
-            self._apply(before, after)
+        self._apply(before, after)
         self.changed.emit()
 
     def _apply(self, before: AnnotationSettings, after: AnnotationSettings) -> None:
@@ -358,17 +377,8 @@ class Controller:
         """Whether a model is on its way."""
         return self.loader.is_loading
 
-    @property
-    def device(self) -> str | None:
-        """Device of the loaded model."""
-        return self.loader.device
-
     def _on_loaded(self) -> None:
         self.images.renew(same_pixels=True)
-        self.changed.emit()
-
-    def _on_load_failed(self, error: Exception) -> None:
-        self.set_status(self.context.report(error))
         self.changed.emit()
 
     # -- image --------------------------------------------------------------
@@ -478,12 +488,6 @@ class Controller:
         if lit is not None:
             self.choose_tool(lit)
 
-    def _on_part_changed(self) -> None:
-        self.changed.emit()
-
-    def _on_strip_changed(self) -> None:
-        self.strip_changed.emit()
-
     def _on_labels_changed(self) -> None:
         self.annotator.target_changed()
         self.everything.labels_changed()
@@ -493,9 +497,6 @@ class Controller:
     def _on_adoption(self) -> None:
         adopted = self.annotator.adopted
         self.everything.hold(adopted.key if adopted is not None else None)
-
-    def _on_shown_ready(self) -> None:
-        self.changed.emit()
 
     def _on_failed(self, error: Exception) -> None:
         self.set_status(self.context.report(error))
@@ -674,9 +675,7 @@ class Controller:
 
     def _run(self, action: Callable[[], None]) -> None:
         try:
-            # Adding its layer changes more than once what is selected.
-            with self.changed.blocked():
-                action()
+            action()
         except SamError as error:
             self.set_status(self.context.report(error))
         self.changed.emit()

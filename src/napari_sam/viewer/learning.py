@@ -67,6 +67,11 @@ class Stage(StrEnum):
     UNDECIDED = "undecided"
     KEPT = "kept"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether something is under way."""
+        return self in (Stage.GATHERING, Stage.LEARNING, Stage.SAVING)
+
 
 def learn(
     base: str,
@@ -150,7 +155,7 @@ class Learning:
     @property
     def is_running(self) -> bool:
         """Whether something is under way."""
-        return self.stage in (Stage.GATHERING, Stage.LEARNING, Stage.SAVING)
+        return self.stage.is_running
 
     @property
     def suggested_name(self) -> str:

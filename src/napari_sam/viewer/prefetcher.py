@@ -48,6 +48,16 @@ class StripState:
     position: int | None
     axis: int | None
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is to be drawn."""
+        return (
+            isinstance(other, StripState)
+            and (self.position, self.axis) == (other.position, other.axis)
+            and np.array_equal(self.ready, other.ready)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
 
 class Prefetcher:
     """Keeps the plane on screen and its neighbours encoded.

@@ -213,9 +213,9 @@ class Session:
         with self._raising():
             controller.choose_image(image)
             if not controller.is_loading and (
-                controller.device is None
+                controller.loader.device is None
                 or controller.model_name != model
-                or device not in ("auto", controller.device)
+                or device not in ("auto", controller.loader.device)
             ):
                 controller.load_model(model, device)
             self.wait()

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from psygnal import Signal
-
 from napari_sam.core.volumes.propagation import Source
 from napari_sam.viewer.settings import Tool
 
@@ -212,28 +210,14 @@ class StatusLine:
     read : callable
         Returns the state now, and what else an event depends on; the latter is
         compared by identity.
-    soon : callable
-        Calls a function when the event loop is back, once for many changes.
-
-    Attributes
-    ----------
-    changed : Signal(str)
-        The line.
     """
 
-    changed = Signal(str)
-
     def __init__(
-        self,
-        read: Callable[[], tuple[StatusState, tuple[object, ...]]],
-        soon: Callable[[Callable[[], None]], None],
+        self, read: Callable[[], tuple[StatusState, tuple[object, ...]]]
     ) -> None:
         self._read = read
-        self._soon = soon
         self._event = ""
         self._said_in: tuple[StatusState, tuple[object, ...]] | None = None
-        self._shown = ""
-        self._is_due = False
 
     @property
     def text(self) -> str:
@@ -249,22 +233,6 @@ class StatusLine:
     def say(self, text: str) -> None:
         """Tell an event; it stands until the state that follows it changes."""
         self._event, self._said_in = text, None
-        self._shown = text
-        self.changed.emit(text)
-        self.touch()
-
-    def touch(self) -> None:
-        """Note that the state may have changed."""
-        if not self._is_due:
-            self._is_due = True
-            self._soon(self._show)
-
-    def _show(self) -> None:
-        self._is_due = False
-        text = self.text
-        if text != self._shown:
-            self._shown = text
-            self.changed.emit(text)
 
 
 def _same(

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from qtpy.QtGui import QShowEvent
 
+    from napari_sam.viewer.view_state import FollowState, ViewState
+
 _GIB = 1 << 30
 
 
@@ -89,10 +91,13 @@ class SamWidget(QWidget):
         self._canvas: CanvasContext | None = None
         self._showed_all = self.controller.navigator.shows_all
         self._had_image = False
+        self._followed: FollowState | None = None
         self._build(preferences)
         self._connect(viewer)
         self.controller.load_model(preferences["name"], preferences["device"])
         self._choose_first_image()
+        # Before the first layout: a button that works is lower than one that rests.
+        self.show_state(self.controller.state)
 
     # -- building -----------------------------------------------------------
 
@@ -203,22 +208,17 @@ class SamWidget(QWidget):
 
     def _connect(self, viewer: Any) -> None:
         controller = self.controller
-        controller.changed.connect(self.refresh)
-        controller.strip_changed.connect(self.refresh_strip)
-        controller.status_changed.connect(self._show_status)
+        controller.state_changed.connect(self.show_state)
         for strip in (self.strip, self.object_strip):
             strip.clicked.connect(self._go_to)
         self.cancel.changed.connect(self._cancel)
-        self._ticker.timeout.connect(self._show_progress)
+        self._ticker.timeout.connect(controller.touch)
         self.help.changed.connect(self._show_help)
         controller.learning.models_changed.connect(self._list_models)
         events = viewer.layers.events
         for emitter in (events.inserted, events.removed, events.reordered):
             emitter.connect(self._on_layers)
         events.renamed.connect(self._on_layers)
-        self.refresh()
-        self.refresh_strip()
-        self._show_status(controller.status)
 
     def _choose_first_image(self) -> None:
         """Start with the selected image, or the top one."""
@@ -238,7 +238,7 @@ class SamWidget(QWidget):
 
     # -- showing ------------------------------------------------------------
 
-    def _panels(self) -> tuple[Panel, ...]:
+    def _panels(self) -> tuple[Panel[Any], ...]:
         return (
             self.layers,
             self.project,
@@ -253,56 +253,38 @@ class SamWidget(QWidget):
             self.volume,
         )
 
-    def refresh(self) -> None:
-        """Show the controller's state."""
+    def show_state(self, state: ViewState) -> None:
+        """Show a state of the controller: what is another one than before."""
         if self.controller.is_closed:
             return
         for panel in self._panels():
-            panel.refresh()
-        self._show_object()
-        self._show_progress()
+            panel.refresh(state)
+        if state.follow != self._followed:
+            self._followed = state.follow
+            self._show_strips(state.follow)
+        self._show_progress(state)
+        if self.status.text() != state.status:
+            self.status.setText(state.status)
 
-    def _show_object(self) -> None:
-        """Show where in the stack the object under way is."""
-        controller = self.controller
-        strip = controller.prefetcher.strip
-        for widget in (self.object_strip, self.volume_section):
-            widget.setVisible(strip.axis is not None)
-        self.object_strip.set_state(controller.propagation.state, strip)
+    def _show_strips(self, state: FollowState) -> None:
+        """Show which planes are encoded, and where in the stack the object is."""
+        for widget in (self.strip, self.object_strip, self.volume_section):
+            widget.setVisible(state.strip.axis is not None)
+        self.strip.set_state(state.strip)
+        self.object_strip.set_state(state)
 
-    def refresh_strip(self) -> None:
-        """Show which planes are encoded."""
-        if self.controller.is_closed:
-            return
-        strip = self.controller.prefetcher.strip
-        self.strip.setVisible(strip.axis is not None)
-        self.strip.set_state(strip)
-        self.stack.refresh()
-        self.follow.refresh()
-        self.volume.refresh()
-        self._show_object()
-        self._show_progress()
-
-    def _show_progress(self) -> None:
-        if self.controller.is_closed:
-            self._ticker.stop()
-            return
-        progress = self.controller.activity.progress
-        can_cancel = progress is not None and self.controller.activity.can_cancel
-        show_progress(self.progress, progress)
-        self.cancel.visible = can_cancel
-        if progress is None:
+    def _show_progress(self, state: ViewState) -> None:
+        show_progress(self.progress, state.progress)
+        self.cancel.visible = state.progress is not None and state.can_cancel
+        if state.progress is None:
             self._ticker.stop()
         elif not self._ticker.isActive():
             self._ticker.start()
-        if can_cancel:
+        if self.cancel.visible:
             self.activity.follow()
 
     def _list_models(self) -> None:
         self.layers.list_models(list_models())
-
-    def _show_status(self, text: str) -> None:
-        self.status.setText(text)
 
     # -- acting -------------------------------------------------------------
 
@@ -386,7 +368,7 @@ def _line() -> QFrame:
     return line
 
 
-def _section(title: str, panel: Panel, *, expanded: bool) -> QCollapsible:
+def _section(title: str, panel: Panel[Any], *, expanded: bool) -> QCollapsible:
     section = QCollapsible(title)
     section.addWidget(panel.container.native)
     section.setDuration(0)

@@ -20,13 +20,18 @@ from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.triage import histogram, position_on
 from napari_sam.viewer.overlay import color_text, score_color
 from napari_sam.viewer.settings import ProposalColor
+from napari_sam.viewer.view_state import SearchState
 from napari_sam.widgets.histogram import BINS, Histogram, over
-from napari_sam.widgets.panels import Panel, rest, row
+from napari_sam.widgets.panels import Panel, blocked, rest, row, show_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from magicgui.widgets import Widget
 
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
+    from napari_sam.widgets.panels import Shows
 
 
 def _histogram(controller: Controller, slider: Widget | None = None) -> Histogram:
@@ -34,7 +39,7 @@ def _histogram(controller: Controller, slider: Widget | None = None) -> Histogra
     return Histogram(lambda: controller.viewer.theme, beside)
 
 
-class EverythingPanel(Panel):
+class EverythingPanel(Panel[SearchState]):
     """Run everything mode, move its thresholds, write its proposals."""
 
     def __init__(self, controller: Controller) -> None:
@@ -85,45 +90,37 @@ class EverythingPanel(Panel):
                 self.side,
                 self.crops,
             ],
-            shows=[
-                (self.color, lambda s: s.proposal_color),
-                (self.score, lambda s: chosen(s.min_score, usual.score)),
-                (self.stability, lambda s: chosen(s.min_stability, usual.stability)),
-                (self.area, lambda s: round(chosen(s.min_area, s.everything.min_area))),
-                (
-                    self.share,
-                    lambda s: round(
-                        100 * chosen(s.max_share, s.everything.max_area_share)
-                    ),
-                ),
-                (self.size, lambda s: s.everything.object_size or 0),
-                (self.side, lambda s: s.everything.points_per_side),
-                (self.crops, lambda s: s.everything.crop_n_layers),
-            ],
         )
-        self.prefill.changed.connect(controller.prefill)
-        self.plane.changed.connect(controller.segment_plane)
-        self.view.changed.connect(controller.segment_view)
-        self.box.changed.connect(controller.segment_box)
-        self.stack.changed.connect(controller.segment_stack)
-        self.side.changed.connect(self._grid)
-        self.crops.changed.connect(self._grid)
-        self.size.changed.connect(self._grid)
-        self.score.changed.connect(lambda v: controller.change_settings(min_score=v))
-        self.stability.changed.connect(
-            lambda v: controller.change_settings(min_stability=v)
+        self._shows: Sequence[Shows] = (
+            (self.color, lambda s: s.proposal_color),
+            (self.score, lambda s: chosen(s.min_score, usual.score)),
+            (self.stability, lambda s: chosen(s.min_stability, usual.stability)),
+            (self.area, lambda s: round(chosen(s.min_area, s.everything.min_area))),
+            (
+                self.share,
+                lambda s: round(100 * chosen(s.max_share, s.everything.max_area_share)),
+            ),
+            (self.size, lambda s: s.everything.object_size or 0),
+            (self.side, lambda s: s.everything.points_per_side),
+            (self.crops, lambda s: s.everything.crop_n_layers),
         )
-        self.area.changed.connect(lambda v: controller.change_settings(min_area=v))
-        self.share.changed.connect(
-            lambda v: controller.change_settings(max_share=v / 100)
-        )
-        self.color.changed.connect(
-            lambda color: controller.change_settings(proposal_color=color)
-        )
-        self.write.changed.connect(controller.everything.write)
-        self.drop.changed.connect(controller.everything.discard)
+        self.press(self.prefill, controller.prefill)
+        self.press(self.plane, controller.segment_plane)
+        self.press(self.view, controller.segment_view)
+        self.press(self.box, controller.segment_box)
+        self.press(self.stack, controller.segment_stack)
+        for widget in (self.side, self.crops, self.size):
+            self.on(widget, self._grid)
+        change = controller.change_settings
+        self.on(self.score, lambda v: change(min_score=v))
+        self.on(self.stability, lambda v: change(min_stability=v))
+        self.on(self.area, lambda v: change(min_area=v))
+        self.on(self.share, lambda v: change(max_share=v / 100))
+        self.on(self.color, lambda color: change(proposal_color=color))
+        self.press(self.write, controller.everything.write)
+        self.press(self.drop, controller.everything.discard)
 
-    def _grid(self) -> None:
+    def _grid(self, _: object) -> None:
         everything = replace(
             self.controller.settings.everything,
             points_per_side=self.side.value,
@@ -132,102 +129,81 @@ class EverythingPanel(Panel):
         )
         self.controller.change_settings(everything=everything)
 
-    def refresh(self) -> None:
-        """Show how many proposals there are."""
-        super().refresh()
-        controller, everything = self.controller, self.controller.everything
-        reason = controller.rest_reason
-        if not reason and controller.context.planes is None:
-            reason = "The model is not there yet."
-        if everything.is_running:
-            reason = "A search is under way."
-        no_box = "" if self._has_box() else "Draw a box with the Box tool first."
-        rest(self.plane, reason, "Finds every object of this plane.")
-        rest(self.view, reason, "Finds every object of what the view shows.")
-        rest(self.box, reason or no_box, "Finds every object inside the drawn box.")
-        rest(self.stack, reason, "Plane by plane; what is found can be cancelled.")
+    def part(self, state: ViewState) -> SearchState:
+        """Return what can be searched, and what was found."""
+        return state.search
+
+    def show(self, state: SearchState) -> None:
+        """Show what can be searched, and what was found."""
+        show_settings(self._shows, state.settings)
+        self._show_searches(state)
+        self._show_how(state)
+        count = state.count
+        self.write.text = f"Write {count} into labels" if count else "Write into labels"
+        none = "" if count else "There are no proposals."
+        if state.is_running:
+            none = "A search is under way."
+        rest(self.write, none, "Writes them as one undo step.")
+        rest(self.drop, none, "Forgets all proposals.")
+        self._show_thresholds(state)
+        self._show_histograms(state)
+
+    def _show_searches(self, state: SearchState) -> None:
+        why_not = state.why_not
+        no_box = "" if state.has_box else "Draw a box with the Box tool first."
+        rest(self.plane, why_not, "Finds every object of this plane.")
+        rest(self.view, why_not, "Finds every object of what the view shows.")
+        rest(self.box, why_not or no_box, "Finds every object inside the drawn box.")
+        rest(self.stack, why_not, "Plane by plane; what is found can be cancelled.")
         rest(
             self.prefill,
-            reason,
+            why_not,
             "Proposes what the model is sure of and nobody has labelled.",
         )
-        rest(self.side, self._why_no_grid(), "Time grows with its square.")
+
+    def _show_how(self, state: SearchState) -> None:
+        no_grid = no_crops = ""
+        if state.sees_objects:
+            no_grid = "This model sees where objects are and asks there, not on a grid."
+        if state.is_reduced and not self.crops.value:
+            no_crops = (
+                "The layers that are shown lie on different grids, so a coarser level "
+                "is read, which has no more detail."
+            )
+        no_size = ""
+        if not self.size.value and self.crops.value:
+            no_size = "The plane is searched in crops; set Crop layers to 0."
+        elif not self.size.value and not state.sees_objects:
+            no_size = "This model does not see objects by itself; it asks on a grid."
+        elif not self.size.value:
+            no_size = no_crops
+        rest(self.side, no_grid, "Time grows with its square.")
         rest(
             self.crops,
-            self._why_no_crops(),
+            no_crops,
             "1 also looks at 4 enlarged crops, for small objects.",
         )
         rest(
             self.size,
-            self._why_no_size(),
+            no_size,
             "Diameter of an object: how far the plane is enlarged to be searched, in "
             "tiles. 0 lets the model look how large objects are.",
         )
-        self._show_scale()
-        count = everything.count
-        self.write.text = f"Write {count} into labels" if count else "Write into labels"
-        none = "" if count else "There are no proposals."
-        if everything.is_running:
-            none = "A search is under way."
-        rest(self.write, none, "Writes them as one undo step.")
-        rest(self.drop, none, "Forgets all proposals.")
-        self._show_thresholds()
-        self._show_histograms()
-
-    def _has_box(self) -> bool:
-        prompting = self.controller.annotator.prompting
-        return any(p.box is not None for p in prompting.here())
-
-    def _why_no_grid(self) -> str:
-        """Return why the grid of points has no effect, empty if it has one."""
-        engine = self.controller.loader.engine
-        # What a model can do beyond the protocol is its own attribute.
-        sees = engine is not None and getattr(engine.model, "has_prompt_head", False)
-        if not sees or self.controller.settings.everything.prompts == "grid":
-            return ""
-        return "This model sees where objects are and asks there, not on a grid."
-
-    def _why_no_size(self) -> str:
-        """Return why the size of objects has no effect, empty if some was chosen."""
-        if self.size.value:
-            return ""
-        if self.crops.value:
-            return "The plane is searched in crops; set Crop layers to 0."
-        if not self._why_no_grid():
-            return "This model does not see objects by itself; it asks on a grid."
-        return self._why_no_crops()
-
-    def _show_scale(self) -> None:
-        """Show beside "auto" the scale that was chosen."""
-        shown = self.controller.everything.shown
-        found = "" if shown is None or shown.scale is None else f": {shown.scale:.1f} ×"
+        # Beside "auto", the scale that was chosen.
+        scale = None if state.shown is None else state.shown.scale
+        found = "" if scale is None else f": {scale:.1f} ×"
         self.size.native.setSpecialValueText(f"auto{found}")
 
-    def _why_no_crops(self) -> str:
-        """Return why crops cannot be looked at, empty if they can or some are asked."""
-        context = self.controller.context
-        if context.planes is None or context.plane is None or self.crops.value:
-            return ""
-        if context.planes.source.is_reduced(context.plane):
-            return (
-                "The layers that are shown lie on different grids, so a coarser level "
-                "is read, which has no more detail."
-            )
-        return ""
-
-    def _show_histograms(self) -> None:
+    def _show_histograms(self, state: SearchState) -> None:
         """Show of all that was found here where it lies beside the thresholds."""
-        controller = self.controller
-        plane, proposed = controller.context.plane, controller.everything.proposed
-        found = None if plane is None else proposed.unfiltered(plane)
-        shown = controller.everything.shown
+        found, shown = state.found, state.shown
         if found is None or shown is None or not len(found):
             for empty in self.histograms.values():
                 empty.show_counts(np.zeros(BINS, np.intp), (0.0, 1.0))
                 empty.setToolTip("")
             return
         limits = shown.thresholds
-        by_score = controller.settings.proposal_color is ProposalColor.SCORE
+        by_score = state.settings.proposal_color is ProposalColor.SCORE
         for name, slider, values, least in (
             ("score", self.score, found.score, limits.min_score),
             ("stability", self.stability, found.stability, limits.min_stability),
@@ -257,16 +233,19 @@ class EverythingPanel(Panel):
         ):
             self.histograms[name].setToolTip(what + about)
 
-    def _show_thresholds(self) -> None:
+    def _show_thresholds(self, state: SearchState) -> None:
         """Show what the model's proposals are held to till the user moves it."""
-        everything, settings = self.controller.everything, self.controller.settings
-        shown, plane = everything.shown, self.controller.context.plane
-        if shown is None or plane is None or everything.proposed.is_confident(plane):
+        shown = state.shown
+        if shown is None or state.is_confident:
             return
         for slider, moved, own in (
-            (self.score, settings.min_score, shown.thresholds.min_score),
-            (self.stability, settings.min_stability, shown.thresholds.min_stability),
+            (self.score, state.settings.min_score, shown.thresholds.min_score),
+            (
+                self.stability,
+                state.settings.min_stability,
+                shown.thresholds.min_stability,
+            ),
         ):
             if moved is None:
-                with slider.changed.blocked():
+                with blocked(slider):
                     slider.value = min(max(own, slider.min), slider.max)

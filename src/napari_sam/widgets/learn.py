@@ -8,13 +8,15 @@ from magicgui.widgets import CheckBox, Label, LineEdit, ProgressBar, PushButton
 from qtpy.QtWidgets import QSizePolicy
 
 from napari_sam.viewer.learning import Stage
+from napari_sam.viewer.view_state import LearnState
 from napari_sam.widgets.panels import Panel, blocked, row, show_progress
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
 
 
-class LearnPanel(Panel):
+class LearnPanel(Panel[LearnState]):
     """Adapt the model to the accepted objects, and keep the result or not.
 
     Parameters
@@ -61,45 +63,33 @@ class LearnPanel(Panel):
         # A name that the user has typed is not replaced.
         self._suggested = ""
         learning = controller.learning
-        self.start.changed.connect(self._start)
-        self.cancel.changed.connect(learning.cancel)
-        self.keep.changed.connect(learning.keep)
-        self.drop.changed.connect(learning.drop)
+        self.press(self.start, self._start)
+        self.press(self.cancel, learning.cancel)
+        self.press(self.keep, learning.keep)
+        self.press(self.drop, learning.drop)
 
     def _start(self) -> None:
         self.controller.learning.start(self.name.value, neck=self.neck.value)
 
-    def refresh(self) -> None:
+    def part(self, state: ViewState) -> LearnState:
+        """Return what learning does."""
+        return state.learn
+
+    def show(self, state: LearnState) -> None:
         """Show what learning does, or what came of it."""
-        learning = self.controller.learning
-        stage, progress = learning.stage, learning.progress
-        self.start.enabled = (
-            self.controller.context.planes is not None and not learning.is_running
-        )
+        self.start.enabled = state.can_start
         for widget in (self.name, self.neck):
-            widget.enabled = not learning.is_running
-        self._suggest(learning.suggested_name)
-        show_progress(self.progress, progress)
-        self.cancel.visible = stage in (Stage.GATHERING, Stage.LEARNING)
-        self.keep.visible = stage is Stage.UNDECIDED
-        self.drop.visible = stage in (Stage.UNDECIDED, Stage.KEPT)
-        self.info.value = self._text()
-        self.info.visible = bool(self.info.value)
+            widget.enabled = not state.is_running
+        self._suggest(state.name)
+        show_progress(self.progress, state.progress)
+        self.cancel.visible = state.stage in (Stage.GATHERING, Stage.LEARNING)
+        self.keep.visible = state.stage is Stage.UNDECIDED
+        self.drop.visible = state.stage in (Stage.UNDECIDED, Stage.KEPT)
+        self.info.value = state.text
+        self.info.visible = bool(state.text)
 
     def _suggest(self, name: str) -> None:
         if name != self._suggested and self.name.value in ("", self._suggested):
             with blocked(self.name):
                 self.name.value = name
             self._suggested = name
-
-    def _text(self) -> str:
-        learning = self.controller.learning
-        if learning.progress is not None:
-            return learning.progress.text
-        if learning.result is None:
-            return ""
-        if learning.stage is Stage.UNDECIDED:
-            return f"Not better: {learning.result.summary}."
-        if learning.saved is not None:
-            return f"{learning.saved.stem}: {learning.result.summary}."
-        return ""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from magicgui.widgets import (
     CheckBox,
@@ -25,7 +26,14 @@ from qtpy.QtWidgets import QComboBox, QLabel
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.layers import is_ours
-from napari_sam.viewer.settings import POLICY_NAMES, AcceptWait, Normalisation, Tool
+from napari_sam.viewer.settings import (
+    POLICY_NAMES,
+    AcceptWait,
+    AnnotationSettings,
+    Normalisation,
+    Tool,
+)
+from napari_sam.viewer.view_state import LayersState, ObjectState, StackState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,9 +44,11 @@ if TYPE_CHECKING:
     from napari_sam.models import ModelSpec
     from napari_sam.types import BoolArray, Progress
     from napari_sam.viewer.controller import Controller
-    from napari_sam.viewer.settings import AnnotationSettings
+    from napari_sam.viewer.view_state import ViewState
 
     Shows = tuple[Any, Callable[[AnnotationSettings], Any]]
+
+S = TypeVar("S")
 
 _LEVELS = {
     MaskLevel.AUTO: "best",
@@ -116,8 +126,27 @@ def blocked(*widgets: Any) -> Iterator[None]:
         yield
 
 
-class Panel:
-    """A container that mirrors part of the controller's state.
+def show_settings(shows: Sequence[Shows], settings: AnnotationSettings) -> None:
+    """Show what was chosen, here or by whatever else changes settings.
+
+    Parameters
+    ----------
+    shows : sequence of (widget, callable)
+        Controls of settings, and how to read from these what they show.
+    settings : AnnotationSettings
+        What was chosen.
+    """
+    for widget, read in shows:
+        value = read(settings)
+        if hasattr(widget, "max"):
+            value = min(max(value, widget.min), widget.max)
+        if widget.value != value:
+            with blocked(widget):
+                widget.value = value
+
+
+class Panel(Generic[S]):
+    """A container that shows part of the controller's state.
 
     Parameters
     ----------
@@ -129,43 +158,49 @@ class Panel:
         Whether names stand before them.  It is decided here, once: magicgui wraps a
         widget together with its name, and a container whose ``labels`` change later
         leaves the wrappers behind, which show up as windows of their own.
-    shows : sequence of (widget, callable), optional
-        Controls of settings, and how to read from these what they show.
     """
 
     def __init__(
-        self,
-        controller: Controller,
-        widgets: list[Widget],
-        *,
-        labels: bool = True,
-        shows: Sequence[Shows] = (),
+        self, controller: Controller, widgets: list[Widget], *, labels: bool = True
     ) -> None:
         self.controller = controller
-        self._shows = tuple(shows)
-        self._shown: AnnotationSettings | None = None
-        self._show_settings()
+        self._shown: S | None = None
         self.container: Container[Widget] = Container(widgets=widgets, labels=labels)
         self.container.margins = (0, 0, 0, 0)
         self.container.native.layout().setSpacing(3)
 
-    def refresh(self) -> None:
-        """Show the controller's state."""
-        self._show_settings()
+    def part(self, state: ViewState) -> S:
+        """Return what this panel shows of the state."""
+        raise NotImplementedError
 
-    def _show_settings(self) -> None:
-        """Show what was chosen, here or by whatever else changes settings."""
-        settings = self.controller.settings
-        if settings is self._shown:
-            return
-        self._shown = settings
-        for widget, read in self._shows:
-            value = read(settings)
-            if hasattr(widget, "max"):
-                value = min(max(value, widget.min), widget.max)
-            if widget.value != value:
-                with blocked(widget):
-                    widget.value = value
+    def show(self, state: S) -> None:
+        """Show it; everything that is shown depends on it alone."""
+        raise NotImplementedError
+
+    def refresh(self, state: ViewState) -> None:
+        """Show the state, if it is another one for this panel."""
+        part = self.part(state)
+        if part != self._shown:
+            self._shown = part
+            self.show(part)
+
+    def on(self, widget: Any, act: Callable[..., object]) -> None:
+        """Act when the user changes a widget, and show what came of it.
+
+        A control that the user has moved may have to go back: what it shows is then
+        another state than the panel's, though the panel's has not changed.
+        """
+
+        def acted(value: Any) -> None:
+            act(value)
+            self._shown = None
+            self.controller.touch()
+
+        widget.changed.connect(acted)
+
+    def press(self, button: PushButton, act: Callable[[], object]) -> None:
+        """Act when the user presses a button."""
+        self.on(button, lambda _: act())
 
     def align_names(self) -> None:
         """Give all names the room of the longest, as they are drawn."""
@@ -180,7 +215,7 @@ class Panel:
             label.setMinimumWidth(width)
 
 
-class LayersPanel(Panel):
+class LayersPanel(Panel[LayersState]):
     """Which image, labels, model and device."""
 
     def __init__(
@@ -190,7 +225,7 @@ class LayersPanel(Panel):
         preferred: str,
         device: str = "auto",
     ) -> None:
-        self.controller = controller
+        self._viewer = controller.viewer
         self._models = {spec.name: spec for spec in models}
         self.image = ComboBox(
             label="Image",
@@ -226,14 +261,14 @@ class LayersPanel(Panel):
         )
         self.advice.native.setWordWrap(True)
         keep_narrow(self.image, self.labels, self.model)
-        self.image.changed.connect(self._choose_image)
-        self.labels.changed.connect(self._choose_labels)
-        self.new.changed.connect(self._new_labels)
-        self.model.changed.connect(self._load)
-        self.device.changed.connect(self._load)
+        self.on(self.image, self._choose_image)
+        self.on(self.labels, self._choose_labels)
+        self.press(self.new, self._new_labels)
+        for box in (self.model, self.device):
+            self.on(box, self._load)
 
     def _layers(self, kind: type[Layer]) -> list[tuple[str, Any]]:
-        layers = self.controller.viewer.layers
+        layers = self._viewer.layers
         return [(x.name, x) for x in layers if isinstance(x, kind) and not is_ours(x)]
 
     def reset_choices(self) -> None:
@@ -241,7 +276,7 @@ class LayersPanel(Panel):
         with blocked(self.image, self.labels):
             self.image.reset_choices()
             self.labels.reset_choices()
-        self.refresh()
+        self.show(self.part(self.controller.state))
 
     def list_models(self, models: Sequence[ModelSpec]) -> None:
         """Offer these models; the one in use stays chosen."""
@@ -249,14 +284,19 @@ class LayersPanel(Panel):
         chosen = self.controller.model_name or self.model.value
         with blocked(self.model):
             self.model.choices = list(dict.fromkeys([*self._models, chosen]))
-        self.refresh()
+        self.show(self.part(self.controller.state))
 
-    def refresh(self) -> None:
-        """Show the controller's layers."""
-        context = self.controller.context
-        target = context.target.layer if context.target is not None else None
+    def part(self, state: ViewState) -> LayersState:
+        """Return image, labels and model."""
+        return state.layers
+
+    def show(self, state: LayersState) -> None:
+        """Show image, labels and model."""
         with blocked(self.image, self.labels, self.model):
-            for box, value in ((self.image, context.image), (self.labels, target)):
+            for box, value in (
+                (self.image, state.image),
+                (self.labels, state.labels),
+            ):
                 if value is not None and value not in box.choices:
                     box.reset_choices()
                 if value not in box.choices:
@@ -264,9 +304,8 @@ class LayersPanel(Panel):
                     value = None
                 if box.value != value:
                     box.value = value
-            name = self.controller.model_name
-            if name is not None and name in self.model.choices:
-                self.model.value = name
+            if state.model is not None and state.model in self.model.choices:
+                self.model.value = state.model
         self.advice.value = which_model(self.model.value, self._models)
         for box, purpose in (
             (self.image, _IMAGE_PURPOSE),
@@ -275,7 +314,7 @@ class LayersPanel(Panel):
         ):
             # Where a name does not fit, the whole of it is one hover away.
             box.tooltip = f"{box.native.currentText()}\n{purpose}".lstrip()
-        image = "" if context.image is not None else "Choose an image first."
+        image = "" if state.image is not None else "Choose an image first."
         rest(self.new, image, "Make an empty Labels layer.")
 
     def _choose_image(self, layer: Image | None) -> None:
@@ -288,7 +327,6 @@ class LayersPanel(Panel):
             self.controller.choose_labels(layer)
         except LabelsError as error:
             self.controller.set_status(self.controller.context.report(error))
-            self.refresh()
 
     def _new_labels(self) -> None:
         try:
@@ -296,7 +334,7 @@ class LayersPanel(Panel):
         except LabelsError as error:
             self.controller.set_status(self.controller.context.report(error))
 
-    def _load(self) -> None:
+    def _load(self, _: str) -> None:
         self.controller.load_model(self.model.value, self.device.value)
 
 
@@ -313,7 +351,7 @@ def which_model(name: str | None, models: Mapping[str, ModelSpec]) -> str:
     return "; ".join([f"For {spec.use_for}", *others]) + "."
 
 
-class ObjectPanel(Panel):
+class ObjectPanel(Panel[ObjectState]):
     """Tools, and the object under way."""
 
     def __init__(self, controller: Controller) -> None:
@@ -323,7 +361,7 @@ class ObjectPanel(Panel):
         }
         for tool, button in self.tools.items():
             button.native.setCheckable(True)
-            button.changed.connect(lambda _, t=tool: controller.choose_tool(t))
+            self.press(button, partial(controller.choose_tool, tool))
         buttons = list(self.tools.values())
         self.polarity = PushButton(text="Marks object")
         self.level = ComboBox(
@@ -344,63 +382,57 @@ class ObjectPanel(Panel):
             ],
             labels=False,
         )
-        self.level.changed.connect(controller.set_level)
-        self.polarity.changed.connect(controller.flip_polarity)
-        self.accept.changed.connect(controller.accept)
-        self.discard.changed.connect(controller.discard)
+        self.on(self.level, controller.set_level)
+        self.press(self.polarity, controller.flip_polarity)
+        self.press(self.accept, controller.accept)
+        self.press(self.discard, controller.discard)
 
-    def refresh(self) -> None:
-        """Show the current object."""
-        controller, annotator = self.controller, self.controller.annotator
-        # What is clicked while the model loads is answered when it is there.
-        reason = controller.rest_reason if controller.context.plane is None else ""
+    def part(self, state: ViewState) -> ObjectState:
+        """Return the object under way."""
+        return state.object
+
+    def show(self, state: ObjectState) -> None:
+        """Show the object under way."""
         for tool, button in self.tools.items():
-            button.native.setChecked(tool == controller.toolbox.lit and not reason)
-            rest(button, reason, _TOOLS[tool][1])
+            button.native.setChecked(tool == state.tool and not state.why_not)
+            rest(button, state.why_not, _TOOLS[tool][1])
         rest(
             self.polarity,
-            reason,
+            state.why_not,
             "What the next prompts mark (Q). Ctrl-click marks the other.",
         )
-        rest(self.level, reason, "Which of the model's answers to show (W).")
+        rest(self.level, state.why_not, "Which of the model's answers to show (W).")
         with blocked(self.level):
-            self.level.value = annotator.level
+            self.level.value = state.level
         self.polarity.text = (
-            "Marks object" if annotator.positive else "Marks background"
+            "Marks object" if state.marks_objects else "Marks background"
         )
-        first, count = annotator.label, annotator.object_count
+        first, count = state.label, state.count
         parts = [
             f"Object {first}"
             if count == 1
             else f"Objects {first} to {first + count - 1}"
         ]
-        if controller.navigator.text:
-            parts.append(controller.navigator.text)
-        followed = controller.propagation.shown
-        if annotator.score is not None:
-            parts.append(f"score {annotator.score:.2f}")
-        elif followed is not None:
-            parts.append(f"confidence {followed.confidence:.2f}")
+        if state.place:
+            parts.append(state.place)
+        if state.score is not None:
+            parts.append(f"score {state.score:.2f}")
+        elif state.confidence is not None:
+            parts.append(f"confidence {state.confidence:.2f}")
         self.info.value = "  ·  ".join(parts)
-        # One button, whatever N accepts.
-        can_accept = (
-            annotator.can_accept
-            or controller.review.current is not None
-            or bool(controller.triage.chosen)
-        )
         rest(
             self.accept,
-            "" if can_accept else "Nothing to accept yet: click an object first.",
+            "" if state.can_accept else "Nothing to accept yet: click an object first.",
             "Write it into the labels and go on with the next.",
         )
         rest(
             self.discard,
-            "There is nothing to discard." if annotator.is_empty else "",
+            "There is nothing to discard." if state.is_empty else "",
             "Drop the prompts and the preview.",
         )
 
 
-class OptionsPanel(Panel):
+class OptionsPanel(Panel[AnnotationSettings]):
     """How results are shown, cleaned and written.
 
     Parameters
@@ -448,31 +480,36 @@ class OptionsPanel(Panel):
                 self.min_area,
                 device,
             ],
-            shows=[
-                (self.hover, lambda s: s.hover),
-                (self.live, lambda s: s.live),
-                (self.accept_wait, lambda s: s.accept_wait),
-                (self.policy, lambda s: s.policy),
-                (self.normalisation, lambda s: s.normalisation),
-                (self.fill, lambda s: s.cleaning.fill_holes),
-                (self.largest, lambda s: s.cleaning.largest_piece),
-                (self.smooth, lambda s: s.cleaning.smooth),
-                (self.min_area, lambda s: s.cleaning.min_area),
-            ],
         )
-        self.hover.changed.connect(lambda on: controller.change_settings(hover=on))
-        self.live.changed.connect(lambda on: controller.change_settings(live=on))
-        self.accept_wait.changed.connect(
-            lambda w: controller.change_settings(accept_wait=w)
+        self._shows: Sequence[Shows] = (
+            (self.hover, lambda s: s.hover),
+            (self.live, lambda s: s.live),
+            (self.accept_wait, lambda s: s.accept_wait),
+            (self.policy, lambda s: s.policy),
+            (self.normalisation, lambda s: s.normalisation),
+            (self.fill, lambda s: s.cleaning.fill_holes),
+            (self.largest, lambda s: s.cleaning.largest_piece),
+            (self.smooth, lambda s: s.cleaning.smooth),
+            (self.min_area, lambda s: s.cleaning.min_area),
         )
-        self.policy.changed.connect(lambda p: controller.change_settings(policy=p))
-        self.normalisation.changed.connect(
-            lambda n: controller.change_settings(normalisation=n)
-        )
+        change = controller.change_settings
+        self.on(self.hover, lambda on: change(hover=on))
+        self.on(self.live, lambda on: change(live=on))
+        self.on(self.accept_wait, lambda wait: change(accept_wait=wait))
+        self.on(self.policy, lambda policy: change(policy=policy))
+        self.on(self.normalisation, lambda n: change(normalisation=n))
         for widget in (self.fill, self.largest, self.smooth, self.min_area):
-            widget.changed.connect(self._clean)
+            self.on(widget, self._clean)
 
-    def _clean(self) -> None:
+    def part(self, state: ViewState) -> AnnotationSettings:
+        """Return what was chosen."""
+        return state.settings
+
+    def show(self, state: AnnotationSettings) -> None:
+        """Show what was chosen."""
+        show_settings(self._shows, state)
+
+    def _clean(self, _: object) -> None:
         cleaning = replace(
             self.controller.settings.cleaning,
             fill_holes=self.fill.value,
@@ -488,7 +525,7 @@ def encoded_text(ready: BoolArray) -> str:
     return f"{int(ready.sum())} of {len(ready)} planes encoded"
 
 
-class StackPanel(Panel):
+class StackPanel(Panel[StackState]):
     """Which planes are encoded, and encoding them all."""
 
     def __init__(self, controller: Controller) -> None:
@@ -500,8 +537,8 @@ class StackPanel(Panel):
         super().__init__(
             controller, [self.info, row(self.whole, self.pause)], labels=False
         )
-        self.whole.changed.connect(self._toggle_whole)
-        self.pause.changed.connect(self._toggle_pause)
+        self.press(self.whole, self._toggle_whole)
+        self.press(self.pause, self._toggle_pause)
 
     def _toggle_whole(self) -> None:
         prefetcher = self.controller.prefetcher
@@ -511,22 +548,21 @@ class StackPanel(Panel):
         prefetcher = self.controller.prefetcher
         prefetcher.set_paused(not prefetcher.is_paused)
 
-    def refresh(self) -> None:
-        """Show progress and the time left."""
-        prefetcher = self.controller.prefetcher
-        ready = prefetcher.strip.ready
+    def part(self, state: ViewState) -> StackState:
+        """Return which planes are encoded."""
+        return state.stack
+
+    def show(self, state: StackState) -> None:
+        """Show which planes are encoded, and the time left."""
+        ready = state.strip.ready
         # A single image has no stack to speak of.
-        self.container.visible = prefetcher.strip.axis is not None
-        whole, done = prefetcher.is_whole_stack, bool(ready.all())
-        text = encoded_text(ready)
-        if whole and not done:
-            text = prefetcher.progress.text
-        if prefetcher.is_paused and not done:
+        self.container.visible = state.strip.axis is not None
+        done = bool(ready.all())
+        text = state.progress or encoded_text(ready)
+        if state.is_paused and not done:
             text = f"Paused: {text}.  Only planes you go to are encoded."
         self.info.value = text
-        self.whole.text = (
-            "Stop encoding" if whole and not done else "Encode whole stack"
-        )
+        self.whole.text = "Stop encoding" if state.is_whole else "Encode whole stack"
         reason = "Every plane is encoded." if done else ""
         rest(
             self.whole,
@@ -537,7 +573,7 @@ class StackPanel(Panel):
             self.pause,
             reason,
             "Encode neighbouring planes again."
-            if prefetcher.is_paused
+            if state.is_paused
             else "Encode no planes in advance.",
         )
-        self.pause.text = "Go on" if prefetcher.is_paused else "Pause"
+        self.pause.text = "Go on" if state.is_paused else "Pause"

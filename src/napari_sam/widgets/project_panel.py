@@ -15,15 +15,17 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QSizePolicy
 from napari_sam.core.annotation.project import SUFFIX
 from napari_sam.errors import ImageError, SamError
 from napari_sam.io.recent import recent_projects
+from napari_sam.viewer.view_state import ProjectState
 from napari_sam.widgets.panels import Panel, row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
 
 
-class ProjectPanel(Panel):
+class ProjectPanel(Panel[ProjectState]):
     """Save and a menu; below, one sentence and buttons if there is unsaved work.
 
     Parameters
@@ -56,28 +58,29 @@ class ProjectPanel(Panel):
         self.found.native.setSizePolicy(
             QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred
         )
-        self.save.changed.connect(self.do_save)
-        self.more.changed.connect(self._show_menu)
-        self.restore.changed.connect(self._restore)
-        self.discard.changed.connect(self._discard)
-        self.place.changed.connect(self._place)
-        self.refresh()
+        self.press(self.save, self.do_save)
+        self.press(self.more, self._show_menu)
+        self.press(self.restore, self._restore)
+        self.press(self.discard, self._discard)
+        self.press(self.place, self._place)
 
-    def refresh(self) -> None:
+    def part(self, state: ViewState) -> ProjectState:
+        """Return where the work is kept."""
+        return state.project
+
+    def show(self, state: ProjectState) -> None:
         """Show what is open and what can be restored."""
-        session = self.controller.projects
-        self.save.enabled = not session.is_saving and not session.is_read_only
-        path = session.path
-        self.save.text = "Saving …" if session.is_saving else "Save"
-        if session.is_read_only and session.folder is not None:
-            self.save.tooltip = f"Only for reading: {session.folder.reason}."
+        self.save.enabled = not state.is_saving and not state.only_reading
+        self.save.text = "Saving …" if state.is_saving else "Save"
+        if state.only_reading:
+            self.save.tooltip = f"Only for reading: {state.only_reading}."
         else:
             self.save.tooltip = (
                 "Keeps image, labels, prompts and proposals in a project."
-                if path is None
-                else f"Saves {path}."
+                if state.path is None
+                else f"Saves {state.path}."
             )
-        waiting = session.recoverable
+        waiting = state.recoverable
         self.found.visible = self._decide.visible = bool(waiting)
         if waiting:
             when = datetime.fromtimestamp(waiting[0].modified).strftime("%d %B, %H:%M")
@@ -85,10 +88,9 @@ class ProjectPanel(Panel):
             self.found.value = (
                 f"There is work on this image that is in no project, of {when}{more}."
             )
-        misplaced = self.controller.labels.misplaced
-        self.place.visible = misplaced is not None
-        if misplaced is not None:
-            self.place.text = f"Put '{misplaced.name}' where the image is"
+        self.place.visible = state.misplaced is not None
+        if state.misplaced is not None:
+            self.place.text = f"Put '{state.misplaced.name}' where the image is"
 
     # -- acting -------------------------------------------------------------
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import Label, PushButton
 
+from napari_sam.viewer.view_state import ReviewState
 from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
 
 
-class ReviewPanel(Panel):
+class ReviewPanel(Panel[ReviewState]):
     """Reject, correct and skip; what is accepted, and how far the review is.
 
     Always there, so that nothing below it moves when something begins to wait.
@@ -37,49 +39,40 @@ class ReviewPanel(Panel):
             ],
             labels=False,
         )
-        self.reject.changed.connect(controller.reject)
-        self.correct.changed.connect(review.correct)
-        self.skip.changed.connect(controller.skip)
-        self.walk.changed.connect(controller.toggle_review)
-        self.plane.changed.connect(controller.accept_plane)
-        self.rest.changed.connect(review.accept_rest)
+        self.press(self.reject, controller.reject)
+        self.press(self.correct, review.correct)
+        self.press(self.skip, controller.skip)
+        self.press(self.walk, controller.toggle_review)
+        self.press(self.plane, controller.accept_plane)
+        self.press(self.rest, review.accept_rest)
 
-    @property
-    def is_needed(self) -> bool:
-        """Whether anything waits for a decision."""
-        review = self.controller.review
-        return review.is_active or review.proposal_count + review.object_count > 0
+    def part(self, state: ViewState) -> ReviewState:
+        """Return what waits, and how far a review is."""
+        return state.review
 
-    def refresh(self) -> None:
+    def show(self, state: ReviewState) -> None:
         """Show what waits, or how far the review is."""
-        controller, review = self.controller, self.controller.review
-        current = review.current
-        if current is not None:
-            self.info.value = f"{review.text}  ·  certainty {current.certainty:.2f}"
+        is_walked = state.text is not None
+        if is_walked:
+            self.info.value = f"{state.text}  ·  certainty {state.certainty:.2f}"
         else:
-            self.info.value = _waiting(review.proposal_count, review.object_count)
-        none = "" if current is not None else "No review is under way."
+            self.info.value = _waiting(state.proposals, state.objects)
+        none = "" if is_walked else "No review is under way."
         rest(self.reject, none, "Drops a proposal, erases a written object.")
         rest(self.correct, none, "Then click or Ctrl-click, and N.")
         rest(self.skip, none, "For later.")
         rest(self.rest, none, "All that is left, on all planes.")
-        offers = controller.everything.offers
         rest(
             self.plane,
-            "" if offers else "Nothing is proposed on this slice.",
+            "" if state.is_offered else "Nothing is proposed on this slice.",
             "All that is proposed on this slice.",
         )
-        self.walk.text = "Pause review" if current is not None else "Review one by one"
+        self.walk.text = "Pause review" if is_walked else "Review one by one"
         rest(
             self.walk,
-            self._why_not(),
+            state.why_not,
             "Goes from the least to the most certain, slice by slice.",
         )
-
-    def _why_not(self) -> str:
-        if self.controller.everything.is_running:
-            return "Objects are still being searched."
-        return "" if self.is_needed else "There is nothing to review."
 
 
 def _waiting(proposals: int, objects: int) -> str:

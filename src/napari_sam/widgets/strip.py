@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.volumes.followed import FollowedState
     from napari_sam.viewer.prefetcher import StripState
+    from napari_sam.viewer.view_state import FollowState
 
 _READY = QColor("#2ecc40")
 _EMPTY = QColor(128, 128, 128, 70)
@@ -120,10 +121,11 @@ class ObjectStrip(Strip):
         )
         self._state: FollowedState | None = None
 
-    def set_state(self, state: FollowedState | None, strip: StripState) -> None:
-        """Show where the object is; None where nothing is followed."""
-        self._state, self._count = state, len(strip.ready)
-        self._position = strip.position
+    def set_state(self, state: FollowState) -> None:
+        """Show where the object is, if one is followed."""
+        self._count, self._position = len(state.strip.ready), state.strip.position
+        followed = state.followed
+        self._state = None if followed is None else followed.state(self._count)
         self.update()
 
     def runs(self) -> list[tuple[npt.NDArray[np.bool_], QColor, int]]:

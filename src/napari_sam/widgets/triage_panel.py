@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import FloatSlider, Label, PushButton
 
 from napari_sam.core.triage import histogram, position_on
+from napari_sam.viewer.view_state import TriageState
 from napari_sam.widgets.histogram import BINS, Histogram, over
 from napari_sam.widgets.panels import Panel, rest, row
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
 
 
-class TriagePanel(Panel):
+class TriagePanel(Panel[TriageState]):
     """Go to what is in doubt, choose many, and accept or reject what is chosen."""
 
     def __init__(self, controller: Controller) -> None:
@@ -38,42 +40,42 @@ class TriagePanel(Panel):
             ],
             labels=False,
         )
-        self.previous.changed.connect(review.previous_uncertain)
-        self.next.changed.connect(review.next_uncertain)
-        self.lasso.changed.connect(triage.toggle_lasso)
-        self.like.changed.connect(triage.like_this_one)
-        self.alike.changed.connect(triage.set_least)
-        self.accept.changed.connect(triage.accept)
-        self.reject.changed.connect(triage.reject)
+        self.press(self.previous, review.previous_uncertain)
+        self.press(self.next, review.next_uncertain)
+        self.press(self.lasso, triage.toggle_lasso)
+        self.press(self.like, triage.like_this_one)
+        self.on(self.alike, triage.set_least)
+        self.press(self.accept, triage.accept)
+        self.press(self.reject, triage.reject)
 
-    def refresh(self) -> None:
+    def part(self, state: ViewState) -> TriageState:
+        """Return what is chosen to be decided together."""
+        return state.triage
+
+    def show(self, state: TriageState) -> None:
         """Show how many are chosen to be decided together, and by what."""
-        controller, triage = self.controller, self.controller.triage
-        here = bool(controller.everything.offers_here)
-        none = "" if here else "Nothing is proposed on this slice."
-        waits = controller.review.proposal_count + controller.review.object_count
-        why_not = "" if waits else "There is nothing to review."
-        if controller.everything.is_running:
-            why_not = "Objects are still being searched."
-        rest(self.next, why_not, "The closest to a threshold first (Shift+W).")
-        rest(self.previous, why_not, "Back to the one before (Shift+Q).")
+        none = state.why_not_choose
+        rest(
+            self.next, state.why_not_walk, "The closest to a threshold first (Shift+W)."
+        )
+        rest(self.previous, state.why_not_walk, "Back to the one before (Shift+Q).")
         rest(self.lasso, none, "Draw around proposals to choose them; Esc ends it.")
-        self.lasso.native.setChecked(triage.lasso.is_armed)
+        self.lasso.native.setChecked(state.is_lasso)
         rest(
             self.like,
             none,
             "Chooses what looks like the one in review, clicked or under the cursor.",
         )
-        likeness = triage.likeness_here
+        likeness = state.likeness
         rest(
             self.alike,
             "" if likeness else "Ask first what is like a proposal (Shift+J).",
             "How much alike: cosine of the mean embeddings.",
         )
         low, high = self.alike.min, self.alike.max
-        kept = float(position_on(triage.least, low, high)), 1.0
-        self.likeness.show_counts(histogram(likeness, low, high, BINS), kept)
-        count = len(triage.chosen)
+        kept = float(position_on(state.least, low, high)), 1.0
+        self.likeness.show_counts(histogram(list(likeness), low, high, BINS), kept)
+        count = state.chosen
         what = f"{count} alike" if likeness else f"{count} chosen"
         self.accept.text = f"Accept {what} (N)" if count else "Accept chosen"
         self.reject.text = f"Reject {what} (K)" if count else "Reject chosen"

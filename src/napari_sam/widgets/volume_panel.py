@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, Label, PushButton, SpinBox
 from qtpy.QtCore import Qt
 
+from napari_sam.viewer.view_state import FollowState
 from napari_sam.widgets.panels import Panel, blocked, encoded_text, rest, row
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.view_state import ViewState
 
 
-class FollowPanel(Panel):
+class FollowPanel(Panel[FollowState]):
     """Follow the object under way, see how sure that is, and set where it ends.
 
     While none is followed, say how much of the stack is encoded.
@@ -30,47 +32,50 @@ class FollowPanel(Panel):
             [self.info, row(self.both, self.least, self.end)],
             labels=False,
         )
-        self.both.changed.connect(lambda: follower.follow())
-        self.least.changed.connect(follower.go_to_least_sure)
-        self.end.changed.connect(follower.end_here)
+        self.press(self.both, follower.follow)
+        self.press(self.least, follower.go_to_least_sure)
+        self.press(self.end, follower.end_here)
 
-    def refresh(self) -> None:
+    def part(self, state: ViewState) -> FollowState:
+        """Return the object through the stack."""
+        return state.follow
+
+    def show(self, state: FollowState) -> None:
         """Show what is followed."""
-        follower = self.controller.propagation
-        self.container.visible = follower.count > 1
-        self.info.value = self._said()
+        self.container.visible = state.count > 1
+        self.info.value = _said(state)
         rest(
             self.both,
-            follower.why_not,
+            state.why_not,
             "Finds the object on the slices around; N then writes all as one step.",
         )
-        nothing = follower.why_not_here
         rest(
             self.least,
-            "" if follower.followed is not None else nothing,
+            "" if state.followed is not None else state.why_not_here,
             "Goes there, then to the next one (Shift+S); a click corrects the slice.",
         )
         rest(
             self.end,
-            nothing,
+            state.why_not_here,
             "Cuts the object after this slice, or extends it to a gray one (Shift+E).",
         )
 
-    def _said(self) -> str:
-        follower = self.controller.propagation
-        followed = follower.followed
-        if followed is None or not followed.prompted:
-            return encoded_text(self.controller.prefetcher.strip.ready)
-        first, last = followed.extent
-        text = f"{follower.axis_name} {first} to {last}"
-        least = followed.least_sure()
-        if least is not None:
-            sure = followed.slices[least].confidence
-            text += f"  ·  least sure: {least} ({sure:.2f})"
-        return text
+
+def _said(state: FollowState) -> str:
+    """Say where the object is, or how much of the stack is encoded."""
+    followed = state.followed
+    if followed is None or not followed.prompted:
+        return encoded_text(state.strip.ready)
+    first, last = followed.extent
+    text = f"{state.axis_name} {first} to {last}"
+    least = followed.least_sure()
+    if least is not None:
+        sure = followed.slices[least].confidence
+        text += f"  ·  least sure: {least} ({sure:.2f})"
+    return text
 
 
-class VolumePanel(Panel):
+class VolumePanel(Panel[FollowState]):
     """How far an object is followed, its parts, all objects, and their numbers."""
 
     def __init__(self, controller: Controller) -> None:
@@ -102,67 +107,61 @@ class VolumePanel(Panel):
         for box in (self.first, self.last):
             # Letters are keys until somebody clicks here.
             box.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-            box.changed.connect(self._set_limits)
-        self.down.changed.connect(follower.follow_down)
-        self.up.changed.connect(follower.follow_up)
-        self.all.changed.connect(follower.follow_all)
-        self.link.changed.connect(follower.link)
-        self.event.changed.connect(follower.next_event)
-        self.below.changed.connect(follower.remove_below)
-        self.above.changed.connect(follower.remove_above)
-        self.redo.changed.connect(follower.redo)
-        self.time.changed.connect(self._set_time)
-        self.grow.changed.connect(self._set_grow)
+            self.on(box, self._set_limits)
+        self.press(self.down, follower.follow_down)
+        self.press(self.up, follower.follow_up)
+        self.press(self.all, follower.follow_all)
+        self.press(self.link, follower.link)
+        self.press(self.below, follower.remove_below)
+        self.press(self.above, follower.remove_above)
+        self.press(self.redo, follower.redo)
+        self.press(self.event, follower.next_event)
+        self.on(self.time, self._set_time)
+        self.on(self.grow, self._set_grow)
 
-    def refresh(self) -> None:
+    def part(self, state: ViewState) -> FollowState:
+        """Return the object through the stack."""
+        return state.follow
+
+    def show(self, state: FollowState) -> None:
         """Show the limits, and what can be done on the slice on screen."""
-        follower = self.controller.propagation
-        count = follower.count
-        if count < 2:
+        if state.count < 2:
             return
         with blocked(self.first, self.last, self.time):
-            for box, value in (
-                (self.first, follower.first or 0),
-                (self.last, count - 1 if follower.last is None else follower.last),
-            ):
-                box.max = count - 1
-                box.value = min(max(value, 0), count - 1)
-            self.time.value = follower.is_time
+            for box, value in zip((self.first, self.last), state.limits, strict=True):
+                box.max = state.count - 1
+                box.value = value
+            self.time.value = state.is_time
         self.first.tooltip = self.last.tooltip = "An object is followed no farther."
         self.time.tooltip = (
             "The slices are frames: shapes do not go on changing as they did."
         )
-        rest(self.down, follower.why_not, "Or to earlier frames.")
-        rest(self.up, follower.why_not, "Or to later frames.")
-        labels = ""
-        if self.controller.labels.layer is None:
-            labels = "There are no labels."
-        elif self.controller.context.plane is None:
-            labels = "Show the image in 2-D."
+        rest(self.down, state.why_not, "Or to earlier frames.")
+        rest(self.up, state.why_not, "Or to later frames.")
         rest(
             self.all,
-            labels,
+            state.why_not_all,
             "All labeled objects of this slice, written as one step; then review them.",
         )
         rest(
             self.link,
-            labels,
+            state.why_not_all,
             "Labels of single slices that are one object get one number; then review"
             " them.",
         )
         rest(
             self.grow,
-            "Along time tracks are not grown." if follower.is_time else labels,
+            "Along time tracks are not grown." if state.is_time else state.why_not_all,
             "Linked objects go on where the slices do not show them, into free pixels.",
         )
-        frames = "" if follower.is_time else "The slices are no frames: see Time."
+        frames = "" if state.is_time else "The slices are no frames: see Time."
         rest(
             self.event,
-            labels or frames,
+            state.why_not_all or frames,
             "Where a track ends, begins, divides or jumps, the least certain first"
             " (Shift+R).",
         )
-        nothing = follower.why_not_here
+        nothing = state.why_not_here
         rest(self.below, nothing, "What was found on lower slices than this one.")
         rest(self.above, nothing, "What was found on higher slices than this one.")
         rest(
@@ -175,9 +174,8 @@ class VolumePanel(Panel):
     def _set_grow(self, grow: bool) -> None:
         self.controller.propagation.grow = grow
 
-    def _set_limits(self) -> None:
+    def _set_limits(self, _: int) -> None:
         follower = self.controller.propagation
         first, last = sorted((self.first.value, self.last.value))
         follower.first = first or None
         follower.last = None if last == follower.count - 1 else last
-        self.controller.changed.emit()
