@@ -252,7 +252,7 @@ def test_a_device_that_is_not_there_is_one_sentence(
     wait_until(lambda: not sam.controller.is_loading, "the refusal")
     assert "cuda" in sam.controller.status.lower()
     assert len(notification_manager.records) == said + 1
-    assert sam.controller.device == "cpu"
+    assert sam.controller.loader.device == "cpu"
     sam.annotate(COINS[1])
     assert sam.labelled == [1, 2]
 

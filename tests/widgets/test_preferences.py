@@ -55,7 +55,7 @@ def test_preferences_reach_model_device_and_budgets(
     sam = open_with_preferences(make_viewer(), coins)
     assert sam.widget.layers.device.value == "cpu"
     sam.wait_ready()
-    assert sam.controller.device == "cpu"
+    assert sam.controller.loader.device == "cpu"
     planes = sam.controller.context.planes
     assert planes is not None
     kept = planes.engine.store.info()
