@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import napari_sam
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 PACKAGE = Path(napari_sam.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [m.relative_to(PACKAGE).as_posix() for m in MODULES]
 
 BASE = {"types", "errors"}
 MAY_IMPORT = {
@@ -54,6 +58,7 @@ def part_of(module: Path) -> str:
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
 def imports(module: Path) -> list[tuple[str, bool]]:
     """Return what a module imports, and whether that happens on its import."""
     found: list[tuple[str, bool]] = []
@@ -84,61 +89,72 @@ def imports(module: Path) -> list[tuple[str, bool]]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_arrows_point_one_way(module: Path) -> None:
+def arrows(module: Path) -> Iterator[str]:
+    """Yield what a module imports against the arrows."""
     part = part_of(module)
-    if part == "__init__":
-        assert not [name for name, is_eager in imports(module) if is_eager
-                    and name.startswith("napari_sam")]  # fmt: skip
-        return
     for name, is_eager in imports(module):
+        if part == "__init__":
+            if is_eager and name.startswith("napari_sam"):
+                yield f"imports {name} at once"
+            continue
         if not name.startswith("napari_sam."):
             continue
         target = name.split(".")[1]
-        assert target == part or target in MAY_IMPORT[part], f"{part} imports {name}"
-        if is_eager:
-            assert (part, target) not in LAZY_ONLY or name == "napari_sam.models", (
-                f"{part} imports {name} at once"
-            )
+        if target != part and target not in MAY_IMPORT[part]:
+            yield f"{part} imports {name}"
+        if is_eager and (part, target) in LAZY_ONLY and name != "napari_sam.models":
+            yield f"{part} imports {name} at once"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_heavy_libraries_stay_in_their_place(module: Path) -> None:
+def heavy_libraries(module: Path) -> Iterator[str]:
+    """Yield what a module imports of the libraries that have their place elsewhere."""
     part = part_of(module)
     for name, is_eager in imports(module):
         top = name.split(".")[0]
-        if top == "torch":
-            # The doctor reports what torch sees, once it is loaded.
-            is_doctor = module.name == "doctor.py" and not is_eager
-            assert part in TORCH or is_doctor, f"{part} imports torch"
-        if top == "napari":
-            is_command = part == "cli" and not is_eager
-            assert part in ("viewer", "widgets") or is_command, f"{part} imports napari"
-        if top in QT or top == "magicgui" or name.startswith("napari.qt"):
-            assert part == "widgets", f"{part} imports {name}"
-        assert top not in ("dill", "cloudpickle", "shelve"), name
+        # The doctor reports what torch sees, once it is loaded.
+        is_doctor = module.name == "doctor.py" and not is_eager
+        if top == "torch" and part not in TORCH and not is_doctor:
+            yield f"{part} imports torch"
+        is_command = part == "cli" and not is_eager
+        if top == "napari" and part not in ("viewer", "widgets") and not is_command:
+            yield f"{part} imports napari"
+        is_qt = top in QT or top == "magicgui" or name.startswith("napari.qt")
+        if is_qt and part != "widgets":
+            yield f"{part} imports {name}"
+        if top in ("dill", "cloudpickle", "shelve"):
+            yield f"imports {name}"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=NAMES)
-def test_house_rules(module: Path) -> None:
+def house_rules(module: Path) -> Iterator[str]:
+    """Yield what is wrong with the text of a module."""
     text = module.read_text(encoding="utf-8")
     tree = ast.parse(text)
     n_lines = len(text.splitlines())
-    limit = LONGER.get(module.relative_to(PACKAGE).as_posix(), MAX_LINES)
-    assert n_lines <= limit, f"{n_lines} lines: one responsibility each"
-    assert ast.get_docstring(tree), "a module says what it is for"
-    names = [n.func.id for n in ast.walk(tree)
-             if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]  # fmt: skip
-    if part_of(module) != "cli":
-        assert "print" not in names
-    assert not any(isinstance(n, ast.Assert) for n in ast.walk(tree))
-    assert not any(
-        isinstance(n, ast.ExceptHandler) and n.type is None for n in ast.walk(tree)
-    )
+    if n_lines > LONGER.get(module.relative_to(PACKAGE).as_posix(), MAX_LINES):
+        yield f"{n_lines} lines: one responsibility each"
+    if not ast.get_docstring(tree):
+        yield "a module says what it is for"
+    for node in ast.walk(tree):
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if is_call and node.func.id == "print" and part_of(module) != "cli":
+            yield f"line {node.lineno}: print"
+        if isinstance(node, ast.Assert):
+            yield f"line {node.lineno}: assert"
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"line {node.lineno}: except without a type"
     # torch.load(weights_only=True) raises pickle's error; nothing else of it is used.
-    assert set(re.findall(r"pickle\.(\w+)", text)) <= {"UnpicklingError"}
-    assert not re.search(r"from pickle import (?!UnpicklingError$)", text, re.M)
-    assert not re.search(r"allow_pickle\s*=\s*True|weights_only\s*=\s*False", text)
+    if not set(re.findall(r"pickle\.(\w+)", text)) <= {"UnpicklingError"} or re.search(
+        r"from pickle import (?!UnpicklingError$)", text, re.M
+    ):
+        yield "pickle"
+    if re.search(r"allow_pickle\s*=\s*True|weights_only\s*=\s*False", text):
+        yield "reads pickles"
+
+
+@pytest.mark.parametrize("rule", [arrows, heavy_libraries, house_rules])
+def test_every_module_keeps_the_rule(rule: Callable[[Path], Iterator[str]]) -> None:
+    broken = [f"{m.relative_to(PACKAGE)}: {what}" for m in MODULES for what in rule(m)]
+    assert not broken, "\n".join(broken)
 
 
 def test_the_rules_would_notice() -> None:
