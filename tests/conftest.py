@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING
 
 import pytest
 
+from encoded_once import EncodedOnce
 from gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.registry import ModelSpec
@@ -29,6 +32,8 @@ NO_DISPLAY = (
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+QUICK = {"core", "io"}
+"""Folders of many quick tests."""
 
 DISPLAYS = pytest.StashKey[list["subprocess.Popen[bytes]"]]()
 
@@ -71,21 +76,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         process.wait()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage while everything is imported, and never again in that."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests of the window where none can be shown; divide all of them.
 
-    With several processes (``scripts/test``), the tests of a file stay together and
-    share its fixtures.  Those of the window take longest, so they come first.
+    With several processes (``scripts/test``), each takes whole files, in this order.
+    Those that take longest come first, so that no process waits for the last one.
     """
     of_window = {item for item in items if item.get_closest_marker("gui") is not None}
     if NO_DISPLAY:
         skip = pytest.mark.skip(reason="needs a display: run scripts/test")
         for item in of_window:
             item.add_marker(skip)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item not in of_window)
+    items.sort(key=lambda item: (item not in of_window, item.path.parent.name in QUICK))
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +118,27 @@ def shared_data(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(_bundled: tuple[ModelSpec, ...]) -> SamModel:
+def encoded_once() -> Iterator[EncodedOnce]:
+    """Encode an image for the first test that asks for it, and not for the others."""
+    from napari_sam.models import encoding, sam, views
+
+    memory = EncodedOnce(encoding.iter_features)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (sam, views):
+            patch.setattr(module, "iter_features", memory)
+        yield memory
+
+
+@pytest.fixture(scope="module")
+def encodes_itself(encoded_once: EncodedOnce) -> Iterator[None]:
+    """Have the tests of a file encode: they are about how that is done."""
+    encoded_once.is_on = False
+    yield
+    encoded_once.is_on = True
+
+
+@pytest.fixture(scope="session")
+def model(_bundled: tuple[ModelSpec, ...], encoded_once: EncodedOnce) -> SamModel:
     """Return the default model asked like SAM, with an input of 512 pixels, on the CPU.
 
     It sees the small images of these tests as well as at 1024 pixels, in a third of the
@@ -121,7 +156,9 @@ def model(_bundled: tuple[ModelSpec, ...]) -> SamModel:
 
 @pytest.fixture(scope="session")
 def _small(
-    _bundled: tuple[ModelSpec, ...], tmp_path_factory: pytest.TempPathFactory
+    _bundled: tuple[ModelSpec, ...],
+    encoded_once: EncodedOnce,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[ModelSpec, ...]:
     """Write the bundled models with an input of 512 pixels."""
     from napari_sam.models.checkpoint import save_network
@@ -171,12 +208,45 @@ def _bundled() -> tuple[ModelSpec, ...]:
 
 
 @pytest.fixture(scope="session")
-def mobile_sam(_bundled: tuple[ModelSpec, ...]) -> SamModel:
+def mobile_sam(_bundled: tuple[ModelSpec, ...], encoded_once: EncodedOnce) -> SamModel:
     """Return the bundled MobileSAM on the CPU."""
     from napari_sam.models.sam import SamModel
 
     path = next(spec.path for spec in _bundled if spec.name == "mobile-sam")
     return SamModel.from_file(path, name="mobile-sam", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def quick_events() -> Iterator[None]:
+    """Have napari look at the signature of a callback once, not at each connection.
+
+    There are more than a thousand connections in a viewer; `inspect.signature` takes a
+    seventh of the time of a test with one.
+    """
+    from napari.utils.events.event import EmitterGroup, EventEmitter
+
+    check = EventEmitter._check_signature
+    known: dict[tuple[object, bool], bool] = {}
+
+    def check_once(callback: Callable[..., object]) -> bool:
+        code = getattr(callback, "__code__", None)
+        if code is None or hasattr(callback, "__wrapped__"):
+            return check(callback)
+        key = code, isinstance(callback, MethodType)
+        if key not in known:
+            known[key] = check(callback)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventEmitter, "_check_signature", staticmethod(check_once))
+        # Without it, ``in`` goes through the names one by one.
+        patch.setattr(
+            EmitterGroup,
+            "__contains__",
+            lambda self, name: name in self.emitters,
+            raising=False,
+        )
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -227,11 +297,16 @@ def _no_search_for_garbage_among_modules() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def _states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where each test has its state folder."""
+    return tmp_path_factory.mktemp("states")
+
+
 @pytest.fixture(autouse=True)
-def state_folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def state_folder(_states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep the unsaved work of a test to itself; return where it is kept."""
-    folder = tmp_path_factory.mktemp("state")
+    # Not numbered: that would read the names of all the folders before it.
+    folder = Path(tempfile.mkdtemp(dir=_states))
     monkeypatch.setenv("NAPARI_SAM_STATE_DIR", str(folder))
     return folder / "journals"

@@ -546,7 +546,7 @@ expected = [make(i, MEDIUM) for i in range(60)]
 size = len(dumps(key_of(0), expected[0]))
 store = EmbeddingStore(Path(sys.argv[1]), ram_bytes=0, disk_bytes=32 * size)
 hits = 0
-for step in range(1500):
+for step in range(750):
     i = int(rng.integers(60))
     found = store.get(key_of(i))
     if found is None:
@@ -554,7 +554,7 @@ for step in range(1500):
     else:
         hits += 1
         assert same(found, expected[i]), i
-    if step % 500 == 250:
+    if step % 250 == 125:
         store.clear()
     if step % 100 == 50:
         assert store.info().entries <= 60

@@ -12,8 +12,27 @@ from napari_sam.models.sam import SamModel
 if TYPE_CHECKING:
     import numpy as np
 
+    from encoded_once import EncodedOnce
     from napari_sam.models.plane import SamPlane
     from napari_sam.models.registry import ModelSpec
+
+
+ABOUT_ANSWERS = {
+    "test_blending",
+    "test_large_images",
+    "test_plane_views",
+    "test_prompt_head",
+}
+"""Files that may find an image encoded; the others are about encoding, too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _encoding_is_tested(
+    request: pytest.FixtureRequest, encoded_once: EncodedOnce
+) -> None:
+    """Encode each time, where that is what is tested."""
+    if request.path.stem not in ABOUT_ANSWERS:
+        request.getfixturevalue("encodes_itself")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from napari_sam.viewer.worker import Runner
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _events(quick_events: None) -> None:
+    """Connect quickly."""
+
+
 @pytest.fixture(autouse=True)
 def _frames_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Show what a click makes when it comes, however fast this machine is."""

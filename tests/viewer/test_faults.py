@@ -218,7 +218,7 @@ def test_background_encoding_of_an_unreadable_plane_is_not_said_aloud(
 
 
 @pytest.fixture
-def starving(model, tmp_path):
+def starving(model, tmp_path, encodes_itself):
     """Return an engine whose encoder finds no memory, and how to feed it."""
     engine = Engine(model, EmbeddingStore(tmp_path / "store"))
 

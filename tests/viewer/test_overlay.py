@@ -305,7 +305,7 @@ def drawn_from_nothing(masks: list[ShownMask], style: PreviewStyle) -> np.ndarra
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_masks_that_share_no_pixel_are_drawn_where_they_have_changed(data):
     """In whatever order, the layer holds what is drawn from nothing."""
     viewer, image = viewer_number(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from driver import Pixels
 
     from napari_sam.models.sam import SamModel
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _events(quick_events: None) -> None:
+    """Connect quickly."""
+
+
+@pytest.fixture(autouse=True)
+def _no_search_for_garbage_among_tests() -> None:
+    """Have napari's fixture look for garbage only in what this test makes."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     OpenSam = Callable[..., Driver]
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("encodes_itself")]
 
 ENOUGH = 3
 """Ticks that prove a running event loop; an idle one makes 200 a second, one beside
