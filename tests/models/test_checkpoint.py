@@ -272,9 +272,10 @@ def test_float16_is_written_unless_told(tmp_path: Path, network: SamNetwork) -> 
     save_network(network, path)
     assert {v.dtype for v in load_file(path).values()} == {torch.float16}
     again = load_network(path)
+    found = again.state_dict()
     for key, value in network.state_dict().items():
         expected = value.half().float()
-        torch.testing.assert_close(again.state_dict()[key], expected, atol=0, rtol=0)
+        torch.testing.assert_close(found[key], expected, atol=0, rtol=0)
     # The stated fingerprint is that of the numbers in the file.
     assert read_metadata(path)["encoder"] == encoder_fingerprint(again)
     assert encoder_fingerprint(again) != encoder_fingerprint(network)

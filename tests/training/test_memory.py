@@ -54,10 +54,11 @@ def test_the_gradient_is_that_of_the_distance(
 
 def test_recall_moves_the_encoder_alone(old: SamNetwork, network: SamNetwork) -> None:
     before = {k: v.clone() for k, v in network.state_dict().items()}
+    remembered = old.state_dict()
     Memory(old, 1.0).recall(network, 0.25)
     for name, value in network.state_dict().items():
         if name.startswith("image_encoder."):
-            there = old.state_dict()[name].float()
+            there = remembered[name].float()
             expected = 0.75 * before[name] + 0.25 * there
             torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
         else:

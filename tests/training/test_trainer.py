@@ -65,10 +65,13 @@ def test_resuming_gives_the_weights_of_not_stopping(
     assert again.step == 2
     for _ in iter_training(again, rods, precision=torch.float32):
         pass
-    for name, value in whole.averaged().items():
-        assert torch.equal(value, again.averaged()[name]), name
-    for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, again.network.state_dict()[name]), name
+    for one, other in (
+        (whole.averaged(), again.averaged()),
+        (whole.network.state_dict(), again.network.state_dict()),
+    ):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert torch.equal(value, other[name]), name
 
 
 def test_only_the_chosen_parts_change(
