@@ -167,7 +167,7 @@ def test_metadata_of_version_1_is_understood_and_kept():
     assert not found.confirmed
     records.apply({5: ObjectRecord(5, PromptItems(), "m", 0.5)})
     stored = records.to_json()
-    assert stored["version"] == 3
+    assert stored["version"] == 4
     assert set(stored["objects"]) == {"3", "4", "5"}
 
 

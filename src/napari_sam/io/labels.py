@@ -90,7 +90,7 @@ def write_labels(
         and _fits_imagej(axes, sizes)
     )
     arguments = _imagej(axes, sizes) if is_imagej else _ome(axes, sizes)
-    if records and records.get("objects"):
+    if records and (records.get("objects") or records.get("lineage")):
         kept = zlib.compress(json.dumps(records).encode())
         arguments["extratags"] = [(RECORDS_TAG, 7, len(kept), kept, True)]
     import tifffile

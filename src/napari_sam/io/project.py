@@ -12,7 +12,6 @@ Unsaved work is kept the same way, as a project in the user's state folder.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
@@ -42,13 +41,14 @@ from napari_sam.core.annotation.project import (
     SavedProposals,
     parse_project,
 )
-from napari_sam.core.annotation.records import ObjectRecord, ObjectRecords
+from napari_sam.core.annotation.records import ObjectRecords
 from napari_sam.core.annotation.under_way import KeptObject, ProposalKey, UnderWay
 from napari_sam.core.atomic import replacing
 from napari_sam.core.proposals import Proposals
 from napari_sam.errors import FileFormatError
 from napari_sam.io.file_lock import FileLock
 from napari_sam.io.ome_zarr import LabelsArray
+from napari_sam.io.project_objects import apply_entry, objects_text, read_objects
 from napari_sam.types import Plane, Progress
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.annotation.journal import Entry
     from napari_sam.core.annotation.transaction import Transaction
 
 PROJECT = "project.json"
@@ -197,12 +196,16 @@ class ProjectFolder:
 
     def read_records(self) -> ObjectRecords:
         """Return the records only, with what the journal says of them."""
-        stored, _ = _read_objects(self.path / _OBJECTS)
-        records = ObjectRecords({"objects": stored}, len(self.file.labels.shape))
+        stored, _ = read_objects(self.path / _OBJECTS)
+        records = self._records(stored)
         for entry in read_journal(self.path / _JOURNAL, self.file.sequence):
             with suppress(ValueError, KeyError, TypeError, AttributeError):
-                records.apply(_records_of(entry))
+                apply_entry(records, entry)
         return records
+
+    def _records(self, stored: dict[str, dict[str, Any]]) -> ObjectRecords:
+        plain = {"objects": stored, "lineage": self.file.lineage}
+        return ObjectRecords(plain, len(self.file.labels.shape))
 
     def _read(self) -> ProjectState:
         info, gone = self.file.labels, ""
@@ -218,24 +221,23 @@ class ProjectFolder:
             " has it; get it from a backup."
             for path in damaged
         ]
-        stored, unread = _read_objects(self.path / _OBJECTS)
+        stored, unread = read_objects(self.path / _OBJECTS)
         if unread:
             problems.append(
                 f"{self.path / _OBJECTS} is damaged: {unread} of its lines could not"
                 " be read; the labels themselves are there."
             )
-        records = ObjectRecords({"objects": stored}, len(self.file.labels.shape))
+        records = self._records(stored)
         next_label, last, restored = self.file.next_label, self.file.sequence, 0
         report = JournalReport()
         for entry in read_journal(self.path / _JOURNAL, last, report):
             try:
                 for block in entry.pixels:
                     block.write_to(labels)
-                changes = _records_of(entry)
+                apply_entry(records, entry)
             except (ValueError, IndexError, KeyError, TypeError, AttributeError):
                 report.damaged.append(self.path / _JOURNAL)
                 continue
-            records.apply(changes)
             next_label = entry.next_label
             restored += 1
             last = max(last, entry.sequence)
@@ -352,6 +354,7 @@ class ProjectFolder:
                 " another name."
             )
         records = dict(snapshot.records.to_json()["objects"])
+        lineage = snapshot.records.lineage.to_json()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if self.journal is None:
@@ -365,7 +368,9 @@ class ProjectFolder:
             if self.journal is not None:
                 self.journal.give_up()
             raise _unwritable(self.path, error) from error
-        return self._save(snapshot, records, journal, journal.sequence, old, is_whole)
+        return self._save(
+            snapshot, records, lineage, journal, journal.sequence, old, is_whole
+        )
 
     def save(self, snapshot: Snapshot) -> None:
         """Save at once; see `begin_save`."""
@@ -376,6 +381,7 @@ class ProjectFolder:
         self,
         snapshot: Snapshot,
         records: dict[str, dict[str, Any]],
+        lineage: dict[str, Any],
         journal: Journal,
         sequence: int,
         old: list[Path],
@@ -387,11 +393,11 @@ class ProjectFolder:
                 _create_labels(self.array, self.file)
             if not is_whole:
                 # The journal lacks something, so the chunks must not be half written.
-                self._catch_up(snapshot, records, journal, sequence)
+                self._catch_up(snapshot, records, lineage, journal, sequence)
             total = self.array.n_chunks
             for done, _ in enumerate(self.array.write(snapshot.labels)):
                 yield Progress(done + 1, total, "saving the labels")
-            self._write_objects(records)
+            _replace(self.path / _OBJECTS, objects_text(records))
             proposals = self._write_proposals(snapshot.proposals)
             file = self.file.model_copy(
                 update={
@@ -399,6 +405,7 @@ class ProjectFolder:
                     "modified": _now(timespec="microseconds"),
                     "sequence": sequence,
                     "next_label": snapshot.next_label,
+                    "lineage": lineage,
                     "has_base": True,
                     "proposals": proposals,
                     "settings": snapshot.settings or self.file.settings,
@@ -432,11 +439,12 @@ class ProjectFolder:
         self,
         snapshot: Snapshot,
         records: dict[str, dict[str, Any]],
+        lineage: dict[str, Any],
         journal: Journal,
         sequence: int,
     ) -> None:
         """Put all that has changed since the last save into the journal."""
-        stored, _ = _read_objects(self.path / _OBJECTS)
+        stored, _ = read_objects(self.path / _OBJECTS)
         after: dict[int, dict[str, Any] | None] = {int(n): None for n in stored}
         after |= {int(n): r for n, r in records.items()}
         changed = (
@@ -447,18 +455,12 @@ class ProjectFolder:
         number = segments(journal.folder)[-1][0] - 1
         path = journal.folder / f"{number:06d}.journal"
         with replacing(path) as aside, aside.open("wb") as stream:
-            for frame in encode_chunks(sequence, changed, after, snapshot.next_label):
+            free = snapshot.next_label
+            for frame in encode_chunks(sequence, changed, after, free, lineage):
                 stream.write(frame)
             stream.flush()
             os.fsync(stream.fileno())
         sync_folder(journal.folder)
-
-    def _write_objects(self, records: dict[str, dict[str, Any]]) -> None:
-        lines = (
-            json.dumps({"label": int(label), **record}, allow_nan=False) + "\n"
-            for label, record in records.items()
-        )
-        _replace(self.path / _OBJECTS, "".join(lines))
 
     def _write_proposals(
         self, proposals: Sequence[PlaneProposals]
@@ -638,32 +640,6 @@ def _replace(path: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     sync_folder(path.parent)
-
-
-def _read_objects(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the records by label, and how many lines cannot be read."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return {}, 1
-    stored, unread = {}, 0
-    for line in lines:
-        try:
-            value = json.loads(line)
-            label = int(value.pop("label"))
-            ObjectRecord.from_json(label, value)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            unread += 1
-            continue
-        stored[str(label)] = value
-    return stored, unread
-
-
-def _records_of(entry: Entry) -> dict[int, ObjectRecord | None]:
-    return {
-        label: None if r is None else ObjectRecord.from_json(label, r)
-        for label, r in entry.records.items()
-    }
 
 
 def _create_labels(array: LabelsArray, file: ProjectFile) -> None:

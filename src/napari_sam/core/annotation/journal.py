@@ -20,7 +20,7 @@ import re
 import struct
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,12 +90,15 @@ class Entry:
         Plain values of a record by label, None where it goes.
     next_label : int
         The free number afterwards.
+    lineage : dict, optional
+        Plain values of which objects are daughters of which; None if that stays.
     """
 
     sequence: int
     pixels: tuple[Assignment, ...]
     records: dict[int, dict[str, Any] | None]
     next_label: int
+    lineage: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -176,7 +179,10 @@ def encode(sequence: int, transaction: Transaction) -> list[bytes]:
         r.label: None if r.after is None else r.after.to_json()
         for r in transaction.records
     }
-    commit = _commit_frame(sequence, len(frames), records, transaction.next_label[1])
+    lineage = None if transaction.lineage is None else transaction.lineage[1].to_json()
+    commit = _commit_frame(
+        sequence, len(frames), records, transaction.next_label[1], lineage
+    )
     return [*frames, commit]
 
 
@@ -185,6 +191,7 @@ def encode_chunks(
     chunks: Iterable[tuple[tuple[int, ...], npt.NDArray[Any]]],
     records: dict[int, dict[str, Any] | None],
     next_label: int,
+    lineage: dict[str, Any] | None = None,
 ) -> Iterator[bytes]:
     """Yield the frames of one transaction that sets whole blocks of labels.
 
@@ -198,13 +205,15 @@ def encode_chunks(
         Plain values of a record by label, None where it goes.
     next_label : int
         The free number afterwards.
+    lineage : dict, optional
+        Plain values of which objects are daughters of which; None if that stays.
     """
     count = 0
     for start, block in chunks:
         whole = Assignment(start, np.ones(block.shape, bool), block.ravel())
         yield _pixel_frame(sequence, whole)
         count += 1
-    yield _commit_frame(sequence, count, records, next_label)
+    yield _commit_frame(sequence, count, records, next_label, lineage)
 
 
 def _commit_frame(
@@ -212,13 +221,17 @@ def _commit_frame(
     frames: int,
     records: dict[int, dict[str, Any] | None],
     next_label: int,
+    lineage: dict[str, Any] | None,
 ) -> bytes:
-    commit = {
+    commit: dict[str, Any] = {
         "sequence": sequence,
         "frames": frames,
         "next_label": next_label,
         "records": {str(label): record for label, record in records.items()},
     }
+    # Programs that know of no lineage pass over it.
+    if lineage is not None:
+        commit["lineage"] = lineage
     return _frame(_COMMIT, zlib.compress(json.dumps(commit).encode(), 1))
 
 
@@ -247,7 +260,10 @@ def _decode_pixels(payload: bytes) -> tuple[int, Assignment]:
 def _decode_commit(payload: bytes) -> tuple[int, Entry]:
     value = json.loads(zlib.decompress(payload))
     records = {int(label): record for label, record in value["records"].items()}
-    entry = Entry(int(value["sequence"]), (), records, int(value["next_label"]))
+    lineage = value.get("lineage")
+    entry = Entry(
+        int(value["sequence"]), (), records, int(value["next_label"]), lineage
+    )
     return int(value["frames"]), entry
 
 
@@ -322,7 +338,7 @@ def read_segment(path: Path, report: JournalReport) -> Iterator[Entry]:
         if len(own) != count:
             _note(report, path)
             continue
-        yield Entry(entry.sequence, own, entry.records, entry.next_label)
+        yield replace(entry, pixels=own)
 
 
 def segments(folder: Path) -> list[tuple[int, Path]]:

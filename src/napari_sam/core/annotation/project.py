@@ -123,6 +123,8 @@ class ProjectFile(BaseModel):
     sequence : int
         Number of the last transaction that labels and records on disk hold; later
         ones are in the journal.
+    lineage : dict
+        Plain values of which objects are daughters of which.
     has_base : bool
         Whether the labels as they were before the first transaction are on disk.
         False only where a session ended in its first seconds.
@@ -144,6 +146,7 @@ class ProjectFile(BaseModel):
     proposals: tuple[SavedProposals, ...] = ()
     sequence: int = 0
     next_label: int = 1
+    lineage: dict[str, Any] = Field(default_factory=dict)
     has_base: bool = True
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_sam.core.annotation.lineage import Lineage
 from napari_sam.core.annotation.prompts import (
     PointItem,
     PromptItems,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from napari_sam.types import MaskCrop
 
 METADATA_KEY = "napari_sam"
-VERSION = 3
-"""Of the plain values; older ones are read."""
+VERSION = 4
+"""Of the plain values; older ones, which know no lineage before 4, are read."""
 
 
 class Source(StrEnum):
@@ -346,17 +347,26 @@ def items_from_json(value: Any) -> PromptItems:
 class ObjectRecords:
     """Records by label, in the order in which the objects were first written.
 
+    Beside them the lineage of the objects, which those without a record have, too.
+
     Parameters
     ----------
     stored : mapping, optional
         What `to_json` gave; entries that cannot be read are passed over.
     ndim : int, optional
         Only records of labels with so many axes are taken.
+
+    Attributes
+    ----------
+    lineage : Lineage
+        Which objects are daughters of which.
     """
 
     def __init__(self, stored: Any = None, ndim: int | None = None) -> None:
         self._records: dict[int, ObjectRecord] = {}
-        objects = stored.get("objects") if isinstance(stored, dict) else None
+        plain = stored if isinstance(stored, dict) else {}
+        self.lineage = Lineage.from_json(plain.get("lineage"))
+        objects = plain.get("objects")
         for label, value in objects.items() if isinstance(objects, dict) else ():
             try:
                 record = ObjectRecord.from_json(int(label), value)
@@ -392,4 +402,6 @@ class ObjectRecords:
 
     def to_json(self) -> dict[str, Any]:
         """Return all records as plain values, which later changes go into too."""
-        return {"version": VERSION, "objects": self._plain}
+        plain = {"version": VERSION, "objects": self._plain}
+        lineage = self.lineage.to_json()
+        return {**plain, "lineage": lineage} if lineage else plain

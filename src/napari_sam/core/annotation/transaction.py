@@ -1,9 +1,9 @@
 """Changes of labels and records that are made whole or not at all.
 
 A transaction is a value: which pixels of a labels array change on any of its planes,
-which object records change with them, and which label is free before and after.  It
-is planned on copies (`plan_pixels`), and applied, undone and redone by its owner; an
-undo is the inverse transaction.
+which object records change with them, which objects become daughters of which, and
+which label is free before and after.  It is planned on copies (`plan_pixels`), and
+applied, undone and redone by its owner; an undo is the inverse transaction.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from napari_sam.core.annotation.lineage import Lineage
     from napari_sam.types import BoolArray
 
 _NOWHERE = Region(0, 0, 0, 0)
@@ -121,7 +122,7 @@ class Stroke:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Transaction:
-    """One change of labels and records, applied whole or not at all.
+    """One change of labels, records and lineage, applied whole or not at all.
 
     Parameters
     ----------
@@ -133,12 +134,23 @@ class Transaction:
         The free number before and after.
     origin : object, optional
         What its author needs to offer the same again when it is undone.
+    lineage : (Lineage, Lineage), optional
+        Which objects are daughters of which before and after; None if that stays.
     """
 
     pixels: tuple[PixelChange, ...]
     records: tuple[RecordChange, ...] = ()
     next_label: tuple[int, int] = (1, 1)
     origin: Any = None
+    lineage: tuple[Lineage, Lineage] | None = None
+
+    @property
+    def is_step(self) -> bool:
+        """Whether an undo takes it back by itself: pixels or daughters change."""
+        if self.pixels or self.lineage is None:
+            return bool(self.pixels)
+        before, after = self.lineage
+        return before.descents != after.descents
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -157,6 +169,7 @@ class Transaction:
             pixels=tuple(c.inverse() for c in reversed(self.pixels)),
             records=tuple(r.inverse() for r in self.records),
             next_label=self.next_label[::-1],
+            lineage=None if self.lineage is None else self.lineage[::-1],
         )
 
 

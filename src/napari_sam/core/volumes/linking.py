@@ -35,6 +35,7 @@ from napari_sam.core.volumes.label_stack import (
     smallest_dtype,
 )
 from napari_sam.core.volumes.linked import INSIDE, Linked, LinkedObject, LinkSettings
+from napari_sam.core.volumes.marked import MarkedDivisions, is_among, without
 from napari_sam.core.volumes.matching import (
     FloatArray,
     best_matching,
@@ -46,6 +47,8 @@ from napari_sam.types import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+
+    from scipy.sparse import csr_array
 
     from napari_sam.core.volumes.label_stack import Labels
     from napari_sam.types import ProgressCallback
@@ -158,12 +161,23 @@ def link_objects(
 
 
 def iter_link(
-    labels_by_slice: Labels, settings: LinkSettings | None = None
+    labels_by_slice: Labels,
+    settings: LinkSettings | None = None,
+    *,
+    marked: MarkedDivisions | None = None,
 ) -> Generator[Progress, None, Linked]:
     """Link the objects of single slices; yield progress, return the objects.
 
     The generator form of `link_objects`, with its parameters and errors.  Each slice is
     read twice.  The work follows the pixels and the number of objects.
+
+    Parameters
+    ----------
+    labels_by_slice, settings
+        As for `link_objects`.
+    marked : MarkedDivisions, optional
+        Along time, divisions that a person marked: each is one of the result's, also if
+        no others are looked for.
 
     Yields
     ------
@@ -179,7 +193,7 @@ def iter_link(
     check_type("settings", settings, LinkSettings, "a LinkSettings")
     stack = LabelStack(labels_by_slice, volumes=settings.time)
     total = 2 * len(stack)
-    links = _Links(settings)
+    links = _Links(settings, marked or MarkedDivisions())
     for index in range(len(stack)):
         links.add(stack[index])
         yield Progress(index + 1, total, "linking")
@@ -210,13 +224,15 @@ def iter_link(
 class _Links:
     """The links between slices, which are added one after another."""
 
-    def __init__(self, settings: LinkSettings) -> None:
+    def __init__(self, settings: LinkSettings, marked: MarkedDivisions) -> None:
         self._settings = settings
+        self._marked = marked if settings.time else MarkedDivisions()
         self.parts: list[Segments] = []
         self._before: list[IntArray] = []
         self._ious: list[FloatArray] = []
-        self.divisions: list[tuple[int, tuple[int, int]]] = []
+        self.divisions: list[tuple[int, tuple[int, ...]]] = []
         """Mother and daughters, by number of segment."""
+        self._starts: list[int] = []
         # Of the last slices: pixels, number of the first segment, which go on.
         self._near: deque[tuple[npt.NDArray[np.int32], int, npt.NDArray[np.bool_]]] = (
             deque(maxlen=settings.gap + 1)
@@ -248,7 +264,9 @@ class _Links:
             reversed(self._near), start=1
         ):
             areas = self.parts[index - distance].areas
-            shared = here.shared_with(other, len(areas))
+            shared = self._allowed(
+                here.shared_with(other, len(areas)), index - distance, part
+            )
             ratios = overlap_ratios(shared, areas, part.areas)
             if distance > 1:
                 # Over a gap, only what ended there and has not begun since.
@@ -270,8 +288,15 @@ class _Links:
             if distance == 1 and self._settings.time and self._settings.divisions:
                 matched = np.full(len(areas), -1, np.int64)
                 matched[first] = second
+                orphans = is_among(part.labels, self._marked.orphans_in(index))
                 for division in proposed_divisions(
-                    shared, areas, part.areas, matched, self._settings.threshold
+                    without(shared, np.zeros(len(areas), np.bool_), orphans)
+                    if orphans.any()
+                    else shared,
+                    areas,
+                    part.areas,
+                    matched,
+                    self._settings.threshold,
                 ):
                     a, b = division.daughters
                     mother = start + division.mother
@@ -279,11 +304,40 @@ class _Links:
                     before[[a, b]] = -1
                     ious[[a, b]] = division.overlap
                     goes_on[division.mother] = has_begun[[a, b]] = True
+        for label, segment in self._marked.begin_in(index).items():
+            ends, begins = self._number(*segment), _number_in(part, self._n, label)
+            if ends is not None and begins is not None:
+                self.divisions.append((ends, (begins,)))
         self._near.append((here.numbered(), self._n, np.zeros(len(part), np.bool_)))
+        self._starts.append(self._n)
         self._n += len(part)
         self.parts.append(part)
         self._before.append(before)
         self._ious.append(ious)
+
+    def _allowed(self, shared: csr_array, frame: int, part: Segments) -> csr_array:
+        """Return overlaps with a frame before, without those of marked divisions."""
+        ends = self._marked.end_in(frame)
+        begins = self._marked.begin_in(len(self.parts))
+        if not ends and not begins:
+            return shared
+        return without(
+            shared,
+            is_among(self.parts[frame].labels, ends),
+            is_among(part.labels, begins),
+        )
+
+    def _number(self, frame: int, label: int) -> int | None:
+        if not 0 <= frame < len(self._starts):
+            return None
+        return _number_in(self.parts[frame], self._starts[frame], label)
+
+
+def _number_in(part: Segments, start: int, label: int) -> int | None:
+    """Return the number of a frame's segment; None if it has no such label."""
+    at = int(np.searchsorted(part.labels, label))
+    is_there = at < len(part) and int(part.labels[at]) == label
+    return start + at if is_there else None
 
 
 def find_waists(
