@@ -227,6 +227,7 @@ def test_undo_and_redo_are_told_in_step():
         assert witness.take() == [expected]
 
 
+@settings(deadline=None)
 @given(
     strokes=st.lists(
         st.tuples(st.integers(0, 12), st.integers(1, 12), st.integers(0, 3)),

@@ -166,8 +166,10 @@ class Controller:
         parts.connect(self.images.moved, self._on_moved)
         parts.connect(self.images.status, self.set_status)
         parts.connect(self.labels.changed, self._on_labels_changed)
+        for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
+            parts.connect(edit, self._on_labels_edited)
         # The annotator first: an offer that it corrects is not shown as one.
-        for part in (self.annotator, self.everything, self.review):
+        for part in (self.annotator, self.everything, self.review, self.propagation):
             parts.connect(self.labels.undone, part.on_undone)
             parts.connect(self.labels.redone, part.on_redone)
         parts.connect(self.labels.selected, self.annotator.select_object)
@@ -195,8 +197,6 @@ class Controller:
         for speaker in (self.desk, self.display, self.toolbox):
             parts.connect(speaker.status, self.set_status)
         parts.connect(self.toolbox.changed, self.changed.emit)
-        for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
-            parts.connect(edit, self._on_labels_edited)
         parts.connect(self.labels.painted, self.desk.on_painted)
         parts.connect(self.changed, self.touch)
         self.keys.bind_viewer(viewer)
@@ -492,6 +492,7 @@ class Controller:
         self.annotator.target_changed()
         self.everything.labels_changed()
         self.review.labels_changed()
+        self.propagation.tracks.look()
         self.changed.emit()
 
     def _on_adoption(self) -> None:
@@ -693,6 +694,5 @@ class Controller:
 
     def cancel(self) -> None:
         """Stop what is under way; what was found or encoded stays."""
-        text = self.activity.cancel()
-        if text:
+        if text := self.activity.cancel():
             self.set_status(text)

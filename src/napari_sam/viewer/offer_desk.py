@@ -143,7 +143,7 @@ class OfferDesk:
         target = self._context.target
         newest = target.newest if target is not None else None
         # A step that is undone and redone is another object, of the same pixels.
-        return newest.pixels if newest is not None else None
+        return None if newest is None else newest.pixels or newest.lineage
 
     def correct(self, offer: Offer) -> None:
         """Make an offer the current object, so that prompts correct it."""

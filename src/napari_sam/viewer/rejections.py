@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from napari_sam.viewer.labels.history import LENGTH
 
 if TYPE_CHECKING:
+    from napari_sam.core.annotation.lineage import Lineage
     from napari_sam.core.annotation.transaction import PixelChange
     from napari_sam.viewer.offers import OfferKey
 
 
-Step: TypeAlias = "tuple[PixelChange, ...] | None"
-"""A step of the labels, which these pixels, as an object, are; None for none."""
+Step: TypeAlias = "tuple[PixelChange, ...] | tuple[Lineage, Lineage] | None"
+"""A step of the labels: what it changes, as an object; None for none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,11 +10,8 @@ from psygnal import Signal
 
 from napari_sam.core.triage import doubt
 from napari_sam.viewer.everything import keys_of
-from napari_sam.viewer.labels.unreviewed import (
-    Erased,
-    LinkedPlaces,
-    UnreviewedObjects,
-)
+from napari_sam.viewer.labels.renumbered import Renumbered
+from napari_sam.viewer.labels.unreviewed import Erased, UnreviewedObjects
 from napari_sam.viewer.review_queue import Entry, EntryKey, Outcome, ReviewQueue
 from napari_sam.viewer.worker import Job, Priority
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.everything import EverythingMode
     from napari_sam.viewer.labels.target import LabelsTarget
+    from napari_sam.viewer.labels.unreviewed import LinkedPlaces
     from napari_sam.viewer.navigation import Navigator
     from napari_sam.viewer.offer_desk import OfferDesk
     from napari_sam.viewer.offers import Offer, OfferKey
@@ -452,7 +450,7 @@ class Review:
         if isinstance(transaction.origin, Erased):
             self._objects.reopen(transaction.origin.label)
             self._reopen((transaction.origin.label,))
-        elif isinstance(transaction.origin, LinkedPlaces):
+        elif isinstance(transaction.origin, Renumbered) and transaction.origin.places:
             self._objects.take(None)
             self.reset()
 
@@ -463,8 +461,8 @@ class Review:
         if isinstance(origin, Erased):
             self._objects.look_at(origin.label)
             self._settle([origin.label], Outcome.REJECTED)
-        elif isinstance(origin, LinkedPlaces):
-            self.renew(origin)
+        elif isinstance(origin, Renumbered) and origin.places:
+            self.renew(origin.places)
 
     def _reopen(self, keys: tuple[EntryKey, ...]) -> None:
         """Look again at what an undo took back."""

@@ -5,6 +5,10 @@ kept as a transaction in the order in which napari has it, and when the layer re
 the newest one whose pixels hold their old values was undone.  A hidden layer refreshes
 after no undo, so that several may have been undone by the next look; then the pixels of
 all steps say up to where.
+
+An object may become another's daughter without a pixel that changes.  napari has no
+such step: who undoes through us undoes it by itself, and napari's own undo takes it
+back with the pixels that were changed before it.
 """
 
 from __future__ import annotations
@@ -36,12 +40,23 @@ class UndoHistory:
         """What an undo would take back."""
         return self._done[-1] if self._done else None
 
+    @property
+    def next_redone(self) -> Transaction | None:
+        """What a redo would repeat."""
+        return self._undone[-1] if self._undone else None
+
     def push(self, step: Transaction, labels: Any, *, is_written: bool = True) -> None:
-        """Add a step; what was undone cannot be redone any more."""
-        self._undone.clear()
+        """Add a step; what was undone cannot be redone any more.
+
+        Only after a step without pixels napari can still redo what it has undone.
+        """
+        self._undone = [s for s in self._undone if s.pixels and not step.pixels]
         self._done.append(step)
-        del self._done[:-LENGTH]
-        self._unseen = None if is_written else step
+        for is_pixels in (True, False):
+            for old in [s for s in self._done if bool(s.pixels) is is_pixels][:-LENGTH]:
+                self._done.remove(old)
+        if step.pixels:
+            self._unseen = None if is_written else step
         self.look(labels)
 
     def push_undone(self, step: Transaction) -> None:
@@ -51,6 +66,10 @@ class UndoHistory:
     def drop_newest(self) -> None:
         """Forget the newest step."""
         self._done.pop()
+
+    def redo_next(self) -> None:
+        """Note that the step undone last is done again."""
+        self._done.append(self._undone.pop())
 
     def clear(self) -> None:
         """Forget everything: napari has."""
@@ -82,9 +101,12 @@ class UndoHistory:
                 yield self._done.pop()
             return
         # One undo may be followed by another before the next refresh.
-        while self._done and self._done[-1] is not self._unseen:
-            if not _is_shown(self._done[-1], labels, before=True):
+        while (step := _with_pixels(self._done)) is not None:
+            if step is self._unseen or not _is_shown(step, labels, before=True):
                 return
+            # What came after it and changed no pixels goes with it.
+            while self._done[-1] is not step:
+                yield self._done.pop()
             yield self._done.pop()
 
     def iter_redone(
@@ -94,14 +116,30 @@ class UndoHistory:
 
         Parameters are those of `iter_undone`.
         """
-        while self._undone and (
-            _is_shown(self._undone[-1], labels, before=False)
+        while (last := _with_pixels(self._undone)) is not None and (
+            _is_shown(last, labels, before=False)
             if position is None
             else len(self._done) < position
         ):
-            step = self._undone.pop()
-            self._done.append(step)
-            yield step
+            while self._undone[-1] is not last:
+                self.redo_next()
+                yield self._done[-1]
+            self.redo_next()
+            yield last
+
+    def seems_redone(self, labels: Any) -> bool:
+        """Whether a redo is likelier than an undo, where the labels show both.
+
+        What takes an earlier step's pixels back is redone, and looks as if that one had
+        been undone.  Then the change of more pixels is the one that happened.
+        """
+        newest, last = _with_pixels(self._done), _with_pixels(self._undone)
+        return (
+            newest is not None
+            and last is not None
+            and newest.size < last.size
+            and _is_shown(last, labels, before=False)
+        )
 
     def position(self, labels: Any) -> int:
         """Return how many steps are done, the nearest number that the labels show.
@@ -111,7 +149,7 @@ class UndoHistory:
         self.look(labels)
         now = len(self._done)
         steps = [*self._done, *reversed(self._undone)]
-        if not steps or self._unseen is not None:
+        if _with_pixels(steps) is None or self._unseen is not None:
             return now
         shown = _Touched(steps, labels)
         return next(
@@ -122,6 +160,11 @@ class UndoHistory:
             ),
             now,
         )
+
+
+def _with_pixels(steps: Sequence[Transaction]) -> Transaction | None:
+    """Return the newest step that changes pixels."""
+    return next((step for step in reversed(steps) if step.pixels), None)
 
 
 def _is_shown(step: Transaction, labels: Any, *, before: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,24 @@ if TYPE_CHECKING:
     from napari_sam.core.annotation.transaction import PixelChange
     from napari_sam.types import Plane
     from napari_sam.viewer.labels.target import LabelsTarget
+    from napari_sam.viewer.labels.unreviewed import LinkedPlaces
+
+
+@dataclass(frozen=True, slots=True)
+class Renumbered:
+    """Origin of a transaction that changes numbers and daughters.
+
+    Parameters
+    ----------
+    undone, redone : str
+        What is to be said when it was taken back, or made again.
+    places : LinkedPlaces, optional
+        Where linked objects are to be looked at.
+    """
+
+    undone: str
+    redone: str
+    places: LinkedPlaces | None = None
 
 
 def renumbering(

@@ -58,8 +58,8 @@ class LabelsTarget:
     records : ObjectRecords
         Of the objects in the layer; mirrored in its metadata.
     applied : Signal(Transaction)
-        Labels or records have changed: a transaction, its undo (the inverse), or a
-        stroke of the user's brush.  Every change is told, in order.
+        Labels, records or lineage have changed: a transaction, its undo (the inverse),
+        or a stroke of the user's brush.  Every change is told, in order.
     undone, redone : Signal(Transaction)
         napari's undo or redo has just reverted or repeated this transaction of ours.
     painted : Signal(bool)
@@ -179,7 +179,7 @@ class LabelsTarget:
     def apply(self, transaction: Transaction) -> Transaction:
         """Change labels and records as one undo step, or not at all.
 
-        A transaction without pixels is no undo step: napari has none to show.
+        One in which only records change is no undo step.
 
         Returns
         -------
@@ -194,9 +194,9 @@ class LabelsTarget:
         if transaction.pixels:
             check_editable(self.layer)
             transaction = self._write(transaction)
+        if transaction.is_step:
             self._history.push(transaction, self.layer.data)
         self._take(transaction)
-        self.applied.emit(transaction)
         return transaction
 
     def take_back(self, transaction: Transaction) -> bool:
@@ -221,7 +221,6 @@ class LabelsTarget:
             return False
         self._history.drop_newest()
         self._take(transaction.inverse())
-        self.applied.emit(transaction.inverse())
         return True
 
     def change_records(self, *records: RecordChange) -> None:
@@ -297,12 +296,20 @@ class LabelsTarget:
         return replace(transaction, pixels=(change,))
 
     def _take(self, transaction: Transaction) -> None:
-        """Let records and numbers say what they say after a transaction."""
+        """Let records and numbers say what they say after a transaction; tell of it."""
+        if transaction.lineage is not None:
+            # Others may have changed since it was made, if it is redone.
+            now = self.records.lineage
+            after = now.changed(*transaction.lineage)
+            transaction = replace(transaction, lineage=(now, after))
+            self.records.lineage = after
         if transaction.records:
             self.records.apply({r.label: r.after for r in transaction.records})
+        if transaction.records or transaction.lineage is not None:
             self.layer.metadata[METADATA_KEY] = self.records.to_json()
         if transaction.pixels:
             self._next = transaction.next_label[1]
+        self.applied.emit(transaction)
 
     # -- following the layer ------------------------------------------------
 
@@ -325,9 +332,8 @@ class LabelsTarget:
         used = change.after[change.after < limit]
         after = max(now, int(used.max(initial=0)) + 1)
         stroke = Transaction((change,), (), (now, after), Stroke())
-        self._next = after
         self._history.push(stroke, self.layer.data, is_written=False)
-        self.applied.emit(stroke)
+        self._take(stroke)
         self.painted.emit(True)
 
     def _on_labels_update(self) -> None:
@@ -352,14 +358,31 @@ class LabelsTarget:
         LabelsError
             If its array refuses to be written; the step can be undone later.
         """
+        self._look()
+        step = self._history.newest
+        if step is not None and not step.pixels:
+            self._history.drop_newest()
+            self._take_back(step, self.undone)
+            return
         self._step(self.layer.undo, self.layer.redo)
+        self._look(is_redo=False)
 
     def redo(self) -> None:
         """Redo what was undone last; raises as `undo` does."""
+        self._look()
+        step = self._history.next_redone
+        if step is not None and not step.pixels:
+            self._history.redo_next()
+            self._take(step)
+            self._tell(step, self.redone)
+            return
         self._step(self.layer.redo, self.layer.undo)
+        self._look(is_redo=True)
 
     def _step(self, step: Callable[[], None], back: Callable[[], None]) -> None:
+        """Have napari undo or redo; what it tells of that is looked at afterwards."""
         self._settle_view()
+        self._is_writing = True
         try:
             step()
         except Exception as error:
@@ -372,7 +395,8 @@ class LabelsTarget:
                 f"({type(error).__name__}: {error}); make room where its data is kept, "
                 "and try again."
             ) from error
-        self._look()
+        finally:
+            self._is_writing = False
 
     def catch_up(self) -> None:
         """Take in what was undone while the layer was hidden, which napari never tells.
@@ -385,13 +409,25 @@ class LabelsTarget:
     def _on_set_data(self) -> None:
         self._look()
 
-    def _look(self, *, quietly: bool = False) -> None:
-        """Find out what was undone or redone since the last look."""
+    def _look(self, *, quietly: bool = False, is_redo: bool | None = None) -> None:
+        """Find out what was undone or redone since the last look.
+
+        Parameters
+        ----------
+        quietly : bool
+            Whether it counts as a change by somebody else.
+        is_redo : bool, optional
+            Whether it was a redo, or an undo, where that is known.
+        """
         # Where somebody assigned ``labels.data``, another target takes over.
         if self._is_writing or self.layer.data is not self._data:
             return
         was_hidden, self._was_hidden = self._was_hidden, not self.layer.visible
         position = self._history.position(self._data) if was_hidden else None
+        if is_redo is None:
+            is_redo = position is None and self._history.seems_redone(self._data)
+        if is_redo:
+            self._look_for_redone(position, quietly=quietly)
         for step in self._history.iter_undone(self._data, position):
             # Redone, it brings back what is recorded now, confirmations included.
             step = replace(
@@ -400,14 +436,18 @@ class LabelsTarget:
                     replace(r, after=self.records.get(r.label)) for r in step.records
                 ),
             )
-            self._history.push_undone(step)
-            self._take(step.inverse())
-            self.applied.emit(step.inverse())
-            self._tell(step, self.painted if quietly else self.undone)
+            self._take_back(step, self.painted if quietly else self.undone)
+        self._look_for_redone(position, quietly=quietly)
+
+    def _look_for_redone(self, position: int | None, *, quietly: bool) -> None:
         for step in self._history.iter_redone(self._data, position):
             self._take(step)
-            self.applied.emit(step)
             self._tell(step, self.painted if quietly else self.redone)
+
+    def _take_back(self, step: Transaction, signal: SignalInstance) -> None:
+        self._history.push_undone(step)
+        self._take(step.inverse())
+        self._tell(step, signal)
 
     def _tell(self, step: Transaction, signal: SignalInstance) -> None:
         if isinstance(step.origin, Stroke) or signal is self.painted:

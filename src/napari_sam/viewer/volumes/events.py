@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
     from napari_sam.viewer.navigation import Navigator
-    from napari_sam.viewer.volumes.tracks_layer import TracksView
 
 EVENTS_SLOT = "events"
 _HINTS = {
@@ -44,8 +43,6 @@ class TrackEvents:
         Shared with the other parts of the controller.
     navigator : Navigator
         Brings frames to the screen.
-    tracks : TracksView
-        Knows the divisions.
 
     Attributes
     ----------
@@ -55,15 +52,11 @@ class TrackEvents:
 
     status = Signal(str)
 
-    def __init__(
-        self, context: Context, navigator: Navigator, tracks: TracksView
-    ) -> None:
+    def __init__(self, context: Context, navigator: Navigator) -> None:
         self._context = context
         self._navigator = navigator
-        self._tracks = tracks
         self._target: LabelsTarget | None = None
         self._events: list[Doubt] | None = None
-        self._graph: Mapping[int, tuple[int, ...]] = {}
         self._shown: set[tuple[DoubtKind, int, int]] = set()
 
     def close(self) -> None:
@@ -80,11 +73,10 @@ class TrackEvents:
             self.status.emit("Events are those of labels with the axes t, y, x.")
             return
         self._follow(target)
-        graph = self._tracks.graph_of(target)
-        if self._events is not None and graph == self._graph:
+        if self._events is not None:
             self._show(self._events)
             return
-        self._graph = graph
+        graph = target.records.lineage.graph
         self._context.runner.submit(
             Job(
                 partial(_events, target, graph),

@@ -5,7 +5,7 @@ Only numbers change, unless objects are to be grown: as one step, with their rec
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,22 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from napari_sam.core.annotation.lineage import Lineage
 from napari_sam.core.annotation.records import PlaneMask, digest_of
+from napari_sam.core.annotation.transaction import Transaction
 from napari_sam.core.steps import reporting
 from napari_sam.core.volumes.doubts import find_doubts, least_certain
 from napari_sam.core.volumes.growing import GrownSlice, iter_grow, write_grown
 from napari_sam.core.volumes.linking import iter_link
 from napari_sam.core.volumes.objects import iter_objects
+from napari_sam.core.volumes.tracks import Tracks
 from napari_sam.errors import SamError
 from napari_sam.types import Progress, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.labels.renumbered import changed_part, renumbering
+from napari_sam.viewer.labels.renumbered import Renumbered, changed_part, renumbering
 from napari_sam.viewer.labels.target import LabelsTarget
 from napari_sam.viewer.labels.unreviewed import LinkedPlaces
 from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -55,8 +58,8 @@ class Relinked:
         The slices, in order.
     objects : dict of int to LinkedObject
         By their new numbers.
-    graph : dict of int to tuple of int
-        Along time, the mother of each daughter.
+    lineage : (Lineage, Lineage), optional
+        Which are daughters of which, before and after; None if that stays.
     changes : tuple of PixelChange
         What changes of the pixels.
     places : LinkedPlaces
@@ -70,7 +73,7 @@ class Relinked:
     target: LabelsTarget
     planes: tuple[Plane, ...]
     objects: Mapping[int, LinkedObject]
-    graph: Mapping[int, tuple[int, ...]]
+    lineage: tuple[Lineage, Lineage] | None
     changes: tuple[PixelChange, ...]
     places: LinkedPlaces
     grown: Mapping[int, Sequence[PlaneMask]]
@@ -84,6 +87,23 @@ class Relinked:
             for number, one in self.objects.items()
             for z, source in zip(one.slices, one.sources, strict=True)
         }
+
+    @property
+    def transaction(self) -> Transaction:
+        """The change of pixels, records and lineage."""
+        origin = Renumbered(
+            "The numbers are those from before linking.  Ctrl+Shift+Z links again.",
+            "The numbers are those of the linked objects again.",
+            self.places,
+        )
+        if self.changes:
+            change = renumbering(
+                self.target, self.planes, self.numbers, self.changes, self.grown
+            )
+        else:
+            now = self.target.next_label
+            change = Transaction((), (), (now, now))
+        return replace(change, lineage=self.lineage, origin=origin)
 
 
 class Linker(BackgroundWork[LabelsTarget]):
@@ -136,10 +156,14 @@ class Linker(BackgroundWork[LabelsTarget]):
                 self.status.emit("No model is ready to grow objects: wait for it.")
                 return
             encode = partial(_encoded, encoder, planes)
+        target.catch_up()
         self.progress = Progress(0, len(planes), "linking")
         target.applied.connect(self._on_edited)
-        free = target.next_label
-        self._begin(target, partial(_relinked, target, planes, settings, free, encode))
+        accepted = frozenset(
+            r.label for r in target.records if any(m.confirmed for m in r.masks)
+        )
+        names = _Names(target.next_label, accepted, target.records.lineage)
+        self._begin(target, partial(_relinked, target, planes, settings, names, encode))
 
     def cancel(self) -> None:
         """Stop; nothing has changed."""
@@ -175,38 +199,76 @@ class Linker(BackgroundWork[LabelsTarget]):
         self._end()
         if not is_same:
             return
-        several = sum(len(o.slices) > 1 for o in found.objects.values())
-        what = "tracks" if found.is_time else "objects"
-        text = f"{len(found.objects)} {what}, {several} of them on several slices."
+        text = said_of(found.objects.values(), is_time=found.is_time)
         if found.grown:
             count = sum(map(len, found.grown.values()))
             text += f"  {len(found.grown)} have grown into {count} more."
-        if not found.changes:
-            self.status.emit(f"{text}  They were linked already.  {_NEXT}")
-        else:
-            try:
+        try:
+            if found.changes:
                 target.check_fits(max(found.objects))
-                change = renumbering(
-                    target, found.planes, found.numbers, found.changes, found.grown
-                )
-                target.apply(replace(change, origin=found.places))
-            except SamError as error:
-                self.status.emit(self._context.report(error))
-                return
-            self.status.emit(f"{text}  {_NEXT} · Ctrl+Z takes the numbers back")
+            change = found.transaction
+            if change.pixels or change.lineage is not None:
+                target.apply(change)
+        except SamError as error:
+            self.status.emit(self._context.report(error))
+            return
+        if found.changes:
+            self.status.emit(f"{text}  {_NEXT} · Ctrl+Z takes the numbers back.")
+        else:
+            self.status.emit(f"{text}  They were linked already.  {_NEXT}")
         self.linked.emit(found)
         self.changed.emit()
 
 
-def numbered(objects: Sequence[LinkedObject], free: int) -> dict[int, int]:
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What is known of the numbers before: the free one, those to keep, daughters."""
+
+    free: int
+    accepted: Collection[int]
+    lineage: Lineage
+
+
+def said_of(objects: Collection[LinkedObject], *, is_time: bool) -> str:
+    """Return in words how many objects, or tracks, there are."""
+    what, where = ("track", "frames") if is_time else ("object", "slices")
+    several = sum(len(o.slices) > 1 for o in objects)
+    text = f"{len(objects)} {what}{'s' * (len(objects) != 1)}"
+    if len(objects) == 1:
+        return f"{text}, on {f'several {where}' if several else f'one {where[:-1]}'}."
+    return f"{text}, {several or 'none'} of them on several {where}."
+
+
+def numbered(
+    objects: Sequence[LinkedObject], free: int, accepted: Collection[int] = ()
+) -> dict[int, int]:
     """Return the number that each linked object gets, by its id.
 
-    That of its first segment whose number no object before it has, so that most
-    segments keep theirs; a free one if there is none.
+    First those of what a person accepted: each goes to the object that has most of its
+    segments.  Another object keeps that of its first segment whose number no object
+    before it has, so that most segments keep theirs; a free one if there is none.
+
+    Parameters
+    ----------
+    objects : sequence of LinkedObject
+        In order of their ids.
+    free : int
+        The first free number.
+    accepted : collection of int
+        Numbers that a person accepted.
     """
+    counts = Counter(
+        (one.id, int(s)) for one in objects for s in one.sources if int(s) in accepted
+    )
+    numbers: dict[int, int] = {}
     taken: set[int] = set()
-    numbers = {}
+    for (which, number), _ in sorted(counts.items(), key=lambda c: (-c[1], c[0])):
+        if which not in numbers and number not in taken:
+            numbers[which] = number
+            taken.add(number)
     for one in objects:
+        if one.id in numbers:
+            continue
         own = next((int(s) for s in one.sources if int(s) not in taken), None)
         if own is None:
             own, free = free, free + 1
@@ -225,14 +287,21 @@ def _relinked(
     target: LabelsTarget,
     planes: tuple[Plane, ...],
     settings: LinkSettings,
-    free: int,
+    names: _Names,
     encode: EncodeAt | None,
 ) -> Generator[Progress, None, Relinked]:
     """Link the slices in the worker, and find what changes."""
     whole = Region.whole(planes[0].shape(layer_shape(target.layer)))
     slices = _Slices(target, planes, whole)
-    linked = yield from iter_link(slices, settings)
-    numbers = numbered(linked.objects, free)
+    spans: dict[int, tuple[int, int]] = {}
+    are_tracks = settings.time and is_movie(target, planes)
+    if are_tracks and names.lineage.descents:
+        # What a person marked is in terms of the tracks so far.
+        reading = Progress(0, len(planes), "reading the tracks")
+        tracks = yield from reporting(Tracks.iter_from_labels(slices), reading)
+        spans = tracks.spans()
+    linked = yield from iter_link(slices, settings, marked=names.lineage.marked(spans))
+    numbers = numbered(linked.objects, names.free, names.accepted)
     objects, labels = linked.objects, linked.labels
     grown: dict[int, list[PlaneMask]] = defaultdict(list)
     if encode is not None:
@@ -263,23 +332,34 @@ def _relinked(
         change = changed_part(plane, before, after)
         changes += [] if change is None else [change]
         yield Progress(position + 1, len(planes), "numbering")
-    graph = {
-        numbers[d]: tuple(numbers[m] for m in mothers)
-        for d, mothers in linked.graph.items()
-    }
-    found = find_doubts(objects, labels.shape, linked.graph, time=settings.time)
-    doubts = {numbers[n]: doubt for n, doubt in least_certain(found).items()}
+    doubts = find_doubts(objects, labels.shape, linked.graph, time=settings.time)
+    certain = {numbers[n]: doubt for n, doubt in least_certain(doubts).items()}
     within = {numbers[o.id]: tuple(o.slices.tolist()) for o in objects}
-    return Relinked(
+    found = Relinked(
         target,
         planes,
         {numbers[o.id]: o for o in linked.objects},
-        graph,
+        None,
         tuple(changes),
-        LinkedPlaces(planes, within, doubts),
+        LinkedPlaces(planes, within, certain),
         grown,
         settings.time,
     )
+    lineage = Lineage()
+    if are_tracks:
+        graph = {
+            numbers[d]: tuple(numbers[m] for m in mothers)
+            for d, mothers in linked.graph.items()
+        }
+        lineage = names.lineage.relinked(spans, found.numbers, graph)
+    if lineage == names.lineage:
+        return found
+    return replace(found, lineage=(names.lineage, lineage))
+
+
+def is_movie(target: LabelsTarget, planes: Sequence[Plane]) -> bool:
+    """Whether slices are the frames of labels (t, y, x), of which there are tracks."""
+    return target.layer.ndim == 3 and planes[0].displayed == (1, 2)
 
 
 class _Slices:

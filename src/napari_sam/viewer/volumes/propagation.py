@@ -17,6 +17,7 @@ from napari_sam.core.volumes.followed import Followed
 from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.core.volumes.propagation import PropagationSettings
 from napari_sam.errors import PromptError
+from napari_sam.viewer.labels.renumbered import Renumbered
 from napari_sam.viewer.volumes.divisions import Divisions
 from napari_sam.viewer.volumes.events import TrackEvents
 from napari_sam.viewer.volumes.linker import Linker
@@ -26,6 +27,7 @@ from napari_sam.viewer.volumes.several import SeveralObjects
 from napari_sam.viewer.volumes.tracks_layer import TracksView
 
 if TYPE_CHECKING:
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.core.volumes.followed import FollowedState
     from napari_sam.core.volumes.propagation import PropagatedSlice
     from napari_sam.types import FloatArray, Progress
@@ -108,7 +110,7 @@ class Propagation:
         self.several.written.connect(self._on_several)
         self.linker.linked.connect(self._on_linked)
         self.divisions = Divisions(context, annotator, pointer, self.tracks)
-        self.events = TrackEvents(context, navigator, self.tracks)
+        self.events = TrackEvents(context, navigator)
         self._picker = ObjectPicker(context, annotator)
         for part in (self._runs, self.several, self.linker):
             part.changed.connect(self._on_part)
@@ -139,6 +141,16 @@ class Propagation:
         self.linker.cancel()
         for draft in self._runs.drafts:
             draft.followed, draft.is_growing = None, False
+
+    def on_undone(self, transaction: Transaction) -> None:
+        """Say which numbers or daughters an undo brought back."""
+        if isinstance(transaction.origin, Renumbered):
+            self.status.emit(transaction.origin.undone)
+
+    def on_redone(self, transaction: Transaction) -> None:
+        """Say which numbers or daughters a redo made again."""
+        if isinstance(transaction.origin, Renumbered):
+            self.status.emit(transaction.origin.redone)
 
     # -- state for panels ---------------------------------------------------
 
