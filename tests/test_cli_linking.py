@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+import napari_sam.samples
 from napari_sam import cli
 from napari_sam.cli.linking import linked_planes
 from napari_sam.cli.report import Report
@@ -19,11 +20,10 @@ from napari_sam.io.label_files import read_labels
 from napari_sam.io.ome_zarr import write_ome_zarr
 from napari_sam.samples import SAMPLES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 FAST = ("--points-per-side=3", "--device=cpu", "--min-score=0.7", "--min-stability=0.8",
         "--prompts=grid", "--dtype=float32", "-q")  # fmt: skip
+
+OVULE = Path(napari_sam.samples.__file__).parent / "ovule.tif"
 
 
 def run(*arguments: object) -> int:
@@ -80,6 +80,28 @@ def test_frames_become_tracks_and_folders_of_the_challenge(
     mother = int(labels[0, 5, 5])
     assert set(tracks.graph.values()) == {(mother,)}
     assert len(tracks.graph) == 2
+
+
+def test_an_image_taken_for_labels_is_said(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray, out = tmp_path / "gray.tif", tmp_path / "out.tif"
+    values = np.random.default_rng(0).poisson(40, (3, 32, 32)).astype(np.uint8)
+    tifffile.imwrite(gray, values, photometric="minisblack")
+    assert run("link", gray, "-o", out, "-q") == 0
+    said = capsys.readouterr().err
+    assert "warning: gray.tif looks like an image" in said
+    assert said.count("\n") == 1
+    assert run("link", OVULE, "-o", out, "-q", "--overwrite") == 0
+    assert "looks like an image" in capsys.readouterr().err
+    # Neither labels of single pixels nor broken objects are one.
+    labels = movie()
+    labels[:, 4, :] = 0
+    labels[:, 12, ::3] = np.arange(20, 28)
+    tifffile.imwrite(gray, labels, photometric="minisblack")
+    for path in (gray, file):
+        assert run("link", path, "-o", out, "-q", "--time", "--overwrite") == 0
+        assert capsys.readouterr().err == ""
 
 
 def test_a_stack_of_time_points_is_linked_along_z_in_each(

@@ -175,6 +175,32 @@ def check_axes(shape: tuple[int, ...], axes: str, *, along_time: bool) -> None:
         )
 
 
+def remark_on(labels: npt.NDArray[Any], name: str) -> str:
+    """Return what is to be said of labels that are rather an image; empty if nothing.
+
+    Parameters
+    ----------
+    labels : integer array (..., H, W)
+        Three of its planes are looked at.
+    name : str
+        Of the file.
+    """
+    from napari_sam.core.volumes.label_stack import Pieces
+
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    if labels.dtype.kind not in "iu" or not planes.size or planes.min() < 0:
+        return ""
+    for index in sorted({0, len(planes) // 2, len(planes) - 1}):
+        found = Pieces.of(planes[index])
+        if found.are_of_an_image:
+            return (
+                f"warning: {name} looks like an image, not like labels: the"
+                f" {found.values} values of plane {index} are in {found.pieces} pieces,"
+                " most of one pixel; segment it first, with napari-sam everything."
+            )
+    return ""
+
+
 def linked_stack(
     labels: npt.NDArray[Any], settings: LinkSettings, report: Report
 ) -> Linked:
@@ -301,6 +327,8 @@ def run_link(options: argparse.Namespace) -> int:
     image = _read(options.labels)
     labels = np.asarray(image.data)
     check_axes(labels.shape, image.label_axes, along_time=settings.time)
+    remark = remark_on(labels, options.labels.name)
+    say(remark, quiet=not remark)
     report = Report(quiet=options.quiet)
     try:
         linked = linked_stack(labels, settings, report)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
+from skimage import measure
 
 from napari_sam.errors import LabelsError
 
@@ -243,6 +244,42 @@ class Foreground:
         counts = csr_array((np.ones(len(pairs[0])), pairs), shape=(n_other, len(self)))
         counts.sum_duplicates()
         return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Connected pieces of equal values in a label image.
+
+    Parameters
+    ----------
+    values : int
+        How many values there are, without 0.
+    pieces : int
+        How many connected pieces of one value, also across corners.
+    single : int
+        How many of them are of one pixel.
+    """
+
+    values: int
+    pieces: int
+    single: int
+
+    @classmethod
+    def of(cls, image: npt.NDArray[Any]) -> Pieces:
+        """Count those of a label image (H, W)."""
+        found = measure.label(image, background=0, connectivity=2)
+        sizes = np.bincount(found.ravel())[1:]
+        values = len(Foreground.of(image))
+        return cls(values, len(sizes), int(np.count_nonzero(sizes == 1)))
+
+    @property
+    def are_of_an_image(self) -> bool:
+        """Whether these are rather the gray values of an image than objects.
+
+        In three planes of each of 8 images most pieces were single pixels, with 2 to
+        2765 pieces a value; in those of 6 true labels in none, with 1 to 10 of them.
+        """
+        return self.pieces >= 2 * self.values and 2 * self.single > self.pieces
 
 
 def renumber(
