@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from napari.layers import Tracks
 
 from napari_sam.core.volumes.linked import LinkedObject
-from napari_sam.viewer.volumes.linker import numbered
+from napari_sam.viewer.volumes.linker import numbered, said_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -195,13 +195,60 @@ def test_why_nothing_is_linked(open_desk: OpenDesk, coins: np.ndarray) -> None:
     assert "one slice only" in single.controller.status
 
 
-@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=8))
-def test_numbers_are_unique_and_kept_where_they_can_be(sources: list[list[int]]):
+SOURCES = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), max_size=8)
+
+
+def linked_of(sources: list[list[int]]) -> list[LinkedObject]:
     nothing = np.zeros(0)
-    objects = [
+    return [
         LinkedObject(i, np.arange(len(own)), np.array(own), nothing, nothing, nothing)
         for i, own in enumerate(sources, 1)
     ]
+
+
+@given(SOURCES, st.frozensets(st.integers(1, 9)))
+def test_numbers_that_a_person_accepted_are_kept(
+    sources: list[list[int]], accepted: frozenset[int]
+) -> None:
+    numbers = numbered(linked_of(sources), 10, accepted)
+    assert len(set(numbers.values())) == len(numbers) == len(sources)
+    for i, own in enumerate(sources, 1):
+        # It has an accepted number, or others that have more right to them do.
+        if numbers[i] not in accepted:
+            for number in accepted & set(own):
+                other = next(j for j, n in numbers.items() if n == number)
+                assert sources[other - 1].count(number) >= own.count(number)
+
+
+def test_an_accepted_object_keeps_its_number(
+    open_desk: OpenDesk, coins: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([coins] * 3))
+    desk.viewer.dims.set_point(0, 2)
+    desk.click(99, 87)
+    assert desk.accept() == 1
+    found = desk.labels.data[2] == 1
+    for frame, number in ((0, 14), (1, 15)):
+        where = np.nonzero(found)
+        desk.labels.data_setitem((np.full(len(where[0]), frame), *where), number)
+    desk.controller.propagation.link()
+    assert np.unique(desk.labels.data).tolist() == [0, 1]
+    status = desk.controller.status
+    assert status == "1 object, on several slices.  Ctrl+Z takes the numbers back."
+
+
+def test_how_many_there_are_is_said_in_words() -> None:
+    one, some = linked_of([[1]]), linked_of([[1], [2, 2], [3]])
+    assert said_of(one, is_time=True) == "1 track, on one frame."
+    assert said_of(one, is_time=False) == "1 object, on one slice."
+    assert said_of(some[1:2], is_time=True) == "1 track, on several frames."
+    assert said_of(some, is_time=True) == "3 tracks, 1 of them on several frames."
+    assert said_of([], is_time=False) == "0 objects, none of them on several slices."
+
+
+@given(SOURCES)
+def test_numbers_are_unique_and_kept_where_they_can_be(sources: list[list[int]]):
+    objects = linked_of(sources)
     numbers = numbered(objects, 10)
     assert len(set(numbers.values())) == len(numbers) == len(sources)
     for one in objects:
