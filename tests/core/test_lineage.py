@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam.core.annotation.journal import Journal, read_journal
@@ -27,6 +27,7 @@ LINEAGES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(LINEAGES)
 def test_plain_values_give_it_back(lineage: Lineage) -> None:
     plain = json.loads(json.dumps(lineage.to_json()))
@@ -36,6 +37,7 @@ def test_plain_values_give_it_back(lineage: Lineage) -> None:
     assert records.to_json().get("lineage", {}) == plain
 
 
+@settings(deadline=None)
 @given(LINEAGES, LINEAGES)
 def test_a_change_and_its_inverse_are_nothing(one: Lineage, other: Lineage) -> None:
     assert one.changed(one, other) == other
@@ -118,6 +120,7 @@ def test_nobodys_daughter_is_proposed_to_nobody() -> None:
         assert found.labels[0, 0, 0] in found.labels[1, 0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.integers(0, 4), min_size=8, max_size=8), min_size=2, max_size=5

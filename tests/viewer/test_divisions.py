@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from napari.layers import Labels, Tracks
 
 from napari_sam.core.annotation.lineage import Descent, Lineage
+from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords
 from napari_sam.core.annotation.transaction import PixelChange, Transaction
+from napari_sam.io.label_files import read_records
+from napari_sam.io.napari_files import write_labels_layer
 from napari_sam.viewer.labels.target import LabelsTarget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from desk import Desk
 
@@ -218,6 +221,44 @@ def test_what_is_in_the_labels_alone_comes_with_them(
     desk.controller.choose_labels(first)
     assert len(layers(desk)) == 2
     assert desk.controller.propagation.tracks.layer is shown
+
+
+@pytest.mark.parametrize("name", ["cells.tif", "cells.ome.zarr"])
+def test_label_files_have_it(tmp_path: Path, name: str) -> None:
+    known = Lineage(time=True, descents={2: Descent(1, marked=True)})
+    records = ObjectRecords()
+    records.lineage = known
+    data = np.zeros((3, 8, 8), np.uint8)
+    data[0, 2:5, 2:5], data[1:, 2:5, 2:5] = 1, 2
+    meta = {"name": "cells", "metadata": {METADATA_KEY: records.to_json()}}
+    (path,) = write_labels_layer(str(tmp_path / name), data, meta)
+    stored = read_records(Path(path))
+    assert ObjectRecords(stored).lineage == known
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_redo_that_takes_a_stroke_back_is_no_undo_of_the_stroke(
+    by_hand: bool,
+) -> None:
+    layer = Labels(np.zeros((4, 8), np.uint8))
+    target = LabelsTarget(layer)
+    said: list[str] = []
+    target.undone.connect(lambda _: said.append("undone"))
+    target.redone.connect(lambda _: said.append("redone"))
+    layer.data_setitem((np.array([0]), np.array([0])), 5)
+    whole = np.ones((4, 8), bool)
+    after = np.full(32, 7, np.uint8)
+    after[0] = 0
+    before = layer.data[whole]
+    mask = before != after
+    change = PixelChange((0, 0), mask.reshape(4, 8), before[mask], after[mask])
+    target.apply(Transaction((change,), (), (6, 8)))
+    target.undo()
+    layer.redo() if by_hand else target.redo()
+    assert said == ["undone", "redone"]
+    target.undo()
+    assert layer.data[0, 0] == 5
+    target.close()
 
 
 # -- taking back -------------------------------------------------------------------
