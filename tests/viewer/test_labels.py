@@ -293,7 +293,7 @@ def objects_on_planes(draw):
     return data, objects, draw(st.sampled_from(OverlapPolicy))
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(objects_on_planes())
 def test_planes_that_cross_are_written_as_one_after_another(drawn):
     data, objects, policy = drawn
