@@ -11,24 +11,36 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 from psygnal import Signal
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems
-from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Progress
+from napari_sam.viewer.brush_label import BrushLabel
 from napari_sam.viewer.draft import Accepted, Adopted, ObjectDraft
-from napari_sam.viewer.labels.object_writer import ObjectWriter, said_of
+from napari_sam.viewer.labels.object_writer import (
+    ObjectWriter,
+    said_of,
+    why_nothing,
+)
 from napari_sam.viewer.predict import Prediction, Start
 from napari_sam.viewer.prompting import Prompting
-from napari_sam.viewer.settings import POLICY_NAMES, AcceptWait
+from napari_sam.viewer.put_aside import (
+    PutAside,
+    corrections,
+    kept_objects,
+    own_labels,
+    taken_back,
+    written_again,
+)
+from napari_sam.viewer.settings import AcceptWait
 from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from napari_sam.core.annotation.transaction import Transaction
+    from napari_sam.core.annotation.under_way import KeptObject
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
@@ -74,15 +86,14 @@ class Annotator:
         self.preview = self.prompting.overlay
         self._writer = ObjectWriter(context, make_target)
         # First of all who listens, so that they find the brush with the object.
-        self.changed.connect(self._show_label)
-        # Put aside for an object that was picked or taken back, newest last.
-        self._aside: list[ObjectDraft] = []
+        self.brush = BrushLabel(context, lambda: self.label)
+        self.changed.connect(self.brush.show)
+        # Left for an object that was picked or taken back.
+        self._aside = PutAside()
         # When the oldest object that waits was accepted, and how much it asks.
         self._waits_since = 0.0
         self._asked = 0
         self._target: LabelsTarget | None = None
-        # The labels and the number of the current object when last looked at.
-        self._number: tuple[LabelsTarget, int] | None = None
         # Accepts that were taken back before they were written, newest last.
         self._taken_back: list[ObjectDraft] = []
         # Set by an undo, so that live mode does not write the object right back.
@@ -170,6 +181,18 @@ class Annotator:
     def objects(self) -> tuple[ObjectDraft, ...]:
         """All objects under way: the current one, those that wait, those put aside."""
         return (self.draft, *self.prompting.waiting, *self._aside)
+
+    @property
+    def aside_note(self) -> str:
+        """That what was under way comes after the current object; empty if nothing."""
+        return self._aside.note
+
+    @property
+    def _next_words(self) -> str:
+        """What the next click does: an object that waited goes on, or a new one."""
+        if self.draft.is_new:
+            return "Click the next one"
+        return f"Object {self.label} goes on"
 
     @property
     def is_waiting(self) -> bool:
@@ -308,13 +331,15 @@ class Annotator:
         draft.waits_since = time.monotonic()
         self.prompting.waiting.append(draft)
         self.start_next()
-        self.status.emit(
-            "Writing the object as soon as it is followed to its end …"
+        until = (
+            "it is followed to its end"
             if draft.is_growing
-            else "Writing the object as soon as its mask is there …"
+            else "its mask is there"
             if left <= 1
-            else f"Writing the object as soon as {left} more slices are answered …"
+            else f"{left} more slices are answered"
         )
+        then = "" if self.draft.is_new else f"  {self._next_words}."
+        self.status.emit(f"Writing the object as soon as {until} …{then}")
         # Its progress shows up although nothing may happen till then.
         self._context.runner.submit(
             Job(
@@ -354,27 +379,20 @@ class Annotator:
             return False
         if transaction is None and not draft.to_write and draft.followed is None:
             self._leave(draft)
-            self.status.emit("Nothing was changed.  Click the next object.")
+            self.status.emit(f"Nothing was changed.  {self._next_words}.")
             return True
         if transaction is None and self._writer.has_pixels(draft):
             self._leave(draft)
-            self.status.emit(f"Object {draft.label} is unchanged.  Click the next one.")
+            self.status.emit(f"Object {draft.label} is unchanged.  {self._next_words}.")
             return True
         if transaction is None:
-            found = any(c.mask.area for a in draft.to_write for c in a.candidates)
-            policy = POLICY_NAMES[self._context.settings.policy]
-            self.status.emit(
-                f"No pixel is free there with the choice '{policy}': nothing was "
-                "written."
-                if found
-                else "Nothing was found there, so nothing was written: add a point or "
-                "draw a box."
-            )
+            self.status.emit(why_nothing(draft, self._context.settings.policy))
             return False
         # A correction may begin while its answers are on their way; it is over.
         draft.live = None
         self._leave(draft)
-        self.status.emit(said_of(transaction, draft, is_live=is_live))
+        said = said_of(transaction, draft, is_live=is_live, then=self._next_words)
+        self.status.emit(said)
         self.written.emit(transaction)
         return True
 
@@ -384,14 +402,12 @@ class Annotator:
 
     def give_back(self, draft: ObjectDraft) -> None:
         """Let an accepted object that was not written be under way again."""
-        if draft in self.prompting.waiting:
-            self.prompting.waiting.remove(draft)
-        draft.waits_since = None
-        if self.is_empty:
+        self._remove(draft)
+        if self.draft.is_new:
             self.prompting.begin(draft)
             self._after_change()
         else:
-            self._aside.append(draft)
+            self._aside.put(draft)
 
     def cancel_accept(self) -> None:
         """Do not write what waits for answers; its prompts come back."""
@@ -400,12 +416,12 @@ class Annotator:
             return
         self.prompting.waiting.clear()
         for draft in reversed(waiting):
-            if not self.is_empty:
-                self._aside.append(self.draft)
+            if not self.draft.is_new:
+                self._aside.put(self.draft)
                 self.prompting.draft = ObjectDraft()
             self.give_back(draft)
         self.prompting.request()
-        self.status.emit("Not written; the prompts are here.")
+        self.status.emit(f"Not written; the prompts are here.{self.aside_note}")
 
     def take_back_accept(self) -> bool:
         """Take back the newest accept that is not written yet; False without one."""
@@ -416,7 +432,9 @@ class Annotator:
         draft.waits_since = None
         self._taken_back.append(draft)
         self._begin_instead(draft, hold_live=True)
-        self.status.emit("The object is not written yet; its prompts are here.")
+        self.status.emit(
+            f"The object is not written yet; its prompts are here.{self.aside_note}"
+        )
         return True
 
     def repeat_accept(self) -> bool:
@@ -442,10 +460,11 @@ class Annotator:
         elif draft.label is not None:
             text = f"Object {draft.label} is as it was."
         else:
-            text = "" if draft.is_empty else "Discarded."
+            nothing = "There was nothing to discard." if self._aside else ""
+            text = nothing if draft.is_empty else "Discarded."
         if draft.taken_back is not None:
             # What the undos before brought is gone with it; a redo writes all of it.
-            self._aside = [d for d in self._aside if not d.is_as_taken_back]
+            self._aside.remove_taken_back()
         self._writer.retract_live(draft)
         self.start_next()
         return text
@@ -459,19 +478,7 @@ class Annotator:
     @property
     def under_way(self) -> tuple[KeptObject, ...]:
         """The objects with prompts that are not in the labels yet, the oldest first."""
-        waiting = self.prompting.waiting
-        others = [
-            draft
-            for draft in (*self._aside, self.draft)
-            if draft not in waiting
-            and not (draft.items.is_empty or draft.is_proposal)
-            and draft.live is None
-        ]
-        return tuple(
-            # What was followed is found again, and then accepted, by the user.
-            KeptObject(d.items, d.label, d.level, d in waiting and d.followed is None)
-            for d in (*waiting, *others)
-        )
+        return kept_objects(self.prompting.waiting, (*self._aside, self.draft))
 
     def take_up(self, objects: Iterable[KeptObject]) -> None:
         """Go on with objects that were under way before, the last one first."""
@@ -513,13 +520,15 @@ class Annotator:
         if self.draft not in self.prompting.waiting:
             self.prompting.requests.forget(self.draft)
         self._live_held = False
-        self.prompting.begin(self._aside.pop() if self._aside else ObjectDraft())
+        self.prompting.begin(self._aside.pop())
         self._after_change()
 
     def select_object(self, label: int) -> None:
         """Make an object current again, with the prompts it was made from."""
         target, plane = self._context.target, self._context.plane
         if target is None or label <= 0 or label == self.label:
+            return
+        if self._go_on_with(label):
             return
         record = target.records.get(label)
         draft = ObjectDraft(label)
@@ -534,7 +543,21 @@ class Annotator:
                     draft.seeds[plane] = mask
             text = f"Object {label}: add points to change it, then N."
         self._begin_instead(draft)
-        self.status.emit(text)
+        self.status.emit(f"{text}{self.aside_note}")
+
+    def _go_on_with(self, label: int) -> bool:
+        """Go on with the draft that corrects an object already; False without one."""
+        draft = next((d for d in self.objects if d.label == label), None)
+        if draft is None:
+            return False
+        is_accepted = draft in self.prompting.waiting
+        self._remove(draft)
+        self._begin_instead(draft)
+        what = "is not written yet" if is_accepted else "goes on"
+        self.status.emit(
+            f"Object {label} {what}: change its prompts, then N.{self.aside_note}"
+        )
+        return True
 
     def adopt(self, plane: Plane, start: Start, adopted: Adopted) -> None:
         """Make a proposal the current object, so that prompts correct it.
@@ -558,6 +581,7 @@ class Annotator:
         self._begin_instead(draft)
         self.status.emit(
             "Proposal: N accepts it · click or Ctrl-click corrects it · Esc leaves it"
+            f"{self.aside_note}"
         )
 
     def _begin_instead(self, draft: ObjectDraft, *, hold_live: bool = False) -> None:
@@ -568,7 +592,7 @@ class Annotator:
         """
         current = self.draft
         if not current.is_empty and current.live is None and current.adopted is None:
-            self._aside.append(current)
+            self._aside.put(current)
         # Its answer may come at once.
         self._live_held = hold_live
         self.prompting.begin(draft)
@@ -584,39 +608,13 @@ class Annotator:
         self.adoption_changed.emit()
         self.changed.emit()
 
-    def _show_label(self) -> None:
-        """Let napari's brush continue the same object, if that is another one now.
-
-        What the user has chosen in napari stays until the number changes.
-        """
-        target, label = self._context.target, self.label
-        if target is None or not self._is_other_number(target, label):
-            return
-        limit = np.iinfo(target.layer.data.dtype).max
-        if target.layer.selected_label != label <= limit:
-            # Heard by napari's controls, too; for us it is the current object.
-            target.layer.selected_label = label
-
-    def _is_other_number(self, target: LabelsTarget, label: int) -> bool:
-        """Take note of the current number; whether it was another one before."""
-        before, self._number = self._number, (target, label)
-        return before != self._number
-
-    def on_painted(self) -> None:
-        """Somebody else has changed the labels, and perhaps the next free number.
-
-        Who paints goes on with the label that he has chosen.
-        """
-        if self._context.target is not None:
-            self._is_other_number(self._context.target, self.label)
-
     def target_changed(self) -> None:
         """Another Labels layer was chosen, or its largest label became known."""
         target = self._context.target
         if target is not self._target:
             self._target = target
             # Numbers of another layer mean other objects here.
-            for draft in (self.draft, *self._aside, *self.prompting.waiting):
+            for draft in self.objects:
                 draft.label = draft.live = draft.taken_back = None
                 draft.written = PromptItems()
         if target is not None and target.is_counted:
@@ -649,21 +647,21 @@ class Annotator:
         """Napari's undo took back an accept: bring its prompts back."""
         accepted = transaction.origin
         if not isinstance(accepted, Accepted):
-            self._show_label()
+            self.brush.show()
             return
-        current = self.draft
+        current, numbers = self.draft, own_labels(transaction, accepted)
         if current.live is not None and current.live.origin is accepted:
             current.live = None
             current.taken_back = accepted
+            self._live_held = True
+            self._after_change()
         else:
-            draft = accepted.draft.copy()
-            draft.taken_back = accepted
-            self._begin_instead(draft, hold_live=True)
-        self._live_held = True
-        self._after_change()
-        number = min(transaction.labels, default=self.label)
-        aside = "  What was under way comes after it." if self._aside else ""
-        self.status.emit(f"Object {number} taken back; its prompts are here.{aside}")
+            correction, others = corrections(self.objects, numbers)
+            for draft in others:
+                self._remove(draft)
+            self._begin_instead(taken_back(accepted, correction), hold_live=True)
+        what = f"Object {min(numbers, default=self.label)}"
+        self.status.emit(f"{what} taken back; its prompts are here.{self.aside_note}")
 
     def on_redone(self, transaction: Transaction) -> None:
         """Napari's redo wrote an object again: its prompts leave.
@@ -672,26 +670,25 @@ class Annotator:
         """
         accepted = transaction.origin
         if not isinstance(accepted, Accepted):
-            self._show_label()
+            self.brush.show()
             return
-        for draft in (self.draft, *self._aside, *self.prompting.waiting):
-            if draft.taken_back is not accepted:
-                continue
-            if draft.is_as_taken_back:
-                self._drop(draft)
+        numbers = own_labels(transaction, accepted)
+        for draft in reversed(written_again(self.objects, accepted, numbers)):
+            if draft is self.draft:
+                self.start_next()
             else:
-                draft.label = min(transaction.labels, default=draft.label)
-                draft.written = accepted.draft.items
-                draft.taken_back = None
+                self._remove(draft)
         self._after_change()
 
-    def _drop(self, draft: ObjectDraft) -> None:
+    def _remove(self, draft: ObjectDraft) -> None:
+        """Let a draft be under way no longer."""
+        self.prompting.requests.forget(draft)
+        self._aside.remove(draft)
+        if draft in self.prompting.waiting:
+            self.prompting.waiting.remove(draft)
+        draft.waits_since = None
         if draft is self.draft:
-            self.start_next()
-            return
-        for drafts in (self._aside, self.prompting.waiting):
-            if draft in drafts:
-                drafts.remove(draft)
+            self.prompting.draft = ObjectDraft()
 
     def close(self) -> None:
         """Remove our layers and stop listening."""

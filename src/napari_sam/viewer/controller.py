@@ -178,7 +178,7 @@ class Controller:
         parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
-        parts.connect(self.labels.painted, self.annotator.on_painted)
+        parts.connect(self.labels.painted, self.annotator.brush.on_painted)
         parts.connect(self.labels.painted, self.everything.labels_changed)
         parts.connect(self.prefetcher.changed, self.touch)
         parts.connect(self.prefetcher.shown_ready, self.changed.emit)

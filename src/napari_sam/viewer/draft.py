@@ -156,6 +156,21 @@ class ObjectDraft:
         return self.items.is_empty and not self.answers and self.followed is None
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing was done yet: what is prompted next makes a new object."""
+        return self.is_empty and self.label is None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is in the labels, was picked there, and nothing was done to it."""
+        return (
+            self.label is not None
+            and self.followed is None
+            and self.level is MaskLevel.AUTO
+            and same_items(self.items, self.written)
+        )
+
+    @property
     def is_proposal(self) -> bool:
         """Whether it is a proposal that the user has not changed."""
         return self.adopted is not None and not any(

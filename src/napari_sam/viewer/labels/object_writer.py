@@ -18,6 +18,7 @@ from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.draft import Accepted
 from napari_sam.viewer.labels.robbed import robbed_records
+from napari_sam.viewer.settings import POLICY_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -235,8 +236,20 @@ def _record(
     )
 
 
-def said_of(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> str:
-    """Return what was written in words, and on how many slices."""
+def why_nothing(draft: ObjectDraft, policy: OverlapPolicy) -> str:
+    """Say why an accept of a draft wrote nothing."""
+    if any(c.mask.area for a in draft.to_write for c in a.candidates):
+        return (
+            f"No pixel is free there with the choice '{POLICY_NAMES[policy]}': nothing "
+            "was written."
+        )
+    return "Nothing was found there, so nothing was written: add a point or draw a box."
+
+
+def said_of(
+    transaction: Transaction, draft: ObjectDraft, *, is_live: bool, then: str
+) -> str:
+    """Return what was written in words, on how many slices, and what comes then."""
     numbers = [
         r.label
         for r in transaction.records
@@ -244,7 +257,7 @@ def said_of(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> s
     ]
     what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
     if is_live:
-        return f"{what} done.  Click the next one."
+        return f"{what} done.  {then}."
     answered = [
         a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)
     ]
@@ -265,4 +278,4 @@ def said_of(transaction: Transaction, draft: ObjectDraft, *, is_live: bool) -> s
             f"{what} written{where} only: following it was stopped.  J picks it, "
             "Shift+T goes on"
         )
-    return f"{what} written{where}.  Click the next one · Ctrl+Z takes it back"
+    return f"{what} written{where}.  {then} · Ctrl+Z takes it back"
