@@ -467,6 +467,92 @@ def test_another_direction_and_four_dimensions(
     assert desk.labels.data[1].any((1, 2)).sum() > 5
 
 
+def test_slices_are_called_by_the_axis_that_was_followed(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    """Said beside a strip of another axis: "Along -4: 1 to 3" of two frames."""
+    desk = open_desk(np.stack([ball, ball]))
+    follower = desk.controller.propagation
+    desk.viewer.dims.set_point(1, MIDDLE)
+    desk.click(24, 30)
+    follower.follow()
+    name = follower.axis_name
+    assert name == f"Along {desk.image.axis_labels[1]}:"
+    assert follower.state is not None
+    desk.viewer.dims.set_point(0, 1)
+    assert follower.axis_name == name
+    # The same slices of another frame are not those of the object either.
+    desk.viewer.dims.set_point(1, MIDDLE + 1)
+    assert follower.axis_name == name
+    assert follower.state is None
+    assert "back" in follower.why_not_here
+
+
+def test_slices_of_another_view_are_called_by_their_axis(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = open_desk(ball)
+    follower = desk.controller.propagation
+    desk.viewer.dims.order = (1, 0, 2)
+    desk.viewer.dims.set_point(1, 24)
+    desk.click(MIDDLE, 30)
+    follower.first, follower.last = 22, 26
+    follower.follow()
+    assert follower.axis_name == "Slices"
+    desk.viewer.dims.order = (0, 1, 2)
+    assert follower.axis_name == f"Along {desk.image.axis_labels[1]}:"
+    assert follower.state is None
+
+
+@pytest.mark.parametrize("is_in_labels", [False, True])
+def test_an_object_of_another_view_is_not_followed_here(
+    open_desk: OpenDesk, ball: np.ndarray, is_in_labels: bool
+) -> None:
+    """A press that did nothing and said nothing."""
+    image = np.stack([ball, ball]) if is_in_labels else ball
+    desk = open_desk(image)
+    follower, dims = desk.controller.propagation, desk.viewer.dims
+    dims.set_point(ball.ndim - 3 + is_in_labels, MIDDLE)
+    desk.click(24, 30)
+    if is_in_labels:
+        label = desk.accept()
+        dims.set_point(0, 1)
+        dims.set_point(1, MIDDLE + 1)
+        desk.annotator.select_object(label)
+    else:
+        dims.order = (1, 0, 2)
+        assert "turn the view" in follower.why_not
+    follower.follow()
+    assert "turn the view" in desk.controller.status
+    assert follower.followed is None
+    assert not follower.is_running
+    if not is_in_labels:
+        # Marked here, too, it is followed along this axis.
+        dims.set_point(1, 24)
+        desk.click(MIDDLE, 30)
+        assert follower.why_not == ""
+        follower.first, follower.last = 22, 26
+        follower.follow()
+        assert follower.followed.axis == 1
+
+
+def test_following_along_another_axis_says_what_is_dropped(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([ball, ball]))
+    follower = desk.controller.propagation
+    desk.viewer.dims.set_point(1, MIDDLE)
+    desk.click(24, 30)
+    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.follow()
+    assert len(followed_planes(desk)) == 3
+    follower.first = follower.last = None
+    desk.viewer.dims.set_point(0, 1)
+    follower.follow()
+    assert follower.followed.axis == 0
+    assert "the other axis is dropped" in desk.controller.status
+
+
 @pytest.fixture
 def begun(
     open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner, gate: Gate

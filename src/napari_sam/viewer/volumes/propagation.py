@@ -42,6 +42,15 @@ if TYPE_CHECKING:
 TIME_NAMES = frozenset({"t", "time", "frame", "frames"})
 """Axis names, in lower case, along which objects are followed in time."""
 
+_ELSEWHERE = (
+    "The object is not marked on any slice along this axis: turn the view or move the "
+    "slider back to where it is, or mark it here."
+)
+_OTHER_STACK = (
+    "The object is followed along other slices: turn the view or move the slider back "
+    "to them."
+)
+
 
 class Direction(StrEnum):
     """Which way an object is followed from its prompted slices."""
@@ -167,9 +176,9 @@ class Propagation:
 
     @property
     def state(self) -> FollowedState | None:
-        """What a strip of the stack shows; None if it shows another axis."""
+        """What a strip of the stack shows; None if it shows another stack."""
         followed, strip = self.followed, self._prefetcher.strip
-        if followed is None or strip.axis != followed.axis:
+        if followed is None or strip.axis != followed.axis or not self._is_in_view:
             return None
         return followed.state(len(strip.ready))
 
@@ -214,6 +223,8 @@ class Propagation:
             return "Several boxes are several objects: follow one at a time."
         if draft.items.is_empty and draft.label is None:
             return "Mark an object on one slice first."
+        if not self._is_marked_here:
+            return _ELSEWHERE
         at = self._prefetcher.strip.position or 0
         if not self._first <= at <= self._last:
             return (
@@ -225,23 +236,50 @@ class Propagation:
     @property
     def why_not_here(self) -> str:
         """Why what is followed cannot be changed on this slice; empty if it can."""
-        followed, plane = self.followed, self._context.plane
-        if followed is None:
+        if self.followed is None:
             return "Follow an object first."
-        if plane is None or followed.position(plane) is None:
-            return "It is followed along another axis: turn the view back to it."
-        return ""
+        return "" if self._is_in_view else _OTHER_STACK
 
     @property
     def axis_name(self) -> str:
-        """What the slices are called: by their axis, if there are several sliders."""
+        """What the slices of the followed object are called.
+
+        By their axis, if there are several sliders or the view shows another stack.
+        """
         image, plane = self._context.image, self._context.plane
-        axis = self._prefetcher.strip.axis
+        followed = self.followed
+        axis = self._prefetcher.strip.axis if followed is None else followed.axis
         if image is None or plane is None or axis is None:
             return "Slices"
-        if sum(i is not None for i in plane.index) < 2:
+        is_one_stack = sum(i is not None for i in plane.index) < 2
+        if is_one_stack and (followed is None or self._is_in_view):
             return "Slices"
         return f"Along {image.axis_labels[axis]}:"
+
+    @property
+    def _is_in_view(self) -> bool:
+        """Whether the object is followed in the slice on screen."""
+        followed, plane = self.followed, self._context.plane
+        return (
+            followed is not None
+            and plane is not None
+            and followed.position(plane) is not None
+        )
+
+    @property
+    def _is_marked_here(self) -> bool:
+        """Whether the object is marked in the stack that is scrolled.
+
+        One that is in the labels may be known by its pixels.
+        """
+        draft, plane = self._annotator.draft, self._context.plane
+        axis = self._prefetcher.strip.axis
+        if draft.label is not None:
+            return True
+        if plane is None or axis is None:
+            return False
+        stack = Followed(plane, axis, (0, self.count))
+        return any(stack.position(p) is not None for p in draft.items.planes())
 
     # -- intents ------------------------------------------------------------
 
@@ -318,13 +356,24 @@ class Propagation:
             draft.followed = before.with_limits((start, stop))
         else:
             draft.followed = Followed(plane, axis, limits, settings)
+        replaced = before is not None and before.slices and before.axis != axis
         draft.is_growing = not draft.followed.is_finished
         self._shown = (draft, set())
         self._runs.advance()
-        if draft.is_growing:
-            self.status.emit("Following the object …  N writes it when that is done.")
-        elif draft.followed is not None:
-            self.status.emit(said_of(draft.followed))
+        if draft.followed is None:
+            # What is in the labels has no pixels here either.
+            draft.followed = before
+            self._annotator.prompting.draw()
+            self.status.emit(_ELSEWHERE)
+        else:
+            said = (
+                "Following the object …  N writes it when that is done."
+                if draft.is_growing
+                else said_of(draft.followed)
+            )
+            if replaced:
+                said += "  What was found along the other axis is dropped."
+            self.status.emit(said)
         self.changed.emit()
 
     def follow_down(self) -> None:
@@ -453,9 +502,7 @@ class Propagation:
             return None, None
         position = None if plane is None else followed.position(plane)
         if position is None:
-            self.status.emit(
-                "The object is followed along another axis: turn the view back to it."
-            )
+            self.status.emit(_OTHER_STACK)
         return followed, position
 
     def _grow(self, followed: Followed) -> None:
