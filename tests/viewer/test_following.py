@@ -289,6 +289,25 @@ def test_other_labels_are_never_written_into(
     assert (desk.labels.data == 10).any((1, 2)).sum() > 3
 
 
+def test_what_stays_with_others_is_said_of_all_slices(
+    open_desk: OpenDesk, ball: np.ndarray, truth: np.ndarray
+) -> None:
+    """Found slices leave out others' pixels; those that come later keep theirs, too."""
+    desk = start(open_desk, ball)
+    desk.controller.new_labels()
+    desk.controller.propagation.follow()
+    where = np.nonzero(truth)
+    right = where[2] > 30
+    desk.labels.data_setitem(tuple(w[right] for w in where), 9)
+    followed = desk.controller.propagation.followed
+    found = [mask for mask, _ in followed.to_write.values()]
+    shown = sum(mask.area for mask in (*followed.prompted.values(), *found))
+    desk.accept()
+    written = int((desk.labels.data == desk.annotator.label - 1).sum())
+    assert f"in {written:,} of {shown:,} pixels" in desk.controller.status
+    assert "the rest belongs to object 9" in desk.controller.status
+
+
 def test_an_object_in_the_labels_is_followed_from_its_prompts(
     open_desk: OpenDesk, ball: np.ndarray
 ) -> None:

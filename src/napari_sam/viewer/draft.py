@@ -52,9 +52,21 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """What an undo of an accept brings back: the draft as it was written."""
+    """What an undo of an accept brings back, and what of the preview was not written.
+
+    Parameters
+    ----------
+    draft : ObjectDraft
+        As it was written.
+    n_previewed : int
+        Pixels of its masks.
+    n_taken : dict of int to int
+        How many of these belong to other objects and stayed theirs, by label.
+    """
 
     draft: ObjectDraft
+    n_previewed: int = 0
+    n_taken: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)

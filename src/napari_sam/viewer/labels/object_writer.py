@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,20 +24,39 @@ from napari_sam.viewer.settings import POLICY_NAMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy.typing as npt
+
     from napari_sam.core.annotation.transaction import PixelPlan
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.draft import ObjectDraft
     from napari_sam.viewer.labels.target import LabelsTarget
 
+_SHARE_TOLD = 0.1
+"""Share of a preview that others keep and the user is told of: touching objects share
+some pixels of their edges, and who sees both knows that."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DraftMask:
-    """One object of a draft on one plane: mask, score, corrections there."""
+    """One object of a draft on one plane.
+
+    Parameters
+    ----------
+    object : ObjectMask
+        What is to be written.
+    score : float
+        Predicted IoU, or the confidence of a slice that was found.
+    corrections : int
+        Prompts that corrected the object on this plane.
+    shown : integer array (N,)
+        The labels under the pixels of the preview, before the write.
+    """
 
     object: ObjectMask
     score: float
     corrections: int
+    shown: npt.NDArray[Any]
 
 
 class ObjectWriter:
@@ -97,7 +117,7 @@ class ObjectWriter:
                 plan.changes,
                 tuple(changes),
                 (now, max([now, *(label + 1 for label in written)])),
-                Accepted(draft.copy()),
+                _accepted(draft, drawn, policy),
             )
         )
 
@@ -144,10 +164,12 @@ def _masks(draft: ObjectDraft, first: int, target: LabelsTarget) -> Iterable[Dra
             # A label not in use yet has no old pixels to look for.
             in_use = label < target.next_label
             previous = target.mask_of(label, answer.plane) if in_use else None
+            mask = candidate.mask
             yield DraftMask(
-                ObjectMask(label, answer.plane, candidate.mask, previous),
+                ObjectMask(label, answer.plane, mask, previous),
                 candidate.score,
                 corrections,
+                target.read(answer.plane, mask.region)[mask.mask],
             )
     if draft.followed is not None:
         yield from _followed_masks(draft, draft.followed, first, target)
@@ -171,7 +193,12 @@ def _followed_masks(
         previous = target.mask_of(label, plane) if in_use else None
         if free.any() or previous is not None:
             crop = MaskCrop(free, mask.region)
-            yield DraftMask(ObjectMask(label, plane, crop, previous), confidence, 0)
+            yield DraftMask(
+                ObjectMask(label, plane, crop, previous),
+                confidence,
+                0,
+                labels[mask.mask],
+            )
     record = target.records.get(label) if in_use else None
     known = {followed.plane(p) for p in followed.prompted} | planes.keys()
     for one in record.masks if record is not None else ():
@@ -182,7 +209,23 @@ def _followed_masks(
         if previous is not None:
             nothing = MaskCrop(np.zeros((0, 0), bool), Region(0, 0, 0, 0))
             erased = ObjectMask(label, one.plane, nothing, previous)
-            yield DraftMask(erased, float("nan"), 0)
+            yield DraftMask(erased, float("nan"), 0, np.zeros(0, int))
+
+
+def _accepted(
+    draft: ObjectDraft, drawn: Iterable[DraftMask], policy: OverlapPolicy
+) -> Accepted:
+    """Return what an undo brings back, with the pixels that others keep."""
+    own = {one.object.label for one in drawn}
+    n_previewed, n_taken = 0, Counter[int]()
+    for one in drawn:
+        n_previewed += one.shown.size
+        is_cut = one.object.mask.area < one.shown.size
+        if policy is not OverlapPolicy.OVERWRITE or is_cut:
+            labels, counts = np.unique(one.shown[one.shown > 0], return_counts=True)
+            n_taken.update(dict(zip(labels.tolist(), counts.tolist(), strict=True)))
+    taken = {label: n for label, n in n_taken.items() if label not in own}
+    return Accepted(draft.copy(), n_previewed, taken)
 
 
 def _record(
@@ -256,8 +299,9 @@ def said_of(
         if r.after is not None and (r.before is None or r.label == draft.label)
     ]
     what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
+    rest = _said_rest(transaction.origin)
     if is_live:
-        return f"{what} done.  {then}."
+        return f"{what} done{rest}.  {then}."
     answered = [
         a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)
     ]
@@ -278,4 +322,22 @@ def said_of(
             f"{what} written{where} only: following it was stopped.  J picks it, "
             "Shift+T goes on"
         )
-    return f"{what} written{where}.  {then} · Ctrl+Z takes it back"
+    return f"{what} written{where}{rest}.  {then} · Ctrl+Z takes it back"
+
+
+def _said_rest(accepted: Accepted) -> str:
+    """Say who keeps the rest of a preview; empty if nearly all of it was written."""
+    taken = sorted(accepted.n_taken, key=accepted.n_taken.__getitem__, reverse=True)
+    lost = sum(accepted.n_taken.values())
+    if not lost or lost < accepted.n_previewed * _SHARE_TOLD:
+        return ""
+    first, *more = taken
+    who = f"object {first}"
+    if len(more) == 1:
+        who = f"objects {first} and {more[0]}"
+    elif more:
+        who = f"object {first} and {len(more)} others"
+    return (
+        f" in {accepted.n_previewed - lost:,} of {accepted.n_previewed:,} pixels: the "
+        f"rest belongs to {who}"
+    )
