@@ -70,6 +70,18 @@ def test_the_first_object_along_the_ray_is_selected_and_measured(
     assert desk.annotator.label == 5
 
 
+def test_what_was_under_way_is_said_to_come_after_it(open_desk: OpenDesk) -> None:
+    desk = open_cubes(open_desk)
+    desk.click(15, 15)
+    number = desk.annotator.label
+    click_3d(desk, 5, 5)
+    assert "75 voxels" in desk.controller.status
+    assert desk.controller.status.endswith("What was under way comes after it.")
+    desk.controller.discard()
+    assert desk.annotator.label == number
+    assert len(desk.annotator.items.points) == 1
+
+
 def test_a_click_beside_it_and_a_drag_select_nothing(open_desk: OpenDesk) -> None:
     desk = open_cubes(open_desk)
     before = desk.annotator.label

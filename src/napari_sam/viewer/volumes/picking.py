@@ -98,7 +98,7 @@ class ObjectPicker:
 
     def _tell(self, unit: str, found: Measures | None) -> None:
         if found is not None:
-            self.status.emit(said(found, unit))
+            self.status.emit(f"{said(found, unit)}{self._annotator.aside_note}")
 
 
 def said(found: Measures, unit: str) -> str:
