@@ -117,7 +117,9 @@ class FollowState:
     strip : StripState
         The planes along the axis that is scrolled.
     followed : Followed, optional
-        What is known of the object along that axis.
+        What is known of the object through the stack.
+    is_on_strip : bool
+        Whether the planes of the strip are those that it was followed through.
     axis_name : str
         What the slices are called.
     limits : tuple of int
@@ -134,6 +136,7 @@ class FollowState:
 
     strip: StripState
     followed: Followed | None
+    is_on_strip: bool
     axis_name: str
     limits: tuple[int, int]
     is_time: bool
@@ -421,9 +424,6 @@ def _stack(controller: Controller) -> StackState:
 
 def _follow(controller: Controller) -> FollowState:
     propagation, strip = controller.propagation, controller.prefetcher.strip
-    followed = propagation.followed
-    if followed is not None and followed.axis != strip.axis:
-        followed = None
     last = max(propagation.count - 1, 0)
     why_not_all = ""
     if controller.labels.layer is None:
@@ -432,7 +432,8 @@ def _follow(controller: Controller) -> FollowState:
         why_not_all = "Show the image in 2-D."
     return FollowState(
         strip=strip,
-        followed=followed,
+        followed=propagation.followed,
+        is_on_strip=propagation.is_on_strip,
         axis_name=propagation.axis_name,
         limits=(
             min(propagation.first or 0, last),

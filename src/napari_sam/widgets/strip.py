@@ -124,7 +124,7 @@ class ObjectStrip(Strip):
     def set_state(self, state: FollowState) -> None:
         """Show where the object is, if one is followed."""
         self._count, self._position = len(state.strip.ready), state.strip.position
-        followed = state.followed
+        followed = state.followed if state.is_on_strip else None
         self._state = None if followed is None else followed.state(self._count)
         self.update()
 

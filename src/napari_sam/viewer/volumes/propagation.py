@@ -177,10 +177,19 @@ class Propagation:
     @property
     def state(self) -> FollowedState | None:
         """What a strip of the stack shows; None if it shows another stack."""
-        followed, strip = self.followed, self._prefetcher.strip
-        if followed is None or strip.axis != followed.axis or not self._is_in_view:
+        if self.followed is None or not self.is_on_strip:
             return None
-        return followed.state(len(strip.ready))
+        return self.followed.state(len(self._prefetcher.strip.ready))
+
+    @property
+    def is_on_strip(self) -> bool:
+        """Whether the strip shows the slices that the object was followed through."""
+        followed = self.followed
+        return (
+            followed is not None
+            and followed.axis == self._prefetcher.strip.axis
+            and self._is_in_view
+        )
 
     @property
     def count(self) -> int:
