@@ -393,7 +393,21 @@ class TestAllObjects:
         assert iou(desk.labels.data[:, :, 64:] == 4, truth) > 0.8
         assert np.array_equal(desk.labels.data[MIDDLE], before[MIDDLE])
         # Nobody has looked at them: a review goes through them.
-        assert desk.controller.review.object_count == 2
+        review = desk.controller.review
+        assert review.object_count == 2
+        # The one whose worst slice is the least sure comes first, on that slice.
+        records = desk.controller.context.records
+        worst = {
+            r.label: min(
+                (m.score, m.plane.index[0]) for m in r.masks if not m.confirmed
+            )
+            for r in records
+        }
+        desk.controller.toggle_review()
+        assert review.current.key == min(worst, key=worst.__getitem__)
+        assert review.current.certainty == pytest.approx(worst[review.current.key][0])
+        assert desk.controller.context.plane.index[0] == worst[review.current.key][1]
+        desk.controller.toggle_review()
         desk.controller.undo()
         assert np.array_equal(desk.labels.data, before)
         desk.controller.redo()
