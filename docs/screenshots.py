@@ -1,7 +1,7 @@
 """Take the pictures of the documentation from the running program.
 
 ``xvfb-run -a -s "-screen 0 1600x1000x24" python docs/screenshots.py`` drives the
-real window with mouse and key events and writes ``docs/images/*.png``.
+real window with mouse and key events and writes ``docs/images``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
@@ -25,6 +25,7 @@ from napari_sam import samples
 from napari_sam.viewer.settings import ProposalColor, Tool
 
 IMAGES = ROOT / "docs" / "images"
+FILM_WIDTH = 900
 
 
 class Scene(Window):
@@ -98,6 +99,46 @@ class Scene(Window):
         picture = Image.fromarray(shot[..., :3]).quantize(192, dither=Image.Dither.NONE)
         picture.save(IMAGES / f"{name}.png", optimize=True)
         print(f"docs/images/{name}.png: {self.controller.status}")
+
+
+class Film:
+    """Pictures of a window, with what is done under them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._frames: list[Image.Image] = []
+        self._seconds: list[float] = []
+
+    def take(self, text: str, seconds: float = 1.5) -> None:
+        """Add a picture, to be seen for so long."""
+        pump(0.4)
+        shot = self._scene.viewer.window.screenshot(flash=False)
+        picture = Image.fromarray(shot[..., :3])
+        height = round(picture.height * FILM_WIDTH / picture.width)
+        frame = Image.new("RGB", (FILM_WIDTH, height + 28), "white")
+        frame.paste(picture.resize((FILM_WIDTH, height), Image.Resampling.LANCZOS))
+        font = ImageFont.load_default(18)
+        ImageDraw.Draw(frame).text((8, height + 3), text, fill="black", font=font)
+        self._frames.append(frame)
+        self._seconds.append(seconds)
+
+    def save(self, name: str) -> None:
+        """Write the film; one palette, so that what stays the same costs nothing."""
+        palette = self._frames[len(self._frames) // 2].quantize(128)
+        first, *rest = [
+            frame.quantize(palette=palette, dither=Image.Dither.NONE)
+            for frame in self._frames
+        ]
+        path = IMAGES / f"{name}.gif"
+        first.save(
+            path,
+            save_all=True,
+            append_images=rest,
+            duration=[round(1000 * s) for s in self._seconds],
+            loop=0,
+            optimize=True,
+        )
+        print(f"docs/images/{name}.gif: {path.stat().st_size} bytes")
 
 
 def annotate() -> None:
@@ -181,6 +222,35 @@ def follow() -> None:
     pump(600.0, lambda: not follower.is_running)
     scene.key(Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
     scene.save("follow")
+    scene.close()
+
+
+def follow_film() -> None:
+    """A cell through the stack, from the click to the labels, as an animation."""
+    scene = Scene("ovule")
+    film = Film(scene)
+    scene.viewer.dims.set_point(0, 16)
+    pump(30.0, scene.ready)
+    film.take("16: one slice of a stack")
+    scene.click(72, 27)
+    scene.settle()
+    film.take("1. Click the cell", 2.0)
+    shift, follower = Qt.KeyboardModifier.ShiftModifier, scene.controller.propagation
+    scene.key(Qt.Key.Key_T, shift)
+    pump(600.0, lambda: not follower.is_running)
+    film.take("2. Shift+T follows it", 2.0)
+    first, last = follower.followed.extent
+    for position in range(first, last + 1):
+        scene.viewer.dims.set_point(0, position)
+        pump(30.0, scene.ready)
+        film.take(f"{position}: found", 0.4)
+    scene.key(Qt.Key.Key_S, shift)
+    pump(30.0, scene.ready)
+    film.take("Shift+S: the least sure slice", 2.5)
+    scene.key(Qt.Key.Key_N)
+    pump(5.0, lambda: scene.controller.annotator.is_empty)
+    film.take("3. N writes all slices", 3.0)
+    film.save("follow-film")
     scene.close()
 
 
@@ -332,6 +402,7 @@ if __name__ == "__main__":
         "boxes",
         "stack",
         "follow",
+        "follow-film",
         "everything",
         "prefill",
         "review",
