@@ -18,6 +18,11 @@ import pytest
 from encoded_once import EncodedOnce
 from gate import Gate
 
+# napari colors labels with numba, whose first parallel call sets the threads of the
+# OpenMP that torch uses, too: two of them wait for each other where there is one core.
+if "OMP_NUM_THREADS" in os.environ:
+    os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from napari_sam.core.atomic import HOST, check_writable, replacing
+from napari_sam.core.atomic import (
+    HOST,
+    check_writable,
+    replacing,
+    replacing_folder,
+)
 from napari_sam.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -123,6 +128,26 @@ def test_the_check_leaves_an_old_file_as_it_was(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_folder_that_cannot_be_put_in_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target == folder and not source.name.endswith(".before"):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(FileFormatError), replacing_folder(folder) as aside:
+        (aside / "new").write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == ["project"]
+    assert (folder / "old").read_text() == "old"
+
+
 def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"

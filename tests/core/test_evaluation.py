@@ -53,6 +53,8 @@ def test_objects_are_chosen_once_and_for_all() -> None:
     assert not {0, 40} & set(chosen)
     assert choose_objects(labels, seed=1) != chosen
     assert choose_objects(labels[:4]) == [1, 2, 3]
+    assert choose_objects(labels[:4], min_area=25) == [1, 2, 3]
+    assert choose_objects(labels[:4], min_area=26) == []
 
 
 @given(masks, masks)

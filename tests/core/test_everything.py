@@ -262,13 +262,13 @@ def test_masks_cut_by_a_crop_are_left_out() -> None:
     assert is_whole(boxes, searches[0], (300, 400)).all()
 
 
-def test_every_crop_is_searched(quick: Model, coins: RGBArray) -> None:
+def test_every_crop_is_searched(model: Model, coins: RGBArray) -> None:
     image = coins[:200, :200]
     encoded: list[tuple[int, int]] = []
 
     def encode(rgb: RGBArray) -> EncodedPlane:
         encoded.append(rgb.shape[:2])
-        return quick.encode_rgb(rgb)
+        return model.encode_rgb(rgb)
 
     settings = EverythingSettings(
         points_per_side=4,

@@ -54,6 +54,8 @@ def test_the_largest_piece_stays_unless_others_were_clicked() -> None:
     np.testing.assert_array_equal(clean(crop, PostProcessing()).full(big.shape), big)
     for keep, expected in (
         ([(25.4, 70.0)], small),
+        ([(33.4, 70.0)], small),  # in its last row
+        ([(25.0, 61.6)], small),  # in its first column
         ([(25, 70), (25, 25)], big | small),
         ([(0, 0), (-5, 400)], big),  # clicks on no piece
     ):

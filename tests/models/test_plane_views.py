@@ -24,6 +24,7 @@ from napari_sam.types import Frame, Region
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from encoded_once import EncodedOnce
     from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.fast_decoder import ImageState
     from napari_sam.models.plane import SamPlane
@@ -274,8 +275,13 @@ def test_an_array_that_is_used_again(
 
 
 def test_the_next_click_finds_the_window_encoded(
-    model: SamModel, plane: SamPlane, many_coins: np.ndarray
+    model: SamModel,
+    plane: SamPlane,
+    many_coins: np.ndarray,
+    encoded_once: EncodedOnce,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(encoded_once, "is_on", False)
     plane = model.restore(plane.embedding, many_coins)  # without a view yet
     encoded = []
     hook = model._network.image_encoder.neck.register_forward_hook(

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 
 from napari_sam.models.blending import Blend
 from napari_sam.models.prompt_encoder import TokenLabel
 from napari_sam.training.interactive import shown_logits
-from napari_sam.training.losses import choice_loss, mask_loss, round_loss, true_iou
+from napari_sam.training.losses import (
+    SOFTNESS,
+    choice_loss,
+    mask_loss,
+    round_loss,
+    true_iou,
+)
 from napari_sam.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -55,6 +62,18 @@ def loss(
 def test_a_better_mask_loses_less(truth: torch.Tensor) -> None:
     values = mask_loss(answers(truth, 1, 0.75, 0.5, 0), truth[:, ::2, ::2].float())
     assert (values[0].diff() > 0).all()
+
+
+def test_the_loss_is_four_times_focal_plus_dice(truth: torch.Tensor) -> None:
+    """The formula, written out for one mask in numpy."""
+    target = truth[:, ::2, ::2].float()
+    logits = torch.linspace(-3, 3, SIDE * SIDE).reshape(1, 1, SIDE, SIDE)
+    p = 1 / (1 + np.exp(-logits[0, 0].numpy().astype(float) / SOFTNESS))
+    t = target[0].numpy()
+    cross = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+    focal = ((p - t) ** 2 * cross).sum() / (t.sum() + p.sum() + 16)
+    dice = 1 - (2 * (p * t).sum() + 1) / ((p * p).sum() + (t * t).sum() + 1)
+    assert float(mask_loss(logits, target)) == pytest.approx(4 * focal + dice, rel=1e-4)
 
 
 def test_the_choice_costs_what_the_chosen_lacks() -> None:

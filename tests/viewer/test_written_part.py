@@ -41,7 +41,7 @@ def test_who_keeps_the_rest_is_said(
     desk.annotator.accept()
     written = int((desk.labels.data == 5).sum())
     assert 0 < written < shown
-    said = f"in {written:,} of {shown:,} pixels: the rest belongs to object 4."
+    said = f"{shown - written:,} of {shown:,} pixels, belongs to object 4."
     assert said in desk.controller.status
 
 
@@ -50,10 +50,10 @@ def test_several_owners_are_named_the_largest_first(
 ) -> None:
     desk = painted(open_desk, coins, 0, 36)
     desk.accept()
-    assert "the rest belongs to objects 4 and 5." in desk.controller.status
+    assert "belongs to objects 4 and 5." in desk.controller.status
     desk = painted(open_desk, coins, 0, 34, 38)
     desk.accept()
-    assert "the rest belongs to object 4 and 2 others." in desk.controller.status
+    assert "belongs to object 4 and 2 others." in desk.controller.status
 
 
 def test_nothing_is_said_where_all_is_written(
@@ -64,9 +64,9 @@ def test_nothing_is_said_where_all_is_written(
         painted(open_desk, coins),
     ):
         desk.accept()
-        assert "rest" not in desk.controller.status
+        assert "The rest" not in desk.controller.status
     # A correction covers its own pixels.
     desk.annotator.select_object(1)
     desk.click(COINS[0][0] + 3, COINS[0][1])
     desk.annotator.accept()
-    assert "rest" not in desk.controller.status
+    assert "The rest" not in desk.controller.status

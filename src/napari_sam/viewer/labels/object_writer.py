@@ -301,7 +301,7 @@ def said_of(
     what = f"Object {numbers[0]}" if len(numbers) == 1 else f"{len(numbers)} objects"
     rest = _said_rest(transaction.origin)
     if is_live:
-        return f"{what} done{rest}.  {then}."
+        return f"{what} done.{rest}  {then}."
     answered = [
         a.plane for a in draft.to_write if any(c.mask.area for c in a.candidates)
     ]
@@ -319,10 +319,10 @@ def said_of(
         where += f" (no pixel was free on {taken} more)"
     if draft.followed is not None and not draft.followed.is_finished:
         return (
-            f"{what} written{where} only: following it was stopped.  J picks it, "
-            "Shift+T goes on"
+            f"{what} written{where} only: following it was stopped.{rest}  J picks it, "
+            f"Shift+T goes on.  {then}"
         )
-    return f"{what} written{where}{rest}.  {then} · Ctrl+Z takes it back"
+    return f"{what} written{where}.{rest}  {then} · Ctrl+Z takes it back"
 
 
 def _said_rest(accepted: Accepted) -> str:
@@ -338,6 +338,6 @@ def _said_rest(accepted: Accepted) -> str:
     elif more:
         who = f"object {first} and {len(more)} others"
     return (
-        f" in {accepted.n_previewed - lost:,} of {accepted.n_previewed:,} pixels: the "
-        f"rest belongs to {who}"
+        f"  The rest of the preview, {lost:,} of {accepted.n_previewed:,} pixels, "
+        f"belongs to {who}."
     )

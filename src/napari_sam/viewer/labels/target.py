@@ -220,6 +220,8 @@ class LabelsTarget:
         ):
             return False
         self._history.drop_newest()
+        # napari's redo can bring its pixels back, and then its record comes with them.
+        self._history.push_undone(transaction)
         self._take(transaction.inverse())
         return True
 
