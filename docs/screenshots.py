@@ -124,7 +124,12 @@ class Film:
 
     def save(self, name: str) -> None:
         """Write the film; one palette, so that what stays the same costs nothing."""
-        palette = self._frames[len(self._frames) // 2].quantize(128)
+        frames = Image.fromarray(np.concatenate(self._frames))
+        # Most pixels are gray; few have the colors of labels, and these matter.
+        grays = frames.quantize(128, method=Image.Quantize.MEDIANCUT)
+        colors = frames.quantize(128, method=Image.Quantize.MAXCOVERAGE)
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([*grays.getpalette()[:384], *colors.getpalette()[:384]])
         first, *rest = [
             frame.quantize(palette=palette, dither=Image.Dither.NONE)
             for frame in self._frames
@@ -151,6 +156,46 @@ def annotate() -> None:
     scene.click(*PREVIEWED)
     scene.settle()
     scene.save("annotate")
+    scene.close()
+
+
+def annotate_film() -> None:
+    """Click, accept, follow, scroll and find everything in a stack, as an animation."""
+    scene = Scene("chloroplasts", zoom=1.55)
+    film = Film(scene)
+    controller, shift = scene.controller, Qt.KeyboardModifier.ShiftModifier
+
+    def scroll(position: int) -> None:
+        scene.viewer.dims.set_point(0, position)
+        pump(60.0, scene.ready)
+
+    scroll(3)
+    scene.viewer.camera.center = (0, 206, 275)
+    film.take("A stack of electron micrographs", 0.6)
+    for text, place in CLICKED.items():
+        scene.click(*place)
+        scene.settle()
+        film.take(text, 0.8)
+        scene.key(Qt.Key.Key_N)
+        film.take("N writes it into the labels", 0.4)
+    scene.click(*FOLLOWED)
+    scene.settle()
+    scene.key(Qt.Key.Key_T, shift)
+    pump(600.0, lambda: not controller.propagation.is_running)
+    film.take("Shift+T follows it through the stack", 0.8)
+    for position in (4, 5, 6):
+        scroll(position)
+        film.take("Scroll: it is there on the other slices", 0.3)
+    scene.key(Qt.Key.Key_N)
+    film.take("N writes all slices in one step", 0.5)
+    scene.key(Qt.Key.Key_G)
+    scene.search()
+    film.take("G finds every object of the slice", 1.1)
+    scene.widget.everything.score.value = 0.75
+    film.take("Thresholds hide and show at once", 0.9)
+    controller.everything.write()
+    film.take("What is left is written into the labels", 1.2)
+    film.save("annotate")
     scene.close()
 
 
@@ -384,6 +429,11 @@ def learn() -> None:
 
 ANNOTATED = [(105, 80), (115, 303), (132, 176), (165, 366), (286, 220)]
 PREVIEWED = (238, 297)
+CLICKED = {
+    "Click a chloroplast: its mask is there": (104, 180),
+    "Click the next one": (180, 135),
+}
+FOLLOWED = (160, 352)
 UNLABELLED = (333, 311)
 FAINT = (0, 0)
 REVIEWED = (20, 22)
@@ -397,6 +447,7 @@ BOXES = [
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [
         "annotate",
+        "annotate-film",
         "second-image",
         "contour",
         "boxes",

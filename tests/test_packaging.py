@@ -118,7 +118,8 @@ def test_sdist_builds_and_has_what_a_developer_needs(dist: Path) -> None:
     with tarfile.open(path) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     for name in ("napari.yaml", "LICENSE", "constraints.txt", "tests/conftest.py",
-                 "scripts/test", "CHANGELOG.md", "CONTRIBUTING.md"):  # fmt: skip
+                 "scripts/test", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md",
+                 "mkdocs.yml", ".ci/run", ".github/workflows/ci.yml"):  # fmt: skip
         assert name in names, name
     assert not {n for n in names if n.startswith((".venv", "out/", "dist/"))}
 

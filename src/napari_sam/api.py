@@ -64,7 +64,9 @@ def segment_everything(
         takes far fewer prompts and needs a model that can.  What ``settings``
         say by default, and those take the objects if the model can.
     settings : EverythingSettings, optional
-        SAM's own defaults if not given.
+        ``EverythingSettings()`` if not given: thresholds are those that come with
+        the model's weights, or those of the reference implementation of SAM where
+        there are none.
     region : Region, optional
         Search this rectangle only.
     progress : callable, optional

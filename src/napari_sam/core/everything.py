@@ -99,7 +99,9 @@ def iter_everything(
     encode : callable
         Encodes an RGB array (a crop of ``rgb`` or all of it), see `Encode`.
     settings : EverythingSettings, optional
-        SAM's defaults if not given.
+        ``EverythingSettings()`` if not given.  What depends on a model's scores is
+        then what the model says, see
+        :class:`~napari_sam.core.model_thresholds.ModelThresholds`.
     region : Region, optional
         A drawn rectangle.  The grid of points covers it instead of the plane,
         and only masks that lie wholly inside it are found.  If the rectangle

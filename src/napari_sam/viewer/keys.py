@@ -1,4 +1,4 @@
-"""The keys, in one table: the binder, the help popup and the README read it.
+"""The keys, in one table: the binder, the help popup and docs/keys.md read it.
 
 Every letter, and every letter with Shift that is used here, is free in all of napari's
 layers, so nothing of napari's is taken away.  A letter acts on the object under way, or
@@ -180,7 +180,7 @@ def help_rows() -> list[tuple[str, str]]:
 
 
 def markdown_table() -> str:
-    """Return the key table as the README shows it."""
+    """Return the key table as docs/keys.md shows it."""
     lines = ["| Key | What it does |", "|---|---|"]
     lines += [f"| {key} | {text} |" for key, text in help_rows()]
     return "\n".join(lines)
