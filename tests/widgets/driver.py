@@ -66,6 +66,8 @@ def wait_until(
             what = what if isinstance(what, str) else what()
             raise Timeout(f"waited {timeout} ms in vain for: {what}")
         QTest.qWait(5)
+    # Panels show what has changed with the next turn of the loop.
+    QApplication.processEvents()
 
 
 def spin(milliseconds: int = 50) -> None:

@@ -130,6 +130,7 @@ def what_has_no_effect_rests(sam: Driver, *, sees: bool) -> None:
         assert controller.everything.shown is not None
         assert controller.everything.shown.scale == pytest.approx(4, rel=0.02)
         panel.size.value = 0
+        spin()
         assert panel.size.native.text() == "auto: 4.0 ×"
     else:
         assert "does not see objects" in panel.size.tooltip
@@ -235,6 +236,7 @@ def labels_that_do_not_fit_are_refused_in_one_sentence(sam: Driver) -> None:
     sam.widget.layers.labels.value = small
     assert "'small' has shape (5, 5)" in sam.controller.status
     assert sam.controller.labels.layer == kept
+    spin()
     assert sam.widget.layers.labels.value == kept
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from driver import COINS, wait_until
+from driver import COINS, spin, wait_until
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog
 
@@ -67,6 +67,7 @@ def test_labels_elsewhere_are_put_where_the_image_is(
     layer = sam.viewer.add_labels(np.zeros(coins.shape, int), scale=(0.5, 0.5))
     assert not panel.place.visible
     sam.widget.layers.labels.value = layer
+    spin()
     assert panel.place.visible
     sam.push(panel.place)
     assert tuple(layer.scale) == (1, 1)

@@ -278,7 +278,7 @@ def test_another_image_while_it_runs(
     if is_accepted:
         sam.key("N")
     said: list[str] = []
-    sam.controller.status_changed.connect(said.append)
+    sam.controller.said.connect(said.append)
     first = sam.controller.context.image
     other = sam.viewer.add_image(255 - column, name="other")
     sam.widget.layers.image.value = other
@@ -406,6 +406,7 @@ def test_linked_objects_are_reviewed_as_wholes(
     labels[1, 100:110, 10:20] = 30  # in one slice only
     where = np.nonzero(labels)
     sam.labels.data_setitem(where, labels[where])
+    spin()
     # Wherever the panel has scrolled to.
     sam.widget.volume.link.native.click()
     wait_until(
@@ -447,6 +448,7 @@ def test_tracks_are_reviewed_by_their_events(open_sam: OpenSam, column: Pixels) 
     labels[:3, 100:110, 60:70] = 2
     where = np.nonzero(labels)
     sam.labels.data_setitem(where, labels[where])
+    spin()
     assert sam.widget.volume.event.enabled
     sam.key("R", SHIFT)
     wait_until(

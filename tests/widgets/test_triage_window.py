@@ -60,6 +60,7 @@ def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
     assert triage.lasso.layer is not None
     assert triage.lasso.layer.nshapes == 0
     count = len(chosen)
+    spin()
     assert sam.widget.triage.accept.text == f"Accept {count} chosen (N)"
     # The other button of that key.
     assert sam.widget.objects.accept.enabled
@@ -167,6 +168,7 @@ def colored_by_score_with_the_histogram_as_legend(sam: Driver) -> None:
     assert bars.colors == ()
     panel.color.value = ProposalColor.SCORE
     assert sam.controller.settings.proposal_color is ProposalColor.SCORE
+    spin()
     offers = {id(o.mask): o for o in everything.offers_here}
     for mask in everything.overlay.masks:
         assert mask.color == score_color(offers[id(mask.mask)].score)

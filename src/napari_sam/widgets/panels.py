@@ -193,8 +193,9 @@ class Panel(Generic[S]):
 
         def acted(value: Any) -> None:
             act(value)
-            self._shown = None
-            self.controller.touch()
+            if not self.controller.is_closed:
+                self._shown = None
+                self.refresh(self.controller.state)
 
         widget.changed.connect(acted)
 
