@@ -47,17 +47,19 @@ class EncodedOnce:
         pixels = hashlib.blake2b(rgb, digest_size=16).digest()
         where = rgb.shape, frame, str(device), dtype
         key = pixels, *where, self._digest(encoder)
-        if key in self._kept:
+        kept = self._kept.get(key)
+        if kept is not None:
             for _ in encoder.steps():
                 yield
         else:
             found = yield from self._compute(encoder, rgb, frame, device, dtype)
-            self._kept[key] = found.copy()
-        features = self._kept[key]
+            kept = found.copy()
+        # What was asked for meanwhile may have taken its place.
+        self._kept[key] = kept
         self._kept.move_to_end(key)
-        while sum(kept.nbytes for kept in self._kept.values()) > BUDGET:
+        while sum(each.nbytes for each in list(self._kept.values())) > BUDGET:
             self._kept.popitem(last=False)
-        return features.copy()
+        return kept.copy()
 
     def _digest(self, encoder: Any) -> str:
         """Return a hash of the weights, computed again when they have changed."""

@@ -218,7 +218,7 @@ def test_the_plateau_does_not_depend_on_the_length() -> None:
 TWO_PROCESSES = """
 import sys
 import torch, torch.distributed as dist
-sys.path.insert(0, {here!r})
+sys.path[:0] = [{here!r}, {synthetic!r}]
 from conftest import fresh_network
 from napari_sam.training.crops import SampleGroup
 from napari_sam.training.recipe import Recipe
@@ -244,7 +244,12 @@ print("the same weights")
 
 def test_several_processes_agree(tmp_path: Path) -> None:
     meeting = (tmp_path / "meeting").as_uri()
-    script = TWO_PROCESSES.format(here=str(Path(__file__).parent), meeting=meeting)
+    here = Path(__file__).parent
+    script = TWO_PROCESSES.format(
+        here=str(here),
+        synthetic=str(here.parents[1] / "synthetic" / "src"),
+        meeting=meeting,
+    )
     both = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(rank)],
