@@ -295,6 +295,7 @@ def test_a_small_screen_shows_what_annotating_needs(
     wait_until(lambda: not sam.controller.everything.is_running, "its end")
     sam.push(widget.review.walk)
     wait_until(lambda: sam.controller.review.current is not None, "the review")
+    spin(50)  # A layout is made with a later turn of the loop.
     assert places() == at_rest
     accepts = [
         b

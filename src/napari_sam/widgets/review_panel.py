@@ -46,6 +46,12 @@ class ReviewPanel(Panel[ReviewState]):
         self.press(self.plane, controller.accept_plane)
         self.press(self.rest, review.accept_rest)
 
+    def align_names(self) -> None:
+        """Keep the room of a button's longer text, so that no button moves."""
+        super().align_names()
+        walk = self.walk.native
+        walk.setMinimumWidth(walk.sizeHint().width())
+
     def part(self, state: ViewState) -> ReviewState:
         """Return what waits, and how far a review is."""
         return state.review
