@@ -7,7 +7,7 @@ and are drawn when their share of it is another one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from napari_sam.viewer.learning import Stage
@@ -490,14 +490,10 @@ def _review(controller: Controller) -> ReviewState:
 def _triage(controller: Controller, review: ReviewState) -> TriageState:
     triage = controller.triage
     is_any = bool(controller.everything.offers_here)
-    why_not_walk = ""
-    if review.is_searching:
-        why_not_walk = "Objects are still being searched."
-    elif not review.proposals + review.objects:
-        why_not_walk = "There is nothing to review."
     return TriageState(
         why_not_choose="" if is_any else "Nothing is proposed on this slice.",
-        why_not_walk=why_not_walk,
+        # A walk begins a review anew, whether one is under way or not.
+        why_not_walk=replace(review, is_active=False).why_not,
         is_lasso=triage.lasso.is_armed,
         likeness=tuple(triage.likeness_here),
         least=triage.least,
