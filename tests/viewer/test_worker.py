@@ -13,6 +13,8 @@ import weakref
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_sam.viewer.worker import (
     NICENESS,
@@ -20,6 +22,8 @@ from napari_sam.viewer.worker import (
     Priority,
     SyncRunner,
     ThreadRunner,
+    _due,
+    is_awaited,
 )
 
 WAIT = 20.0
@@ -465,6 +469,35 @@ def test_awaited_work_and_background_work_take_turns(bench):
     assert set().union(*(names[k] for k in background)) == {
         "napari-sam background worker"
     }
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Priority), st.integers(0, 2), st.booleans()),
+        max_size=3,
+    ),
+    st.integers(0, 2),
+    st.integers(0, 2),
+)
+def test_two_threads_never_wait_for_each_other(jobs, now, meanwhile):
+    """Each looks at its own time: it may wake a little before something is due."""
+    entries = []
+    for order, (priority, due, is_cancelled) in enumerate(jobs):
+        job = Job(int, priority=priority)
+        if is_cancelled:
+            job.cancel()
+        entries.append((int(priority), order, due, job))
+    waits = []
+    for awaited, at in ((True, now), (False, max(now, meanwhile))):
+        entry, changes = _due(entries, at)
+        works = entry is not None and is_awaited(entry[3].priority) == awaited
+        waits.append(0 if works else changes)
+        assert changes is None or changes > 0
+    assert not entries or any(wait is not None for wait in waits)
+    if not any(job[2] for job in jobs):
+        # The most urgent of what is due now is never held up by what is due later.
+        urgent = [e for e in entries if e[2] <= now]
+        assert _due(entries, now)[0] == min(urgent, default=None, key=lambda e: e[:2])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nice values of threads")

@@ -166,7 +166,10 @@ class Driver:
         """Wait until the plane on screen can answer."""
         wait_until(
             lambda: self.controller.prefetcher.is_shown_ready,
-            "the plane on screen to be encoded",
+            lambda: (
+                "the plane on screen to be encoded; the dock says "
+                f"{self.controller.status!r}"
+            ),
         )
 
     def wait_idle(self) -> None:

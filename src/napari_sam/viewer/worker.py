@@ -130,6 +130,21 @@ class Job:
             logger.error("a cancelled job could not clean up", exc_info=error)
 
 
+_Entry = tuple[int, int, float, Job]
+"""Priority, order of arrival, due time, job: the most urgent first, then the oldest."""
+
+
+def _due(entries: Sequence[_Entry], now: float) -> tuple[_Entry | None, float | None]:
+    """Return the most urgent job that is due, and in how long it may be another.
+
+    Whoever waits wakes then, also for a job that is not his: a thread that wakes early
+    and leaves its turn to one that does not know of it would otherwise wait for ever.
+    """
+    due = [e for e in entries if e[2] <= now or e[3].cancelled]
+    later = [e[2] - now for e in entries if e[2] > now and not e[3].cancelled]
+    return min(due, key=lambda e: e[:2], default=None), min(later, default=None)
+
+
 class Runner(Protocol):
     """Runs jobs; `ThreadRunner` in a window, `SyncRunner` in scripts and tests."""
 
@@ -281,8 +296,7 @@ class ThreadRunner:
         self._deliver = deliver
         self._niceness = niceness
         self._lock = threading.Condition()
-        # (priority, order, due time, job); heap order is priority, then age.
-        self._heap: list[tuple[int, int, float, Job]] = []
+        self._heap: list[_Entry] = []
         # The last job of each slot, until its last callback has run.
         self._slots: dict[str, Job] = {}
         self._running: Job | None = None
@@ -323,6 +337,8 @@ class ThreadRunner:
         """Cancel the job of a slot, even if its result is on its way."""
         with self._lock:
             self._cancel_locked(slot)
+            # Its thread closes it.
+            self._lock.notify_all()
 
     def _cancel_locked(self, slot: str) -> None:
         job = self._slots.pop(slot, None)
@@ -427,16 +443,10 @@ class ThreadRunner:
                 if self._running is not None:
                     self._lock.wait()
                     continue
-                now = time.monotonic()
-                due = [e for e in self._heap if e[2] <= now or e[3].cancelled]
-                if not due:
-                    waits = [e[2] - now for e in self._heap]
-                    self._lock.wait(min(waits) if waits else None)
-                    continue
-                entry = min(due, key=lambda e: e[:2])
-                if is_awaited(entry[3].priority) != awaited:
-                    # The other thread's turn; it says when it is done.
-                    self._lock.wait()
+                entry, changes = _due(self._heap, time.monotonic())
+                if entry is None or is_awaited(entry[3].priority) != awaited:
+                    # Nobody's turn, or the other thread's.
+                    self._lock.wait(changes)
                     continue
                 self._heap.remove(entry)
                 heapq.heapify(self._heap)
