@@ -349,6 +349,9 @@ class SamWidget(QWidget):
             self.controller.close()
             if self._canvas is not None:
                 self._canvas.close()
+            # napari leaves it to Python, and PyQt stumbles over what frees other
+            # objects when the interpreter ends.
+            self.deleteLater()
         return bool(super().event(event))
 
     def _disconnect(self) -> None:
