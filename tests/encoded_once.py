@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -36,6 +37,7 @@ class EncodedOnce:
         self._compute = compute
         self._kept: OrderedDict[Any, Features] = OrderedDict()
         self._weights: WeakKeyDictionary[Any, tuple[int, str]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
         self.is_on = True
 
     def __call__(
@@ -47,18 +49,20 @@ class EncodedOnce:
         pixels = hashlib.blake2b(rgb, digest_size=16).digest()
         where = rgb.shape, frame, str(device), dtype
         key = pixels, *where, self._digest(encoder)
-        kept = self._kept.get(key)
+        with self._lock:
+            kept = self._kept.get(key)
         if kept is not None:
             for _ in encoder.steps():
                 yield
         else:
             found = yield from self._compute(encoder, rgb, frame, device, dtype)
             kept = found.copy()
-        # What was asked for meanwhile may have taken its place.
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        while sum(each.nbytes for each in list(self._kept.values())) > BUDGET:
-            self._kept.popitem(last=False)
+        # Windows that were closed may still be at their last plane.
+        with self._lock:
+            self._kept[key] = kept
+            self._kept.move_to_end(key)
+            while sum(each.nbytes for each in self._kept.values()) > BUDGET:
+                self._kept.popitem(last=False)
         return kept.copy()
 
     def _digest(self, encoder: Any) -> str:
