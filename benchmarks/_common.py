@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from napari_sam.models.checkpoint import SamNetwork
+    from napari_sam.models.sam1.checkpoint import SamNetwork
 
 # transformers' names for SAM's own, applied in order.
 _RENAMED = (

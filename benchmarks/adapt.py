@@ -25,14 +25,14 @@ from napari_sam.core.steps import finish
 from napari_sam.io import read_image
 from napari_sam.models import DEFAULT_MODEL, load_model
 from napari_sam.samples import SAMPLES
-from napari_sam.viewer.learning import learn
-from napari_sam.viewer.worker import Job, Priority, ThreadRunner
+from napari_sam.viewer.background.worker import Job, Priority, ThreadRunner
+from napari_sam.viewer.learning.learner import learn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.training.adapt import Example
+    from napari_sam.training.adapt.loop import Example
     from napari_sam.types import Progress
 
 STAGES = ("before", "learning", "choosing", "after")
@@ -51,7 +51,7 @@ def main() -> None:
     import torch
 
     from napari_sam.models.openmp import use_one_thread_if_spinning
-    from napari_sam.training.adapt import Example, iter_adapt
+    from napari_sam.training.adapt.loop import Example, iter_adapt
 
     use_one_thread_if_spinning()
     if options.threads:

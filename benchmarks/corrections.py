@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from _common import folder_parser
-from napari_sam.core.evaluation import choose_objects, iter_clicks, object_mask
 from napari_sam.core.masks import crop_iou
-from napari_sam.models import blending, load_model
+from napari_sam.core.metrics import choose_objects, iter_clicks, object_mask
+from napari_sam.models import load_model
+from napari_sam.models.sam1 import multimask_ensemble
 from napari_sam.training import read_samples
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def main() -> None:
             for label in choose_objects(sample.labels, max_objects=options.objects):
                 truth = object_mask(sample.labels, label)
                 for weight, steps in found.items():
-                    blending.IGNORED = weight
+                    multimask_ensemble.IGNORED = weight
                     steps += corrected(plane, truth)
         for weight, steps in found.items():
             ious, ignored = np.array(steps).reshape(-1, CLICKS, 2).transpose(2, 1, 0)

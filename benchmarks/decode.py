@@ -24,11 +24,11 @@ from skimage import data
 from _common import interleaved, print_table, transformers_sam
 from napari_sam.core.imaging import to_rgb
 from napari_sam.models import find_model, load_model
-from napari_sam.models.checkpoint import load_network
-from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.sam1.checkpoint import load_network
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
 
 if TYPE_CHECKING:
-    from napari_sam.models.plane import SamPlane
+    from napari_sam.models.sam1.plane import SamPlane
 
 MANY = 64
 MIN_IOU = 0.88  # of everything mode

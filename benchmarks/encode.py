@@ -28,9 +28,9 @@ import torch
 
 from _common import interleaved, print_table, transformers_sam
 from napari_sam.models import load_model
-from napari_sam.models.checkpoint import SamNetwork, load_network
 from napari_sam.models.registry import list_models
-from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
+from napari_sam.models.sam1.vit import SamViT, ViTShape
 
 
 def main() -> None:

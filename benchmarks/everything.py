@@ -30,7 +30,7 @@ from torch.nn.functional import interpolate
 from transformers import SamConfig, SamModel
 
 import napari_sam
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
 from napari_sam.core.imaging import to_rgb
 from napari_sam.models import load_model
 

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from _common import folder_parser
-from napari_sam.core.evaluation import average_precision
-from napari_sam.core.everything import iter_everything
+from napari_sam.core.everything.search import iter_everything
+from napari_sam.core.metrics import average_precision
 from napari_sam.models import load_model
 from napari_sam.training import EvaluationSettings, read_samples
 

@@ -33,9 +33,9 @@ from skimage import data, measure
 
 from napari_sam.core.steps import finish
 from napari_sam.viewer.controller import Controller
-from napari_sam.viewer.image_binding import ImageBinding
-from napari_sam.viewer.mirror import PromptMirror
-from napari_sam.viewer.pointer import Pointer
+from napari_sam.viewer.image.binding import ImageBinding
+from napari_sam.viewer.prompting.layer_sync import PromptLayerSync
+from napari_sam.viewer.prompting.pointer import Pointer
 from napari_sam.widgets.runner import _Courier
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class Window(Bare):
     def plain_decode(self) -> float:
         """Milliseconds that the model takes to decode one click, at the median."""
         controller = self.controller
-        encoder, plane = controller.context.planes, controller.context.plane
+        encoder, plane = controller.context.encoder, controller.context.plane
         encoded = finish(encoder.iter_get(plane))
         xy = torch.tensor([[[300.0, 300.0], [0.0, 0.0]]])
         labels = torch.tensor([[1, -1]])
@@ -371,7 +371,7 @@ class OwnCalls:
             (_Courier, ("_run",)),
             (ImageBinding, ("follow",)),
             (Controller, ("segment_plane", "_on_layer_removed")),
-            (PromptMirror, ("_on_data",)),
+            (PromptLayerSync, ("_on_data",)),
             (Pointer, ("_on_move",)),
         ):
             for name in names:

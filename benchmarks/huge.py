@@ -19,17 +19,17 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from napari_sam.core.engine import Engine
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
 from napari_sam.core.steps import finish
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.io import read_image
 from napari_sam.models import load_model
 from napari_sam.samples import SAMPLES
 from napari_sam.types import Plane
-from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.image.encoder import PlaneEncoder
+from napari_sam.viewer.image.source import ImageData, PlaneSource
 from napari_sam.viewer.settings import Normalisation
-from napari_sam.viewer.source import ImageData, PlaneSource
 
 CHUNK = 1024
 

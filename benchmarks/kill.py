@@ -37,15 +37,15 @@ import torch
 from napari.components import ViewerModel
 
 from napari_sam.core.annotation.journal import Journal
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.io.project import open_folder
 from napari_sam.models import load_model
+from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.controller import Controller
-from napari_sam.viewer.project_session import ProjectSession
+from napari_sam.viewer.projects.session import ProjectSession
 from napari_sam.viewer.session import Session
 from napari_sam.viewer.settings import AnnotationSettings
-from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ def annotate(
         store=engine.store,
         settings=AnnotationSettings(prefetch=False),
     )
-    controller.use_engine(engine)
+    controller.loader.use(engine)
     controller.choose_image(layer)
     if path.exists():
         controller.projects.open(path, layer)
@@ -269,7 +269,7 @@ def main() -> int:
             ViewerModel(), SyncRunner(), store=store,
             settings=AnnotationSettings(prefetch=False),
         )  # fmt: skip
-        controller.use_engine(engine)
+        controller.loader.use(engine)
         # Encoded before the forks, which share it.
         controller.choose_image(controller.viewer.add_image(image, name="image"))
         controller.close()

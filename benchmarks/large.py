@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 
 from _common import folder_parser
-from napari_sam.core.evaluation import choose_objects, interactive_score, object_mask
+from napari_sam.core.metrics import choose_objects, interactive_score, object_mask
 from napari_sam.models import load_model
 from napari_sam.training import read_samples
 from napari_sam.types import MaskCrop
@@ -90,7 +90,7 @@ def continued(rgb: np.ndarray, times: int) -> tuple[np.ndarray, tuple[int, int]]
 @contextmanager
 def whole_only() -> Iterator[None]:
     """Ask without views at several magnifications."""
-    with patch("napari_sam.models.views.prompt_views", lambda *_: []):
+    with patch("napari_sam.models.sam1.view_encoder.prompt_views", lambda *_: []):
         yield
 
 

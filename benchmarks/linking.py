@@ -31,9 +31,9 @@ import tifffile
 from scipy import ndimage
 
 import napari_sam as ns
-from napari_sam.core.engine import Engine
-from napari_sam.core.evaluation import average_precision, overlaps
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.metrics import average_precision, overlaps
 from napari_sam.core.volumes.linked import Linked, LinkSettings
 from napari_sam.core.volumes.linking import link_objects
 from napari_sam.core.volumes.matching import best_matching

@@ -19,8 +19,8 @@ import imageio.v3 as iio
 import numpy as np
 from skimage.segmentation import find_boundaries
 
-from napari_sam.core.evaluation import average_precision
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
+from napari_sam.core.metrics import average_precision
 from napari_sam.models import load_model
 from napari_sam.training import Sample, read_samples
 

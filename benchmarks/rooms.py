@@ -141,7 +141,7 @@ def main() -> None:
         QTest.qWait(700)
         wait(rested)
 
-    wait(lambda: controller.context.planes is not None)
+    wait(lambda: controller.context.encoder is not None)
     settle()
 
     def click() -> None:

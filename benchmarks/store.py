@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.imaging import to_rgb
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.models import load_model
 
 if TYPE_CHECKING:

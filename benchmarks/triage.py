@@ -18,11 +18,11 @@ from napari.layers import Labels
 from skimage.draw import ellipse
 
 from gui import Bare, OwnCalls, Watchdog, Window, cells, pump
-from napari_sam.core.proposals import Proposals
+from napari_sam.core.everything.proposals import Proposals
+from napari_sam.core.everything.selection import Candidates, Thresholds, as_box
 from napari_sam.core.rle import RunLengths
-from napari_sam.core.selection import Candidates, Thresholds, as_box
 from napari_sam.types import MaskCrop, Progress
-from napari_sam.viewer import search
+from napari_sam.viewer.everything import search
 
 
 def drawn(count: int, side: int, seed: int = 0) -> Proposals:

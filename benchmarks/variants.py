@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
     Run = Callable[[Tensor], Tensor]
 

@@ -32,11 +32,11 @@ import numpy as np
 import tifffile
 from scipy import ndimage, stats
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.imaging import to_rgb, to_rgb_with_tones
 from napari_sam.core.masks import crop_iou
 from napari_sam.core.steps import finish
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.propagation import (
     PropagatedSlice,
     PropagationSettings,
@@ -45,7 +45,7 @@ from napari_sam.core.volumes.propagation import (
 )
 from napari_sam.core.volumes.shapes import interpolated
 from napari_sam.models import load_model
-from napari_sam.models.fast_decoder import FastDecoder
+from napari_sam.models.sam1.fast_decoder import FastDecoder
 from napari_sam.types import MaskCrop, Region
 
 if TYPE_CHECKING:

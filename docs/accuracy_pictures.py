@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from napari_sam.core.evaluation import deepest_point, object_mask
+from napari_sam.core.metrics import deepest_point, object_mask
 from napari_sam.models import load_model
 from napari_sam.training import Report, read_samples
 

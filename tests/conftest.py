@@ -26,9 +26,9 @@ if "OMP_NUM_THREADS" in os.environ:
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from napari_sam.models.checkpoint import SamNetwork
     from napari_sam.models.registry import ModelSpec
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.models.sam1.sam import SamModel
 
 NO_DISPLAY = (
     sys.platform == "linux"
@@ -125,7 +125,8 @@ def shared_data(shared: Path) -> Path:
 @pytest.fixture(scope="session")
 def encoded_once() -> Iterator[EncodedOnce]:
     """Encode an image for the first test that asks for it, and not for the others."""
-    from napari_sam.models import encoding, sam, views
+    from napari_sam.models.sam1 import encoding, sam
+    from napari_sam.models.sam1 import view_encoder as views
 
     memory = EncodedOnce(encoding.iter_features)
     with pytest.MonkeyPatch.context() as patch:
@@ -150,7 +151,7 @@ def model(_bundled: tuple[ModelSpec, ...], encoded_once: EncodedOnce) -> SamMode
     time, and has the three masks and the grid that any SAM has.
     """
     from napari_sam.models import DEFAULT_MODEL
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
     network = _small_network(
         next(spec.path for spec in _bundled if spec.name == DEFAULT_MODEL)
@@ -166,8 +167,8 @@ def _small(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[ModelSpec, ...]:
     """Write the bundled models with an input of 512 pixels."""
-    from napari_sam.models.checkpoint import save_network
     from napari_sam.models.metadata import read_metadata
+    from napari_sam.models.sam1.checkpoint import save_network
 
     folder, found = tmp_path_factory.mktemp("weights"), []
     for spec in _bundled:
@@ -192,8 +193,12 @@ def small_models(_small: tuple[ModelSpec, ...]) -> Iterator[None]:
 
 def _small_network(path: Path) -> SamNetwork:
     """Return a bundled network that sees an image in 512 pixels."""
-    from napari_sam.models.checkpoint import SamNetwork, load_network, tiny_vit_name
-    from napari_sam.models.tiny_vit import TinyViT
+    from napari_sam.models.sam1.checkpoint import (
+        SamNetwork,
+        load_network,
+        tiny_vit_name,
+    )
+    from napari_sam.models.sam1.tiny_vit import TinyViT
 
     whole = load_network(path)
     network = SamNetwork(
@@ -215,7 +220,7 @@ def _bundled() -> tuple[ModelSpec, ...]:
 @pytest.fixture(scope="session")
 def mobile_sam(_bundled: tuple[ModelSpec, ...], encoded_once: EncodedOnce) -> SamModel:
     """Return the bundled MobileSAM on the CPU."""
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
     path = next(spec.path for spec in _bundled if spec.name == "mobile-sam")
     return SamModel.from_file(path, name="mobile-sam", device="cpu")

@@ -30,7 +30,7 @@ class EncodedOnce:
     Parameters
     ----------
     compute : callable
-        `napari_sam.models.encoding.iter_features`.
+        `napari_sam.models.sam1.encoding.iter_features`.
     """
 
     def __init__(self, compute: Callable[..., Steps]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 import napari_sam as ns
 from napari_sam.api import leading_planes
-from napari_sam.core.everything import run
+from napari_sam.core.everything.search import run
 from napari_sam.samples import SAMPLES
 
 if TYPE_CHECKING:

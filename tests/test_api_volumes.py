@@ -12,7 +12,7 @@ from napari_sam.core.volumes.propagation import Source
 from napari_sam.samples import SAMPLES
 
 if TYPE_CHECKING:
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 Z, H, W = 5, 64, 80
 

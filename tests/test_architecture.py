@@ -47,6 +47,36 @@ LAZY_ONLY = {
 }
 """Allowed inside a function or for types, since torch comes with it."""
 
+ROOMS = {
+    "background": set(),
+    "image": {"background"},
+    "labels": {"background", "image"},
+    "prompting": {"background", "image", "labels"},
+    "everything": {"background", "image", "labels", "prompting"},
+    "volumes": {"background", "image", "labels", "prompting"},
+    "learning": {"background", "image", "prompting"},
+    "projects": {"background", "image", "prompting"},
+}
+"""Which rooms of the viewer each room may look into; never back."""
+
+SHARED_BY_ROOMS = {
+    "connections",
+    "context",
+    "coords",
+    "grid_mode",
+    "keys",
+    "layer_order",
+    "marker_size",
+    "navigation",
+    "overlay",
+    "plugin_layers",
+    "settings",
+}
+"""Modules of the viewer outside its rooms that rooms may import, and that import none.
+
+`Context` names, for types, what the rooms share; the others outside put rooms together.
+"""
+
 TORCH = {"models", "training"}
 QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 MAX_LINES = 700
@@ -106,6 +136,24 @@ def arrows(module: Path) -> Iterator[str]:
             yield f"{part} imports {name} at once"
 
 
+def doors(module: Path) -> Iterator[str]:
+    """Yield what a room of the viewer imports against the arrows between rooms."""
+    if part_of(module) != "viewer":
+        return
+    *rooms, _ = module.relative_to(PACKAGE / "viewer").parts
+    room = rooms[0] if rooms else module.stem
+    if not rooms and room not in SHARED_BY_ROOMS:
+        return
+    may = ROOMS.get(room, set()) | SHARED_BY_ROOMS | {room}
+    for name, is_eager in imports(module):
+        if name.startswith("napari_sam.viewer."):
+            target = name.split(".")[2]
+            # Who is given the whole controller may say so.
+            is_type = not is_eager and (room == "context" or target == "controller")
+            if target not in may and not is_type:
+                yield f"{room} imports {name}"
+
+
 def heavy_libraries(module: Path) -> Iterator[str]:
     """Yield what a module imports of the libraries that have their place elsewhere."""
     part = part_of(module)
@@ -151,7 +199,7 @@ def house_rules(module: Path) -> Iterator[str]:
         yield "reads pickles"
 
 
-@pytest.mark.parametrize("rule", [arrows, heavy_libraries, house_rules])
+@pytest.mark.parametrize("rule", [arrows, doors, heavy_libraries, house_rules])
 def test_every_module_keeps_the_rule(rule: Callable[[Path], Iterator[str]]) -> None:
     broken = [f"{m.relative_to(PACKAGE)}: {what}" for m in MODULES for what in rule(m)]
     assert not broken, "\n".join(broken)
@@ -161,6 +209,6 @@ def test_the_rules_would_notice() -> None:
     """The reader of imports sees those in functions and under TYPE_CHECKING."""
     seen = dict(imports(PACKAGE / "api.py"))
     assert seen["napari_sam.models"] is False
-    assert seen["napari_sam.core.proposals"] is False
+    assert seen["napari_sam.core.everything.proposals"] is False
     assert seen["napari_sam.errors"] is True
     assert set(map(part_of, MODULES)) - {"__init__"} <= MAY_IMPORT.keys()

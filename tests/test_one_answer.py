@@ -14,11 +14,11 @@ from skimage import data
 
 import napari_sam as ns
 from napari_sam.cli import main
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.errors import ModelError, SettingsError
 from napari_sam.models import DEFAULT_MODEL, find_model
-from napari_sam.models.checkpoint import load_network, save_network
+from napari_sam.models.sam1.checkpoint import load_network, save_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

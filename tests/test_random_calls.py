@@ -15,13 +15,13 @@ import torch
 from napari.components import ViewerModel
 
 import napari_sam as ns
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
-from napari_sam.models.blending import Blend
-from napari_sam.models.checkpoint import SamNetwork
-from napari_sam.models.prompt_head import PromptHead
-from napari_sam.models.sam import SamModel
-from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.models.sam1.checkpoint import SamNetwork
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.prompt_head import PromptHead
+from napari_sam.models.sam1.sam import SamModel
+from napari_sam.models.sam1.vit import SamViT, ViTShape
 from napari_sam.viewer import session as session_module
 from napari_sam.viewer.settings import AnnotationSettings
 
@@ -47,7 +47,9 @@ def tiny_model() -> SamModel:
     """Return a model of random weights with all that ours can have."""
     torch.manual_seed(0)
     shape = ViTShape(16, 1, 2, 4, 2, (), 8)
-    network = SamNetwork(SamViT(shape), "vit_tiny", 64, PromptHead(), Blend())
+    network = SamNetwork(
+        SamViT(shape), "vit_tiny", 64, PromptHead(), MultimaskEnsemble()
+    )
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
     network.prompt_head.reset_parameters()
@@ -64,7 +66,7 @@ def session(
     viewer.add_image(rng.integers(0, 255, SHAPE, np.uint8), name="image")
     with session_module.annotate(viewer, model="mobile-sam") as found:
         store = EmbeddingStore(tmp_path, disk_bytes=0)
-        found.controller.use_engine(Engine(tiny_model, store))
+        found.controller.loader.use(Engine(tiny_model, store))
         found.wait()
         yield found
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
         segment_everything,
     )
     from napari_sam.api_volumes import Propagated, grow, iter_propagate, propagate
-    from napari_sam.core.everything import EverythingSettings
-    from napari_sam.core.proposals import Proposal, Proposals
+    from napari_sam.core.embeddings.store import EmbeddingStore
+    from napari_sam.core.everything.proposals import Proposal, Proposals
+    from napari_sam.core.everything.search import EverythingSettings
     from napari_sam.core.results import MaskResult
-    from napari_sam.core.store import EmbeddingStore
     from napari_sam.core.volumes.linked import Linked, LinkSettings
     from napari_sam.core.volumes.linking import iter_link, link, link_objects
     from napari_sam.core.volumes.propagation import PropagationSettings
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from napari_sam.io.geff import read_geff, write_geff
     from napari_sam.models import ModelSpec, list_models, load_model
     from napari_sam.projects import Project, Replay, open_project
-    from napari_sam.training.adapt import Adapted, AdaptSettings
+    from napari_sam.training.adapt.loop import Adapted, AdaptSettings
     from napari_sam.types import (
         Embedding,
         MaskCrop,
@@ -129,10 +129,10 @@ _HOMES = {
         "segment_everything",
     ),
     "napari_sam.api_volumes": ("Propagated", "grow", "iter_propagate", "propagate"),
-    "napari_sam.core.everything": ("EverythingSettings",),
-    "napari_sam.core.proposals": ("Proposal", "Proposals"),
+    "napari_sam.core.everything.search": ("EverythingSettings",),
+    "napari_sam.core.everything.proposals": ("Proposal", "Proposals"),
     "napari_sam.core.results": ("MaskResult",),
-    "napari_sam.core.store": ("EmbeddingStore",),
+    "napari_sam.core.embeddings.store": ("EmbeddingStore",),
     "napari_sam.core.volumes.propagation": ("PropagationSettings",),
     "napari_sam.core.volumes.linked": ("LinkSettings", "Linked"),
     "napari_sam.core.volumes.linking": ("iter_link", "link", "link_objects"),
@@ -154,7 +154,7 @@ _HOMES = {
     "napari_sam.io.ctc": ("read_ctc", "write_ctc"),
     "napari_sam.io.geff": ("read_geff", "write_geff"),
     "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
-    "napari_sam.training.adapt": ("AdaptSettings", "Adapted"),
+    "napari_sam.training.adapt.loop": ("AdaptSettings", "Adapted"),
     "napari_sam.types": (
         "Embedding",
         "MaskCrop",

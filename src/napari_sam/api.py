@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from napari_sam.core import everything
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything import search
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.model import Model
 from napari_sam.core.names import check_names, check_type
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.everything import Encode, ShouldStop
-    from napari_sam.core.everything_settings import Prompts
+    from napari_sam.core.embeddings.store import EmbeddingStore
+    from napari_sam.core.everything.proposals import Proposals
+    from napari_sam.core.everything.search import Encode, ShouldStop
+    from napari_sam.core.everything.settings import Prompts
     from napari_sam.core.planes import ArrayLike
-    from napari_sam.core.proposals import Proposals
-    from napari_sam.core.store import EmbeddingStore
-    from napari_sam.training.adapt import AdaptSettings
-    from napari_sam.training.adapted import Adapted
+    from napari_sam.training.adapt.adapted import Adapted
+    from napari_sam.training.adapt.loop import AdaptSettings
     from napari_sam.types import Progress, ProgressCallback, RGBArray
 
 S = TypeVar("S", "EverythingSettings", "AdaptSettings")
@@ -100,7 +100,7 @@ def segment_everything(
     """
     if prompts is not None:
         overrides["prompts"] = prompts
-    return everything.run(
+    return search.run(
         iter_everything(
             image, model=model, settings=settings, region=region, **overrides
         ),
@@ -148,7 +148,7 @@ def iter_everything(
     _check_model(model)
     rgb = to_rgb(image)
     return (
-        yield from everything.iter_everything(
+        yield from search.iter_everything(
             rgb,
             encode or _model(model).encode_rgb,
             chosen,
@@ -209,7 +209,7 @@ def iter_everything_stack(
             f"The image has shape {tuple(stack.shape)} and so no pixels;"
             " choose another."
         )
-    yield from everything.iter_everything_stack(
+    yield from search.iter_everything_stack(
         planes, encode or _model(model).encode_rgb, chosen, should_stop=should_stop
     )
 
@@ -287,7 +287,7 @@ def adapt(
     '1 click 0.61 → 0.74, 3 clicks 0.72 → 0.80, box 0.80 → 0.85 on 10 objects ...'
     >>> plane = napari_sam.load_model("my-cells").encode(image)  # doctest: +SKIP
     """
-    from napari_sam.models.folder import check_name
+    from napari_sam.models.user_models import check_name
 
     if name is not None:
         # Before the work, not after it.
@@ -339,8 +339,8 @@ def iter_adapt(
         As for `adapt`.
     """
     from napari_sam.models import DEFAULT_MODEL
-    from napari_sam.training.adapt import AdaptSettings
-    from napari_sam.training.adapt_samples import iter_adapt_arrays
+    from napari_sam.training.adapt.loop import AdaptSettings
+    from napari_sam.training.adapt.samples import iter_adapt_arrays
 
     return (
         yield from iter_adapt_arrays(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.masks import PostProcessing, clean
 from napari_sam.core.model import Model
 from napari_sam.core.names import check_names, check_type
 from napari_sam.core.refine import refine
 from napari_sam.core.steps import finish
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.growing import GrownSlice, iter_grow, write_grown
 from napari_sam.core.volumes.label_stack import LabelStack
 from napari_sam.core.volumes.propagation import (
@@ -33,7 +33,7 @@ from napari_sam.types import MaskCrop, PointPrompt, Progress, PromptSet
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from napari_sam.core.everything import Encode
+    from napari_sam.core.everything.search import Encode
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.planes import ArrayLike
     from napari_sam.core.volumes.label_stack import Labels

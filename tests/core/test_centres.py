@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.centres import (
+from napari_sam.core.everything.foreground import Foreground
+from napari_sam.core.everything.object_points import (
     MAX_POINTS,
     deepest_points,
     find_peaks,
@@ -17,7 +18,6 @@ from napari_sam.core.centres import (
     to_image,
     uncovered,
 )
-from napari_sam.core.foreground import Foreground
 from napari_sam.core.model import ObjectMaps
 from napari_sam.core.results import upscale
 from napari_sam.types import Frame, MaskCrop, Region

@@ -8,12 +8,12 @@ import pytest
 from skimage import data, transform
 
 from napari_sam import load_model
-from napari_sam.core.engine import Engine
-from napari_sam.core.folder import EntryFolder
+from napari_sam.core.embeddings.disk_cache import EntryFolder
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.imaging import to_rgb
-from napari_sam.core.store import EmbeddingStore
-from napari_sam.models import sam as sam_module
-from napari_sam.models import views as views_module
+from napari_sam.models.sam1 import sam as sam_module
+from napari_sam.models.sam1 import view_encoder as views_module
 from napari_sam.types import Frame
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage import data
 
-from napari_sam.core.evaluation import (
+from napari_sam.core.masks import crop_iou
+from napari_sam.core.metrics import (
     average_precision,
     choose_objects,
     deepest_point,
@@ -25,7 +26,6 @@ from napari_sam.core.evaluation import (
     split_of,
     tight_box,
 )
-from napari_sam.core.masks import crop_iou
 from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:

@@ -14,22 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import data
 
-from napari_sam.core.decoding import measure
-from napari_sam.core.everything import (
+from napari_sam.core.everything.decoding import measure
+from napari_sam.core.everything.search import (
     EverythingSettings,
     iter_everything,
     iter_everything_stack,
     run,
 )
-from napari_sam.core.grid import crop_layers, is_whole, plan_searches, point_grid
+from napari_sam.core.everything.search_plan import (
+    crop_layers,
+    is_whole,
+    plan_searches,
+    point_grid,
+)
 from napari_sam.errors import PromptError, SettingsError
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.sam import SamModel
 from napari_sam.types import Plane, Progress, Region
 
 if TYPE_CHECKING:
-    from napari_sam.core.everything import Encode
+    from napari_sam.core.everything.proposals import Proposals
+    from napari_sam.core.everything.search import Encode
     from napari_sam.core.model import EncodedPlane, Model
-    from napari_sam.core.proposals import Proposals
     from napari_sam.models.registry import ModelSpec
     from napari_sam.types import Frame, RGBArray
 

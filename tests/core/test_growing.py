@@ -19,7 +19,7 @@ from napari_sam.samples import SAMPLES
 from napari_sam.types import MaskCrop, Progress, Region
 
 if TYPE_CHECKING:
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 STACKS = hnp.arrays(
     np.uint8, st.tuples(st.integers(1, 5), st.just(6), st.just(7)),

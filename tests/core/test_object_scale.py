@@ -11,10 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
-from napari_sam.core.model import ObjectMaps, PointMasks
-from napari_sam.core.model_thresholds import ModelThresholds
-from napari_sam.core.object_scale import (
+from napari_sam.core.everything.object_scale import (
     BEST,
     CLEARER,
     LARGE,
@@ -23,6 +20,9 @@ from napari_sam.core.object_scale import (
     iter_scale,
     known_scale,
 )
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
+from napari_sam.core.model import ObjectMaps, PointMasks
+from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.views import MAX_SCALE, OVERLAP, SIDE, STEP, plan_tiles
 from napari_sam.errors import SettingsError
 from napari_sam.types import Frame, Progress, Region

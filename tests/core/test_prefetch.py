@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from napari_sam.core.prefetch import PrefetchQueue
+from napari_sam.core.embeddings.prefetch_queue import PrefetchQueue
 from napari_sam.core.stopwatch import Stopwatch, describe, format_duration
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_sam as ns
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.volumes.claims import iter_propagate_objects
 from napari_sam.core.volumes.engine import PlaneEngine
 from napari_sam.core.volumes.followed import Followed
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.model import EncodedPlane
     from napari_sam.core.volumes.propagation import EncodeAt
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 LIMITS = (0, 9)
 SHAPE = (96, 96)

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.nms import box_nms
-from napari_sam.core.proposals import Proposals
-from napari_sam.core.rle import RunLengths
-from napari_sam.core.selection import (
+from napari_sam.core.everything.nms import box_nms
+from napari_sam.core.everything.proposals import Proposals
+from napari_sam.core.everything.selection import (
     Candidates,
     Thresholds,
     as_box,
     remove_small_regions,
 )
+from napari_sam.core.rle import RunLengths
 from napari_sam.errors import FileFormatError, LabelsError
 from napari_sam.types import MaskCrop, Region
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data, draw
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import crop_iou
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.core.volumes.propagation import _Residual
 from napari_sam.core.volumes.segment import Weights, residual_of, segment
 from napari_sam.core.volumes.shapes import soft_logits
@@ -22,7 +22,7 @@ from napari_sam.types import MaskCrop
 
 if TYPE_CHECKING:
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 WEIGHTS = Weights(prior=0.5, memory=3.0, likeness=0.3, room=0.03)
 COIN = (46, 45)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam.core.results import (
-    Detail,
+    HighResLogits,
     MaskResult,
     inside_frame,
     upscale,
@@ -171,7 +171,7 @@ def test_the_answer_in_finer_cells_is_what_is_shown() -> None:
     region = Region(60, 40, 172, 152)
     view = View(region, Frame(region.shape, (448, 448), 448))
     cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))  # each a pixel of the image
-    detail = Detail((30 - cells).astype(np.float32)[None], view)
+    detail = HighResLogits((30 - cells).astype(np.float32)[None], view)
     closer = replace(r, detail=detail)
     crop = closer.crop()
     assert crop.area == pytest.approx(np.pi * 30**2, rel=0.01)
@@ -197,7 +197,7 @@ def test_all_answers_in_finer_cells() -> None:
     cells = np.hypot(*(np.mgrid[:112, :112] + 0.5 - 56))
     radii = (30, 10, 20, 40)
     logits = np.stack([radius - cells for radius in radii]).astype(np.float32)
-    found = replace(r, detail=Detail(logits, view))
+    found = replace(r, detail=HighResLogits(logits, view))
     for index, radius in enumerate(radii):
         area = found.crop_of(index).area
         assert area == pytest.approx(np.pi * radius**2, rel=0.02)
@@ -210,10 +210,10 @@ def test_all_answers_in_finer_cells() -> None:
     np.testing.assert_array_equal(earlier.detail.logits, logits[2:3])
     assert earlier.detail.view == view
     # An answer of both looks is refined as it is in the whole image.
-    assert replace(r, detail=Detail(logits[:1], view)).earlier().detail is None
+    assert replace(r, detail=HighResLogits(logits[:1], view)).earlier().detail is None
     assert r.earlier().detail is None
     with pytest.raises(ValueError, match="1, h, w"):
-        Detail(logits[0], view)
+        HighResLogits(logits[0], view)
 
 
 def test_an_empty_mask() -> None:

@@ -14,10 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.entry import DamagedEntry, dumps, loads
-from napari_sam.core.folder import EntryFolder
+from napari_sam.core.embeddings.disk_cache import EntryFolder
+from napari_sam.core.embeddings.file_format import DamagedEntry, dumps, loads
+from napari_sam.core.embeddings.store import (
+    EmbeddingStore,
+    default_folder,
+    embedding_key,
+)
 from napari_sam.core.imaging import to_rgb
-from napari_sam.core.store import EmbeddingStore, default_folder, embedding_key
 from napari_sam.types import Embedding, Frame
 
 SMALL = (4, 8, 8)
@@ -96,7 +100,7 @@ def test_key_depends_on_pixels_shape_and_model_only():
 def test_key_changes_with_the_preprocessing_version(monkeypatch):
     rgb = np.zeros((2, 2, 3), np.uint8)
     before = embedding_key(rgb, "a")
-    monkeypatch.setattr("napari_sam.core.store.PREPROCESSING_VERSION", 999)
+    monkeypatch.setattr("napari_sam.core.embeddings.store.PREPROCESSING_VERSION", 999)
     assert embedding_key(rgb, "a") != before
 
 

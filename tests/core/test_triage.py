@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.triage import (
+from napari_sam.core.everything.triage import (
     doubt,
     histogram,
     inside,

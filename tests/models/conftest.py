@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from skimage import data
 
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.sam import SamModel
 
 if TYPE_CHECKING:
     import numpy as np
 
     from encoded_once import EncodedOnce
-    from napari_sam.models.plane import SamPlane
     from napari_sam.models.registry import ModelSpec
+    from napari_sam.models.sam1.plane import SamPlane
 
 
 ABOUT_ANSWERS = {

@@ -12,18 +12,27 @@ from safetensors.torch import load_file, save_file
 
 from napari_sam.errors import ModelError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.blending import IGNORED, TEMPERATURE, Blend, ignored_clicks
-from napari_sam.models.checkpoint import load_network, network_fingerprint, save_network
-from napari_sam.models.prompt_encoder import TokenLabel
-from napari_sam.models.prompts import tokens
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.checkpoint import (
+    load_network,
+    network_fingerprint,
+    save_network,
+)
+from napari_sam.models.sam1.multimask_ensemble import (
+    IGNORED,
+    TEMPERATURE,
+    MultimaskEnsemble,
+    ignored_clicks,
+)
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
+from napari_sam.models.sam1.prompts import tokens
+from napari_sam.models.sam1.sam import SamModel
 from napari_sam.types import NESTED_LEVELS, MaskLevel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_sam.models.checkpoint import SamNetwork
-    from napari_sam.models.plane import SamPlane
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.models.sam1.plane import SamPlane
 
 COIN = (124.0, 205.0)
 BOX = (104.5, 185.5, 143.5, 225.5)
@@ -43,7 +52,7 @@ def network() -> SamNetwork:
     """Return the natural-image model, made to blend its masks."""
     network = load_network(find_model("mobile-sam").path)
     assert network.blend is None
-    network.blend = Blend()
+    network.blend = MultimaskEnsemble()
     return network
 
 
@@ -57,7 +66,7 @@ def plane(network: SamNetwork, coins: np.ndarray) -> SamPlane:
 
 
 def test_equal_scores_are_a_mean_and_a_clear_best_is_alone() -> None:
-    blend = Blend()
+    blend = MultimaskEnsemble()
     logits = torch.randn(2, 3, 5, 5)
     predicted = torch.tensor([[0.7, 0.7, 0.7], [0.1, 0.2, 0.9]])
     mask, score = blend(logits, predicted)
@@ -69,15 +78,15 @@ def test_equal_scores_are_a_mean_and_a_clear_best_is_alone() -> None:
 def test_a_temperature_apart_is_e_to_one() -> None:
     predicted = torch.tensor([[0.8, 0.8 - TEMPERATURE]])
     logits = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
-    mask, _ = Blend()(logits, predicted)
+    mask, _ = MultimaskEnsemble()(logits, predicted)
     assert mask.item() / (1 - mask.item()) == pytest.approx(np.e, rel=1e-4)
 
 
 def test_raising_all_scores_changes_no_mask() -> None:
     # The training lowers scores that are too high, all by the same.
     logits, predicted = torch.randn(2, 4, 5, 5), torch.rand(2, 4)
-    mask, score = Blend()(logits, predicted)
-    other, lowered = Blend()(logits, predicted - 0.05)
+    mask, score = MultimaskEnsemble()(logits, predicted)
+    other, lowered = MultimaskEnsemble()(logits, predicted - 0.05)
     torch.testing.assert_close(mask, other)
     torch.testing.assert_close(score - 0.05, lowered)
 
@@ -106,7 +115,9 @@ def test_a_mask_that_ignores_a_click_counts_less() -> None:
     logits = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     predicted = torch.tensor([[0.8, 0.8]])
     for clicks in 0, 1, 2:
-        mask, score = Blend()(logits, predicted, torch.tensor([[clicks, 0.0]]))
+        mask, score = MultimaskEnsemble()(
+            logits, predicted, torch.tensor([[clicks, 0.0]])
+        )
         share = mask.item()
         assert (1 - share) / share == pytest.approx(np.exp(IGNORED * clicks), rel=1e-4)
         assert score.item() == pytest.approx(0.8)
@@ -127,7 +138,7 @@ def test_a_correction_counts_where_masks_disagree(
         ignored = ignored_clicks(
             logits, torch.from_numpy(given.xy), torch.from_numpy(given.labels)
         )
-        wanted, score = Blend()(
+        wanted, score = MultimaskEnsemble()(
             logits, torch.from_numpy(once.predicted_iou)[None], ignored
         )
         result = plane.predict(points, labels, logits=before)
@@ -138,7 +149,7 @@ def test_a_correction_counts_where_masks_disagree(
 
 
 def test_masks_agree_as_far_as_they_are_believed() -> None:
-    blend = Blend()
+    blend = MultimaskEnsemble()
     answer = torch.tensor([[[1.0, 1.0, -1.0, -1.0]]])
     masks = torch.tensor([[[[1.0, 1.0, -1.0, -1.0]], [[1.0, -1.0, -1.0, -1.0]]]])
     for predicted, wanted in ([0.9, 0.1], 1.0), ([0.1, 0.9], 0.5), ([0.5, 0.5], 0.75):
@@ -165,7 +176,9 @@ def test_an_answer_is_the_blend_of_one_decoding(
     ignored = ignored_clicks(
         masks, torch.from_numpy(given.xy), torch.from_numpy(given.labels)
     )
-    mask, believed = Blend()(masks, torch.from_numpy(once.predicted_iou)[None], ignored)
+    mask, believed = MultimaskEnsemble()(
+        masks, torch.from_numpy(once.predicted_iou)[None], ignored
+    )
     wanted, score = mask[0].numpy(), float(believed)
 
     if "labels" not in prompt and "points" in prompt:
@@ -208,7 +221,7 @@ def test_everything_mode_sees_the_same_blend(
     for once, mask, score in zip(
         plane32.predict_many(points), masks, scores, strict=True
     ):
-        wanted, believed = Blend()(
+        wanted, believed = MultimaskEnsemble()(
             torch.from_numpy(once.logits)[None],
             torch.from_numpy(once.predicted_iou)[None],
         )

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_sam.core.decoding import measure
+from napari_sam.core.everything.decoding import measure
 from napari_sam.errors import ModelError
 from napari_sam.models import find_model
-from napari_sam.models.blending import Blend
-from napari_sam.models.calibration import logit_factor, scale_logits, shift_scores
-from napari_sam.models.checkpoint import load_network
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.calibration import logit_factor, scale_logits, shift_scores
+from napari_sam.models.sam1.checkpoint import load_network
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.sam import SamModel
 
 if TYPE_CHECKING:
-    from napari_sam.models.checkpoint import SamNetwork
-    from napari_sam.models.plane import SamPlane
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.models.sam1.plane import SamPlane
 
 # On coins and beside them.
 POINTS = [(50, 40), (45, 100), (120, 50), (190, 60), (260, 110), (120, 230), (10, 10)]
@@ -74,7 +74,7 @@ def test_of_a_model_that_blends_all_scores_are_shifted(
     found = []
     for by in (0.0, -0.125):
         own = copy.deepcopy(network)
-        own.blend = Blend()
+        own.blend = MultimaskEnsemble()
         shift_scores(own, by)
         model = SamModel.from_network(own, name="x", device="cpu", dtype="float32")
         found.append(model.restore(plane32.embedding))

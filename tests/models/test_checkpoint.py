@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.checkpoint import (
+from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
+from napari_sam.models.metadata import read_metadata
+from napari_sam.models.sam1.checkpoint import (
     SamNetwork,
     encoder_fingerprint,
     fingerprint,
@@ -24,12 +26,10 @@ from napari_sam.models.checkpoint import (
     save_network,
     tiny_vit_name,
 )
-from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
-from napari_sam.models.metadata import read_metadata
-from napari_sam.models.prompt_head import PromptHead
-from napari_sam.models.sam import SamModel
-from napari_sam.models.tiny_vit import TinyViT
-from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.models.sam1.prompt_head import PromptHead
+from napari_sam.models.sam1.sam import SamModel
+from napari_sam.models.sam1.tiny_vit import TinyViT
+from napari_sam.models.sam1.vit import SamViT, ViTShape
 
 BUNDLED = find_model("mobile-sam").path
 SMALL = ViTShape(dim=48, depth=3, heads=3, grid=8, window=6, global_blocks=(2,), mlp=96)
@@ -405,7 +405,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from napari_sam.errors import FileFormatError
-from napari_sam.models.checkpoint import load_network, save_network
+from napari_sam.models.sam1.checkpoint import load_network, save_network
 path = Path(sys.argv[1])
 network = load_network(path)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -12,8 +12,8 @@ from napari_sam.models import load_model
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
-    from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,15 @@ import torch
 
 from napari_sam.core.imaging import to_rgb
 from napari_sam.models import load_model
-from napari_sam.models.checkpoint import load_network
-from napari_sam.models.fast_decoder import FastDecoder
-from napari_sam.models.preprocess import preprocess
 from napari_sam.models.registry import list_models
+from napari_sam.models.sam1.checkpoint import load_network
+from napari_sam.models.sam1.fast_decoder import FastDecoder
+from napari_sam.models.sam1.preprocess import preprocess
 from napari_sam.types import Frame
 
 if TYPE_CHECKING:
-    from napari_sam.models.checkpoint import SamNetwork
-    from napari_sam.models.plane import SamPlane
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.models.sam1.plane import SamPlane
 
 # Centres of coins, in pixels of the image; each is about 40 pixels wide.
 POINTS = [(124, 205), (51, 155), (56, 100), (198, 154), (261, 302), (44, 335)]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam.core.views import View
-from napari_sam.models.blending import Blend
-from napari_sam.models.fusion import Answer, Fusion, Question
-from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.sam1.fusion import Answer, Fusion, Question
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
 from napari_sam.types import Frame, Region
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = 12
 """Cells of a view, and of the whole plane: 8 pixels of it to a cell."""
 WHOLE = View(Region(0, 0, 96, 96), Frame((96, 96), (48, 48), 48))
-BLEND = Blend()
+BLEND = MultimaskEnsemble()
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 from napari_sam.errors import ModelError, SamError
-from napari_sam.models.blending import Blend
-from napari_sam.models.checkpoint import SamNetwork, load_network
-from napari_sam.models.sam import SamModel
-from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.sam import SamModel
+from napari_sam.models.sam1.vit import SamViT, ViTShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,9 @@ State = dict[Any, Any]
 def tiny() -> dict[str, torch.Tensor]:
     """Return random weights of SAM's own architecture, as small as can be."""
     torch.manual_seed(0)
-    network = SamNetwork(SamViT(TINY), "vit_tiny", TINY.grid * 16, blend=Blend())
+    network = SamNetwork(
+        SamViT(TINY), "vit_tiny", TINY.grid * 16, blend=MultimaskEnsemble()
+    )
     state = {k: torch.randn_like(v) * 0.05 for k, v in network.state_dict().items()}
     return state | {"blend.temperature": torch.tensor(0.05)}
 

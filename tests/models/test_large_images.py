@@ -11,17 +11,17 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_sam.core.evaluation import average_precision
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.metrics import average_precision
 from napari_sam.models import load_model
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.sam import SamModel
 from napari_sam.samples import SAMPLES
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
-    from napari_sam.models.plane import SamPlane
     from napari_sam.models.registry import ModelSpec
+    from napari_sam.models.sam1.plane import SamPlane
 
 COIN = (124.0, 205.0)  # in the photograph of coins, 40 pixels wide
 POINT = (COIN[0] + 6 * 303, COIN[1] + 5 * 384)

@@ -23,8 +23,8 @@ from napari_sam.types import (
 )
 
 if TYPE_CHECKING:
-    from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
 
 COIN = (124.0, 205.0)
 OTHER = (127.0, 154.0)

@@ -13,11 +13,11 @@ from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE, View, object_view
 from napari_sam.models import find_model, load_model
-from napari_sam.models import views as views_module
-from napari_sam.models.checkpoint import load_network
-from napari_sam.models.preprocess import preprocess
-from napari_sam.models.prompts import tokens
-from napari_sam.models.views import PlaneViews, ViewEncoder
+from napari_sam.models.sam1 import view_encoder as views_module
+from napari_sam.models.sam1.checkpoint import load_network
+from napari_sam.models.sam1.preprocess import preprocess
+from napari_sam.models.sam1.prompts import tokens
+from napari_sam.models.sam1.view_encoder import PlaneViews, ViewEncoder
 from napari_sam.training.interactive import decode
 from napari_sam.types import Frame, Region
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from encoded_once import EncodedOnce
-    from napari_sam.models.checkpoint import SamNetwork
-    from napari_sam.models.fast_decoder import ImageState
-    from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.models.sam1.fast_decoder import ImageState
+    from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
 
 COIN = (124.0, 205.0)  # in the photograph of coins, 40 pixels wide
 TILE = (303, 384)

@@ -12,19 +12,19 @@ import torch
 
 import napari_sam as ns
 from napari_sam.cli import main
-from napari_sam.core.centres import object_points
-from napari_sam.core.evaluation import average_precision, overlaps
-from napari_sam.core.everything import (
+from napari_sam.core.everything.object_points import object_points
+from napari_sam.core.everything.search import (
     EverythingSettings,
     iter_everything,
     iter_everything_stack,
     run,
 )
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.metrics import average_precision, overlaps
 from napari_sam.errors import SettingsError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.checkpoint import load_network, save_network
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.checkpoint import load_network, save_network
+from napari_sam.models.sam1.sam import SamModel
 from napari_sam.types import Plane, Progress, Region
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.everything import Encode
-    from napari_sam.core.proposals import Proposals
-    from napari_sam.models.plane import SamPlane
+    from napari_sam.core.everything.proposals import Proposals
+    from napari_sam.core.everything.search import Encode
+    from napari_sam.models.sam1.plane import SamPlane
     from napari_sam.types import Frame, RGBArray
 
 pytestmark = pytest.mark.usefixtures("small_models")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from napari_sam.core.results import upscale
 from napari_sam.errors import DeviceMemoryError, ModelError, PromptError
-from napari_sam.models.guard import translated_errors
-from napari_sam.models.mask_prompt import MASK_LOGIT, bounding_box, mask_logits
-from napari_sam.models.prompts import to_model_xy, tokens
+from napari_sam.models.sam1.mask_prompt import MASK_LOGIT, bounding_box, mask_logits
+from napari_sam.models.sam1.prompts import to_model_xy, tokens
+from napari_sam.models.torch_errors import translated_errors
 from napari_sam.types import Frame, MaskCrop, Region
 
 sides = st.integers(1, 5000)

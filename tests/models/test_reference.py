@@ -12,13 +12,13 @@ import torch
 from skimage import data
 from skimage.io import imread
 
-from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
 
 if TYPE_CHECKING:
     from numpy.lib.npyio import NpzFile
 
-    from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
 
 CASES = {"coins": 3, "astronaut": 3, "ihc": 2}
 

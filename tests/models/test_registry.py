@@ -17,9 +17,9 @@ from napari_sam.models import (
     load_model,
     registry,
 )
-from napari_sam.models.checkpoint import SamNetwork, save_network
 from napari_sam.models.registry import MODELS_FOLDER_VARIABLE
-from napari_sam.models.vit import SamViT, ViTShape
+from napari_sam.models.sam1.checkpoint import SamNetwork, save_network
+from napari_sam.models.sam1.vit import SamViT, ViTShape
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,16 +13,16 @@ from napari_sam.core.imaging import to_rgb
 from napari_sam.core.refine import iter_refine, refine
 from napari_sam.core.steps import finish
 from napari_sam.models import load_model
-from napari_sam.models import views as views_module
-from napari_sam.models.views import ViewEncoder
+from napari_sam.models.sam1 import view_encoder as views_module
+from napari_sam.models.sam1.view_encoder import ViewEncoder
 from napari_sam.types import PointPrompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_sam.core.results import MaskResult
-    from napari_sam.models.plane import SamPlane
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
     from napari_sam.types import Frame, RGBArray
 
 COIN = (124.0 + 303, 205.0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.models.together import together
+from napari_sam.models.sam1.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Generator

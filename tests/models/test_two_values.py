@@ -17,7 +17,7 @@ from napari_sam.models import load_model
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from napari_sam.models.blending import Blend
-from napari_sam.models.checkpoint import SamNetwork, load_network
-from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.registry import list_models, load_model
-from napari_sam.training.crops import SampleGroup
-from napari_sam.training.state import TrainingState
+from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.prompt_head import PromptHead
+from napari_sam.training.data.crops import SampleGroup
+from napari_sam.training.finetune.state import TrainingState
 from napari_sam_synthetic import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam.models.sam import SamModel
-    from napari_sam.training.recipe import Recipe
+    from napari_sam.models.sam1.sam import SamModel
+    from napari_sam.training.finetune.recipe import Recipe
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +46,7 @@ def fresh_network() -> SamNetwork:
     network = load_network(path)
     network.prompt_head = PromptHead()
     network.prompt_head.reset_parameters()
-    network.blend = Blend()
+    network.blend = MultimaskEnsemble()
     return network
 
 

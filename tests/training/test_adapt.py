@@ -12,22 +12,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.evaluation import deepest_point, interactive_score
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import crop_iou
+from napari_sam.core.metrics import deepest_point, interactive_score
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, ModelError, SettingsError
 from napari_sam.io import read_image
-from napari_sam.models.checkpoint import SamNetwork, load_network
-from napari_sam.models.prompt_head import PromptHead
 from napari_sam.models.registry import find_model
-from napari_sam.models.sam import SamModel
+from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
+from napari_sam.models.sam1.prompt_head import PromptHead
+from napari_sam.models.sam1.sam import SamModel
 from napari_sam.samples import SAMPLES
-from napari_sam.training.adapt import AdaptSettings, Example, iter_adapt
-from napari_sam.training.adapt_examples import Target, split
-from napari_sam.training.adapt_measure import Scores, iter_scores
-from napari_sam.training.adapt_neck import embeddings, iter_inputs, through_neck
-from napari_sam.training.adapt_windows import (
+from napari_sam.training.adapt.examples import Target, split
+from napari_sam.training.adapt.loop import AdaptSettings, Example, iter_adapt
+from napari_sam.training.adapt.measure import Scores, iter_scores
+from napari_sam.training.adapt.neck import embeddings, iter_inputs, through_neck
+from napari_sam.training.adapt.windows import (
     STRIDE,
     Window,
     draw_window,

@@ -17,13 +17,18 @@ import napari_sam as ns
 from napari_sam.cli import main
 from napari_sam.errors import FileFormatError, ModelError, SettingsError
 from napari_sam.io import read_image
-from napari_sam.models.folder import check_name, export_model, free_path, remove_model
 from napari_sam.models.metadata import read_metadata
+from napari_sam.models.user_models import (
+    check_name,
+    export_model,
+    free_path,
+    remove_model,
+)
 from napari_sam.samples import SAMPLES
 
 if TYPE_CHECKING:
     from napari_sam.core.model import Model
-    from napari_sam.training.adapted import Adapted
+    from napari_sam.training.adapt.adapted import Adapted
 
 LABELS = Path(__file__).parent / "data" / "ovule_plane_16.png"
 QUICK = {"steps": 1, "objects": 2, "side": 16}
@@ -146,11 +151,11 @@ _SAVING = """
     import torch
     from pathlib import Path
     from napari_sam.errors import FileFormatError
-    from napari_sam.models.checkpoint import load_network, encoder_fingerprint
+    from napari_sam.models.sam1.checkpoint import load_network, encoder_fingerprint
     from napari_sam.models.registry import find_model
-    from napari_sam.training.adapt import AdaptSettings
-    from napari_sam.training.adapt_measure import Scores
-    from napari_sam.training.adapted import Adapted, Base
+    from napari_sam.training.adapt.loop import AdaptSettings
+    from napari_sam.training.adapt.measure import Scores
+    from napari_sam.training.adapt.adapted import Adapted, Base
     network = load_network(find_model("mobile-sam").path)
     base = Base("mobile-sam", "MIT", encoder_fingerprint(network))
     scores = Scores(0.5, 0.6, 0.7)
@@ -197,7 +202,7 @@ def test_a_kill_while_saving_leaves_the_models_as_they_were(folder: Path):
         sys.argv[0] = str(models_folder())
         threading.Thread(target=kill, daemon=True).start()
         # Slow enough to be caught in the act.
-        from napari_sam.models import checkpoint
+        from napari_sam.models.sam1 import checkpoint
         fsync = os.fsync
         os.fsync = lambda handle: (time.sleep(30), fsync(handle))
         adapted.save("second")

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.models.prompt_encoder import TokenLabel
-from napari_sam.training.augment import augment
-from napari_sam.training.batches import iter_batches, make_batch, object_maps
-from napari_sam.training.crops import Cropper, SampleGroup
-from napari_sam.training.recipe import Recipe
-from napari_sam.training.samples import Sample
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
+from napari_sam.training.data.augment import augment
+from napari_sam.training.data.batches import iter_batches, make_batch, object_maps
+from napari_sam.training.data.crops import Cropper, SampleGroup
+from napari_sam.training.data.samples import Sample
+from napari_sam.training.finetune.recipe import Recipe
 
 RECIPE = Recipe(steps=6, side=128, images=2, prompts=3, fine_steps=2, fine_side=192)
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import draw
 
-from napari_sam.core.evaluation import split_of
 from napari_sam.core.imaging import to_rgb
+from napari_sam.core.metrics import split_of
 from napari_sam.errors import DataError
 from napari_sam.training import (
     Problem,
@@ -24,8 +24,8 @@ from napari_sam.training import (
     read_samples,
     samples_from_arrays,
 )
-from napari_sam.training.coco import decode, read_annotations, unpack
-from napari_sam.training.planes import checked_labels
+from napari_sam.training.data.coco import decode, read_annotations, unpack
+from napari_sam.training.data.planes import checked_labels
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.evaluation import (
+from napari_sam.core.everything.search import EverythingSettings, iter_everything
+from napari_sam.core.imaging import to_rgb
+from napari_sam.core.metrics import (
     average_precision,
     interactive_score,
     object_mask,
 )
-from napari_sam.core.everything import EverythingSettings, iter_everything
-from napari_sam.core.imaging import to_rgb
 from napari_sam.core.steps import finish
 from napari_sam.errors import SettingsError
 from napari_sam.io import read_image

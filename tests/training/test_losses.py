@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam.models.blending import Blend
-from napari_sam.models.prompt_encoder import TokenLabel
+from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
+from napari_sam.training.finetune.recipe import Recipe
 from napari_sam.training.interactive import shown_logits
 from napari_sam.training.losses import (
     SOFTNESS,
@@ -18,12 +19,11 @@ from napari_sam.training.losses import (
     round_loss,
     true_iou,
 )
-from napari_sam.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sam.training.state import TrainingState
+    from napari_sam.training.finetune.state import TrainingState
 
 SIDE = 16
 
@@ -109,7 +109,7 @@ def test_what_the_user_would_see(
     shown = shown_logits(network, logits, predicted, xy, kinds)
     # Bilinear interpolation cuts the corners of a square.
     assert float(true_iou(shown, truth)) == pytest.approx(iou, abs=0.06)
-    network.blend = Blend()
+    network.blend = MultimaskEnsemble()
     blended = shown_logits(network, logits, predicted, xy, kinds)
     torch.testing.assert_close(blended[:, 0], network.blend(logits, predicted)[0])
 

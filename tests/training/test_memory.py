@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam.models.checkpoint import SamNetwork, load_network
 from napari_sam.models.registry import find_model
-from napari_sam.training.batches import make_batch
-from napari_sam.training.crops import Cropper, SampleGroup
-from napari_sam.training.memory import Memory
-from napari_sam.training.recipe import Recipe
-from napari_sam.training.state import TrainingState
-from napari_sam.training.trainer import iter_training
+from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
+from napari_sam.training.data.batches import make_batch
+from napari_sam.training.data.crops import Cropper, SampleGroup
+from napari_sam.training.finetune.memory import Memory
+from napari_sam.training.finetune.recipe import Recipe
+from napari_sam.training.finetune.state import TrainingState
+from napari_sam.training.finetune.trainer import iter_training
 
 SMALL = Recipe(steps=4, side=112, images=2, prompts=2, warmup=1, cooldown=0.0)
 

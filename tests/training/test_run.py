@@ -18,26 +18,26 @@ import torch
 from safetensors.torch import load_file
 
 from napari_sam.cli import main
-from napari_sam.core.evaluation import choose_objects, deepest_point, object_mask
+from napari_sam.core.metrics import choose_objects, deepest_point, object_mask
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.calibration import logit_factor
-from napari_sam.models.checkpoint import SamNetwork, save_network
 from napari_sam.models.metadata import read_metadata
-from napari_sam.models.vit import SamViT, ViTShape
-from napari_sam.training.data import SampleSet, samples_from_arrays
-from napari_sam.training.recipe import Recipe
+from napari_sam.models.sam1.calibration import logit_factor
+from napari_sam.models.sam1.checkpoint import SamNetwork, save_network
+from napari_sam.models.sam1.vit import SamViT, ViTShape
+from napari_sam.training.data.sample_sets import SampleSet, samples_from_arrays
+from napari_sam.training.finetune.recipe import Recipe
+from napari_sam.training.finetune.run import RunResult, RunSettings, groups_of, iter_run
 from napari_sam.training.report import EvaluationSettings
-from napari_sam.training.run import RunResult, RunSettings, groups_of, iter_run
 from napari_sam_synthetic import generate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_sam.training.crops import SampleGroup
-    from napari_sam.training.state import TrainingState
+    from napari_sam.training.data.crops import SampleGroup
+    from napari_sam.training.finetune.state import TrainingState
 
 RECIPE = Recipe(steps=4, side=112, images=1, prompts=2, warmup=1)
 SETTINGS = RunSettings(

@@ -12,17 +12,17 @@ from napari.layers import Image
 from napari.utils.notifications import notification_manager
 from skimage import data
 
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
-from napari_sam.viewer import prompting
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.viewer.background.worker import SyncRunner
+from napari_sam.viewer.prompting import prompting
 from napari_sam.viewer.settings import Tool
-from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from napari_sam.core.model import Model
-    from napari_sam.viewer.worker import Runner
+    from napari_sam.viewer.background.worker import Runner
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -80,7 +80,7 @@ def open_desk(engine: Engine) -> Iterator[Callable[..., Desk]]:
         desk = Desk(viewer, runner or SyncRunner(), **settings)
         desks.append(desk)
         if engine is not None:
-            desk.controller.use_engine(engine)
+            desk.controller.loader.use(engine)
         desk.controller.choose_image(image)
         desk.controller.choose_tool(Tool.POINT)
         return desk

@@ -13,9 +13,9 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 
+from napari_sam.viewer.background.worker import ThreadRunner
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.settings import AnnotationSettings, Tool
-from napari_sam.viewer.worker import ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-    from napari_sam.viewer.worker import Runner
+    from napari_sam.viewer.background.worker import Runner
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))
 """Centres of the six coins in the ``coins`` fixture, in rows and columns."""
@@ -56,11 +56,11 @@ class Desk:
 
     @property
     def points(self):
-        return self.annotator.mirror.layers.points
+        return self.annotator.layer_sync.layers.points
 
     @property
     def shapes(self):
-        return self.annotator.mirror.layers.shapes
+        return self.annotator.layer_sync.layers.shapes
 
     @property
     def masks(self) -> list[np.ndarray]:

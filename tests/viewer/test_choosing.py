@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from desk import COINS
 
-from napari_sam.core.everything import EverythingSettings
-from napari_sam.core.triage import mean_features
-from napari_sam.viewer.layers import LASSO_ROLE, ROLE
-from napari_sam.viewer.offer_table import OfferTable
+from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.core.everything.triage import mean_features
+from napari_sam.viewer.everything.review_item_table import ReviewItemTable
 from napari_sam.viewer.overlay import (
     EDGE,
     HIGHLIGHT,
@@ -17,6 +16,7 @@ from napari_sam.viewer.overlay import (
     pixel_value,
     score_color,
 )
+from napari_sam.viewer.plugin_layers import LASSO_ROLE, ROLE
 from napari_sam.viewer.settings import ProposalColor, Tool
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
@@ -29,7 +29,7 @@ def searched(open_desk, coins):
     """Return a desk whose plane was searched."""
     desk = open_desk(coins, everything=FEW, min_score=0.7)
     desk.controller.segment_plane()
-    assert len(desk.controller.everything.offers_here) >= 5
+    assert len(desk.controller.everything.review_items_here) >= 5
     return desk
 
 
@@ -50,12 +50,13 @@ def test_a_lasso_chooses_what_lies_in_it_and_makes_no_prompt(searched):
     desk = searched
     chosen = draw(desk, UPPER)
     expected = [
-        offer.key
-        for offer in desk.controller.everything.offers_here
-        if np.nonzero(offer.mask.full((124, 170))[:62])[0].size * 2 > offer.mask.area
+        review_item.key
+        for review_item in desk.controller.everything.review_items_here
+        if np.nonzero(review_item.mask.full((124, 170))[:62])[0].size * 2
+        > review_item.mask.area
     ]
     assert [o.key for o in chosen] == expected
-    assert 0 < len(chosen) < len(desk.controller.everything.offers_here)
+    assert 0 < len(chosen) < len(desk.controller.everything.review_items_here)
     assert desk.annotator.items.is_empty
     assert desk.shapes.nshapes == 0
     lasso = desk.controller.triage.lasso.layer
@@ -96,14 +97,14 @@ def test_what_is_chosen_is_accepted_as_one_step(searched):
     desk.controller.accept()
     written = {int(n) for n in np.unique(desk.labels.data) if n}
     assert len(written) == len(chosen)
-    for offer in chosen:
-        values = np.unique(desk.labels.data[offer.mask.full((124, 170))])
+    for review_item in chosen:
+        values = np.unique(desk.labels.data[review_item.mask.full((124, 170))])
         assert len(values) == 1
         assert values[0] > 0
     assert desk.controller.triage.chosen == ()
     desk.controller.undo()
     assert not desk.labels.data.any()
-    left = {o.key for o in desk.controller.everything.offers_here}
+    left = {o.key for o in desk.controller.everything.review_items_here}
     assert {o.key for o in chosen} <= left
     desk.controller.redo()
     assert len(np.unique(desk.labels.data)) == len(chosen) + 1
@@ -115,13 +116,13 @@ def test_what_is_chosen_is_rejected_and_one_undo_takes_it_back(searched):
     desk.click(*COINS[4])
     desk.accept()
     labels = desk.labels.data.copy()
-    before = {o.key for o in desk.controller.everything.offers_here}
+    before = {o.key for o in desk.controller.everything.review_items_here}
     chosen = {o.key for o in draw(desk, UPPER)}
     desk.controller.reject()
-    here = {o.key for o in desk.controller.everything.offers_here}
+    here = {o.key for o in desk.controller.everything.review_items_here}
     assert not chosen & here
     desk.controller.undo()
-    assert {o.key for o in desk.controller.everything.offers_here} == before
+    assert {o.key for o in desk.controller.everything.review_items_here} == before
     np.testing.assert_array_equal(desk.labels.data, labels)
     desk.controller.undo()
     assert not desk.labels.data.any()
@@ -130,25 +131,25 @@ def test_what_is_chosen_is_rejected_and_one_undo_takes_it_back(searched):
 def test_a_stroke_that_is_undone_leaves_rejections_to_be_redone(searched):
     desk = searched
     controller = desk.controller
-    controller.desk.accept([controller.everything.offers_here[-1]])
+    controller.proposal_actions.accept([controller.everything.review_items_here[-1]])
     at = (np.array([0, 0]), np.array([0, 1]))
     desk.labels.data_setitem(at, 99)
-    before = {o.key for o in controller.everything.offers_here}
-    controller.desk.reject(controller.everything.offers_here[0].key)
-    after = {o.key for o in controller.everything.offers_here}
+    before = {o.key for o in controller.everything.review_items_here}
+    controller.proposal_actions.reject(controller.everything.review_items_here[0].key)
+    after = {o.key for o in controller.everything.review_items_here}
     controller.undo()
     controller.undo()
     assert not (desk.labels.data == 99).any()
-    assert {o.key for o in controller.everything.offers_here} == before
+    assert {o.key for o in controller.everything.review_items_here} == before
     controller.redo()
     assert (desk.labels.data == 99).sum() == 2
     controller.redo()
-    assert {o.key for o in controller.everything.offers_here} == after
+    assert {o.key for o in controller.everything.review_items_here} == after
     # A new one takes the place of what was undone.
     controller.undo()
     desk.labels.data_setitem(at, 98)
     controller.redo()
-    assert {o.key for o in controller.everything.offers_here} == before
+    assert {o.key for o in controller.everything.review_items_here} == before
 
 
 def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searched):
@@ -158,14 +159,14 @@ def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searc
 
     def state():
         labels = desk.labels.data if controller.context.target is not None else 0
-        return {o.key for o in controller.everything.offers_here}, np.copy(labels)
+        return {o.key for o in controller.everything.review_items_here}, np.copy(labels)
 
     def is_as(before):
         keys, labels = state()
         return keys == before[0] and np.array_equal(labels, before[1])
 
     def reject_one():
-        mask = controller.everything.offers_here[0].mask.full((124, 170))
+        mask = controller.everything.review_items_here[0].mask.full((124, 170))
         desk.move(*np.argwhere(mask)[mask.sum() // 2])
         controller.reject()
 
@@ -175,7 +176,9 @@ def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searc
         controller.choose_tool(Tool.POINT)
 
     def accept_one():
-        controller.desk.accept([controller.everything.offers_here[-1]])
+        controller.proposal_actions.accept(
+            [controller.everything.review_items_here[-1]]
+        )
 
     accept_one()
     states = [state()]
@@ -202,7 +205,7 @@ def test_what_is_hidden_is_not_decided(searched):
     everything = desk.controller.everything
     everything.overlay.layer.visible = False
     count = everything.count
-    desk.move(*everything.offers_here[0].point)
+    desk.move(*everything.review_items_here[0].point)
     desk.controller.reject()
     assert everything.count == count
     assert "no proposal under the cursor" in desk.controller.status
@@ -211,7 +214,7 @@ def test_what_is_hidden_is_not_decided(searched):
 def test_a_search_that_is_stopped_early_leaves_what_was_there(searched):
     desk = searched
     everything = desk.controller.everything
-    before = {o.key for o in everything.offers_here}
+    before = {o.key for o in everything.review_items_here}
 
     def stop():
         if everything.is_running:
@@ -220,7 +223,7 @@ def test_a_search_that_is_stopped_early_leaves_what_was_there(searched):
     everything.changed.connect(stop)
     desk.controller.segment_plane()
     everything.changed.disconnect(stop)
-    assert {o.key for o in everything.offers_here} == before
+    assert {o.key for o in everything.review_items_here} == before
     assert desk.controller.status.startswith("Stopped")
 
 
@@ -262,8 +265,8 @@ def test_a_lasso_lies_where_it_is_drawn_in_any_view(open_desk, coin_stack, order
     desk = open_desk(coin_stack, everything=FEW, min_score=0.7)
     desk.viewer.dims.order = order
     desk.controller.segment_plane()
-    offers = desk.controller.everything.offers_here
-    r = offers[0].mask.region
+    review_items = desk.controller.everything.review_items_here
+    r = review_items[0].mask.region
     pad = 2
     corners = [
         (r.row0 - pad, r.col0 - pad),
@@ -271,31 +274,31 @@ def test_a_lasso_lies_where_it_is_drawn_in_any_view(open_desk, coin_stack, order
         (r.row1 + pad, r.col1 + pad),
         (r.row1 + pad, r.col0 - pad),
     ]
-    assert offers[0].key in {o.key for o in draw(desk, corners)}
+    assert review_items[0].key in {o.key for o in draw(desk, corners)}
 
 
 def test_like_this_one_goes_by_the_embedding(searched):
     desk = searched
     triage, everything = desk.controller.triage, desk.controller.everything
     desk.move(*COINS[0])
-    this = desk.controller.desk.under_cursor()
+    this = desk.controller.proposal_actions.under_cursor()
     triage.like_this_one()
-    offers = everything.offers_here
+    review_items = everything.review_items_here
     assert triage.likeness[this.key] == pytest.approx(1, abs=1e-5)
     plane = desk.controller.context.plane
-    steps = desk.controller.context.planes.iter_get(plane)
+    steps = desk.controller.context.encoder.iter_get(plane)
     while True:
         try:
             next(steps)
         except StopIteration as end:
             encoded = end.value
             break
-    means = mean_features(encoded.embedding, [o.mask for o in offers])
-    own = means[[o.key for o in offers].index(this.key)]
-    for offer, mean in zip(offers, means, strict=True):
+    means = mean_features(encoded.embedding, [o.mask for o in review_items])
+    own = means[[o.key for o in review_items].index(this.key)]
+    for review_item, mean in zip(review_items, means, strict=True):
         cosine = mean @ own / np.linalg.norm(mean) / np.linalg.norm(own)
-        assert triage.likeness[offer.key] == pytest.approx(cosine, abs=1e-4)
-    middle = sorted(triage.likeness.values())[len(offers) // 2]
+        assert triage.likeness[review_item.key] == pytest.approx(cosine, abs=1e-4)
+    middle = sorted(triage.likeness.values())[len(review_items) // 2]
     triage.set_least(middle)
     assert {o.key for o in triage.chosen} == {
         key for key, x in triage.likeness.items() if x >= middle
@@ -309,7 +312,10 @@ def test_like_this_one_goes_by_the_embedding(searched):
     triage.set_least(0.0)
     triage.set_least(middle)
     desk.controller.accept()
-    assert len(np.unique(desk.labels.data)) - 1 == len(offers) - len(offers) // 2
+    assert (
+        len(np.unique(desk.labels.data)) - 1
+        == len(review_items) - len(review_items) // 2
+    )
 
 
 def test_a_clicked_proposal_is_the_one(searched):
@@ -347,7 +353,7 @@ def test_a_review_goes_on_by_likeness(searched):
 def test_nothing_under_the_cursor_is_like_nothing(searched):
     desk = searched
     desk.move(62, 58)
-    assert desk.controller.desk.under_cursor() is None
+    assert desk.controller.proposal_actions.under_cursor() is None
     desk.controller.triage.like_this_one()
     assert desk.controller.triage.likeness == {}
     assert "Click a proposal first" in desk.controller.status
@@ -358,18 +364,18 @@ def test_the_next_in_doubt_is_closest_to_a_threshold(searched):
     review, everything = desk.controller.review, desk.controller.everything
     limits = everything.shown.thresholds
 
-    def way(offer):
+    def way(review_item):
         return min(
-            abs(offer.score - limits.min_score),
-            abs(offer.stability - limits.min_stability),
+            abs(review_item.score - limits.min_score),
+            abs(review_item.stability - limits.min_stability),
         )
 
     review.next_uncertain()
-    offers = everything.offers_here
-    wanted = [o.key for o in sorted(offers, key=way)]
-    assert wanted != [o.key for o in sorted(offers, key=lambda o: o.certainty)]
+    review_items = everything.review_items_here
+    wanted = [o.key for o in sorted(review_items, key=way)]
+    assert wanted != [o.key for o in sorted(review_items, key=lambda o: o.certainty)]
     seen = [review.current.key]
-    for _ in offers[1:]:
+    for _ in review_items[1:]:
         review.next_uncertain()
         seen.append(review.current.key)
     assert seen == wanted
@@ -378,7 +384,7 @@ def test_the_next_in_doubt_is_closest_to_a_threshold(searched):
     assert review.current.key == wanted[0]
     review.previous_uncertain()
     assert review.current.key == wanted[-1]
-    assert everything.count == len(offers)
+    assert everything.count == len(review_items)
     # What is decided goes on with the next.
     review.next_uncertain()
     desk.controller.reject()
@@ -391,8 +397,8 @@ def test_a_review_from_the_panel_is_by_certainty_again(searched):
     review.next_uncertain()
     review.stop()
     desk.controller.toggle_review()
-    offers = desk.controller.everything.offers_here
-    assert review.current.key == min(offers, key=lambda o: o.certainty).key
+    review_items = desk.controller.everything.review_items_here
+    assert review.current.key == min(review_items, key=lambda o: o.certainty).key
 
 
 def test_colored_by_score(searched):
@@ -400,9 +406,9 @@ def test_colored_by_score(searched):
     desk.controller.change_settings(proposal_color=ProposalColor.SCORE)
     overlay = desk.controller.everything.overlay
     shown = {id(m.mask): m for m in overlay.masks}
-    offers = desk.controller.everything.offers_here
-    for offer in offers:
-        assert shown[id(offer.mask)].color == score_color(offer.score)
+    review_items = desk.controller.everything.review_items_here
+    for review_item in review_items:
+        assert shown[id(review_item.mask)].color == score_color(review_item.score)
     assert len({m.color for m in overlay.masks}) > 1
     desk.controller.change_settings(proposal_color=ProposalColor.LABEL)
     assert all(m.color < MUTED for m in overlay.masks)
@@ -412,7 +418,7 @@ def test_a_color_of_its_own_stays_when_a_threshold_moves(searched):
     desk = searched
     overlay = desk.controller.everything.overlay
     before = {id(m.mask): m.color for m in overlay.masks}
-    scores = sorted(o.score for o in desk.controller.everything.offers_here)
+    scores = sorted(o.score for o in desk.controller.everything.review_items_here)
     desk.controller.change_settings(min_score=scores[2])
     after = {id(m.mask): m.color for m in overlay.masks}
     kept = before.keys() & after.keys()
@@ -434,14 +440,14 @@ def test_scores_are_light_where_they_are_high(searched):
 def test_the_end_of_a_stack_cuts_only_what_is_on_screen(
     open_desk, coin_stack, monkeypatch
 ):
-    made, make = [], OfferTable.make
+    made, make = [], ReviewItemTable.make
 
     def noted(table, *args, **options):
-        offers = make(table, *args, **options)
-        made.append({offer.plane for offer in offers})
-        return offers
+        review_items = make(table, *args, **options)
+        made.append({review_item.plane for review_item in review_items})
+        return review_items
 
-    monkeypatch.setattr(OfferTable, "make", noted)
+    monkeypatch.setattr(ReviewItemTable, "make", noted)
     desk = open_desk(coin_stack, everything=FEW, min_score=0.7)
     desk.controller.segment_stack()
     assert len(desk.controller.everything.found) == 3

@@ -8,8 +8,8 @@ from napari.layers import Image
 
 from napari_sam.errors import ImageError
 from napari_sam.types import Plane
+from napari_sam.viewer.image.source import snapshot
 from napari_sam.viewer.settings import Normalisation
-from napari_sam.viewer.source import snapshot
 
 FLAT = Plane((0, 1), (None, None))
 RED = {"colormap": "red", "blending": "additive", "contrast_limits": (0, 255)}

@@ -13,15 +13,15 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords
-from napari_sam.core.engine import Engine
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import OverlapPolicy
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
-from napari_sam.viewer import draft as draft_module
-from napari_sam.viewer.layers import COLOURS, NEGATIVE, is_ours
+from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE, is_ours
+from napari_sam.viewer.prompting import draft as draft_module
 from napari_sam.viewer.settings import Normalisation, Tool
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))
@@ -477,7 +477,7 @@ def test_switching_the_model_keeps_prompts_and_labels(open_desk, coins, engine):
     desk.accept()
     desk.click(*COINS[1])
     before = desk.masks[0]
-    desk.controller.use_engine(Engine(engine.model, engine.store))
+    desk.controller.loader.use(Engine(engine.model, engine.store))
     np.testing.assert_array_equal(desk.masks[0], before)
     assert desk.accept() == 2
 
@@ -486,7 +486,7 @@ def test_model_that_comes_later_answers_waiting_prompts(open_desk, coins, engine
     desk = open_desk(coins, engine=None)
     desk.click(*COINS[0])
     assert desk.masks == []
-    desk.controller.use_engine(engine)
+    desk.controller.loader.use(engine)
     assert desk.masks[0][COINS[0]]
 
 
@@ -851,12 +851,12 @@ def test_channels_composed_as_displayed(open_desk, coins):
         viewer=viewer,
         layer={"colormap": "magenta", "blending": "additive"},
     )
-    source = desk.controller.context.planes.source
+    source = desk.controller.context.encoder.source
     plane = desk.controller.context.plane
     alone, size = source.read(plane)
     assert size == coins.shape
     desk.controller.change_settings(normalisation=Normalisation.DISPLAYED)
-    composed, _ = desk.controller.context.planes.source.read(plane)
+    composed, _ = desk.controller.context.encoder.source.read(plane)
     assert composed[COINS[0]][0] > composed[COINS[0]][1]
     assert composed[COINS[2]][1] > composed[COINS[2]][0]
     assert not alone[COINS[2]].any()
@@ -864,7 +864,7 @@ def test_channels_composed_as_displayed(open_desk, coins):
     assert desk.masks[0][COINS[2]]
     # What the other channel looks like counts too.
     other.visible = False
-    hidden, _ = desk.controller.context.planes.source.read(plane)
+    hidden, _ = desk.controller.context.encoder.source.read(plane)
     assert not hidden[COINS[2]].any()
 
 
@@ -897,7 +897,7 @@ def test_prefetch_goes_where_the_user_scrolls(open_desk, coin_stack, monkeypatch
     desk = open_desk(stack)
     desk.viewer.dims.set_current_step(0, 2)
     order = []
-    planes = desk.controller.context.planes
+    planes = desk.controller.context.encoder
     prepare = planes.iter_prepare
 
     def note(plane):
@@ -932,9 +932,9 @@ def test_what_a_model_has_encoded_counts_when_it_is_chosen_again(
     prefetcher = desk.controller.prefetcher
     desk.viewer.dims.set_current_step(0, 0)
     assert prefetcher.strip.ready.tolist() == [True, True, False]
-    desk.controller.use_engine(other)
+    desk.controller.loader.use(other)
     assert prefetcher.strip.ready.tolist() == [True, False, False]
-    desk.controller.use_engine(one)
+    desk.controller.loader.use(one)
     assert prefetcher.strip.ready.tolist() == [True, True, False]
     assert prefetcher.progress.done == 2
     # Other pixels are another matter.
@@ -1055,7 +1055,7 @@ def test_everything_of_a_stack_and_cancel_keeps_what_is_finished(open_desk, coin
     desk.controller.segment_stack()
     mode.changed.disconnect(cancel_when_one_is_done)
     assert not mode.is_running
-    assert not desk.controller.activity.can_cancel
+    assert not desk.controller.task_status.can_cancel
     assert mode.count > 0
     assert 2 not in {p.index[0] for p in mode.found if len(mode.found[p])}
     assert "Stopped" in desk.controller.status

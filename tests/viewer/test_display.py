@@ -7,9 +7,9 @@ import pytest
 from desk import COINS
 from napari.layers import Image
 
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.errors import LabelsError
-from napari_sam.viewer.layers import ROLE, is_ours
+from napari_sam.viewer.plugin_layers import ROLE, is_ours
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
 
@@ -116,13 +116,13 @@ def test_hidden_layers_of_ours_are_shown_when_they_are_used(clicked):
 
 def test_in_3d_a_click_places_nothing_and_the_reason_is_said(open_desk, coin_stack):
     desk = open_desk(coin_stack)
-    assert desk.controller.rest_reason == ""
+    assert desk.controller.images.rest_reason == ""
     desk.viewer.dims.ndisplay = 3
-    assert "2-D" in desk.controller.rest_reason
+    assert "2-D" in desk.controller.images.rest_reason
     desk.click_world((1, *COINS[0]))
     assert len(desk.points.data) == 0
     desk.viewer.dims.ndisplay = 2
-    assert desk.controller.rest_reason == ""
+    assert desk.controller.images.rest_reason == ""
     assert desk.points.mode == "add"
     desk.click(*COINS[0])
     assert len(desk.points.data) == 1
@@ -151,13 +151,13 @@ def test_labels_that_lie_elsewhere_are_put_where_the_image_is(open_desk, coins):
     with pytest.raises(LabelsError, match="another scale or position"):
         desk.controller.choose_labels(labels)
     assert desk.controller.labels.misplaced is labels
-    desk.controller.place_labels()
+    desk.controller.labels.place()
     assert desk.controller.labels.layer is labels
     assert desk.controller.labels.misplaced is None
     np.testing.assert_allclose(labels.scale, (0.3, 0.3))
     np.testing.assert_allclose(labels.translate, (5, 6))
     with pytest.raises(LabelsError):
-        desk.controller.place_labels()
+        desk.controller.labels.place()
 
 
 def test_what_the_model_sees_is_a_layer_for_a_moment(open_desk, coin_stack):
@@ -167,7 +167,7 @@ def test_what_the_model_sees_is_a_layer_for_a_moment(open_desk, coin_stack):
     desk.controller.show_model_input()
     (seen,) = [x for x in desk.viewer.layers if x.metadata.get(ROLE) == "input"]
     plane = desk.controller.context.plane
-    expected, _ = desk.controller.context.planes.source.read(plane)
+    expected, _ = desk.controller.context.encoder.source.read(plane)
     np.testing.assert_array_equal(np.squeeze(seen.data), expected)
     corner = desk.image.data_to_world(plane.to_array_point(0, 0))
     np.testing.assert_allclose(seen.data_to_world((0, 0, 0)), corner)

@@ -57,10 +57,10 @@ def test_a_slice_that_comes_back_is_not_asked_again(open_desk, coin_stack):
     desk = open_desk(coin_stack)
     desk.viewer.dims.set_current_step(0, 0)
     desk.click(*COINS[0])
-    (answer,) = desk.annotator.pending.values()
+    (answer,) = desk.annotator.draft.answers.values()
     desk.viewer.dims.set_current_step(0, 1)
     desk.viewer.dims.set_current_step(0, 0)
-    assert list(desk.annotator.pending.values()) == [answer]
+    assert list(desk.annotator.draft.answers.values()) == [answer]
 
 
 def test_the_next_click_is_another_object_while_the_first_is_on_its_way(
@@ -86,7 +86,7 @@ def test_scrolling_while_an_answer_is_due_raises_nothing(threaded, pumped):
     desk.click(*COINS[0])
     desk.viewer.dims.set_current_step(0, 1)
     desk.controller.cycle_level()
-    pumped.pump(lambda: len(desk.annotator.pending) == 1 and not pumped.is_busy())
+    pumped.pump(lambda: len(desk.annotator.draft.answers) == 1 and not pumped.is_busy())
     pumped.drain()
     # The score of another slice is not told here.
     assert desk.annotator.score is None
@@ -105,7 +105,7 @@ def test_what_waits_can_be_called_off(threaded, pumped, monkeypatch):
     desk.annotator.cancel_accept()
     assert not desk.annotator.is_waiting
     assert len(desk.annotator.items.points) == 1
-    pumped.pump(lambda: bool(desk.annotator.pending))
+    pumped.pump(lambda: bool(desk.annotator.draft.answers))
     pumped.drain()
     assert desk.controller.labels.layer is None
     assert desk.accept() == 1
@@ -144,7 +144,7 @@ def test_an_error_gives_the_prompts_back(open_desk, coin_stack, pumped, notes):
     assert len(desk.annotator.items.shapes) == 1
     desk.controller.discard()
     desk.click(*COINS[0])
-    pumped.pump(lambda: bool(desk.annotator.pending))
+    pumped.pump(lambda: bool(desk.annotator.draft.answers))
     pumped.drain()
     assert desk.accept() == 1
 
@@ -311,18 +311,18 @@ def test_what_is_undone_in_another_view_is_not_written_right_back(
 def test_what_undo_keeps_is_small_and_can_be_refined_and_releveled(open_desk, coins):
     desk = open_desk(coins)
     desk.click(*COINS[0])
-    (full,) = desk.annotator.pending.values()
+    (full,) = desk.annotator.draft.answers.values()
     desk.accept()
     written = desk.labels.data == 1
     desk.labels.undo()
-    (kept,) = desk.annotator.pending.values()
+    (kept,) = desk.annotator.draft.answers.values()
     size = sum(r.nbytes for r in kept.results)
     assert size <= sum(r.nbytes for r in full.results) / 4
     np.testing.assert_array_equal(desk.masks[0], written)
     # Another level is asked for again, and is another mask.
     desk.controller.set_level(MaskLevel.WHOLE)
     desk.controller.set_level(MaskLevel.SUBPART)
-    (asked,) = desk.annotator.pending.values()
+    (asked,) = desk.annotator.draft.answers.values()
     assert asked.level is MaskLevel.SUBPART
     assert not asked.is_compact
     desk.controller.set_level(MaskLevel.AUTO)

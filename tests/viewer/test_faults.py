@@ -12,12 +12,12 @@ import torch
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_sam.core.engine import Engine
-from napari_sam.core.everything import EverythingSettings
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.settings import Tool
-from napari_sam.viewer.worker import SyncRunner
 
 COIN = (28, 87)
 
@@ -48,7 +48,7 @@ def assert_works(desk) -> None:
 
 def test_no_layer_at_all(engine, notes):
     controller = Controller(ViewerModel(), SyncRunner())
-    controller.use_engine(engine)
+    controller.loader.use(engine)
     for action in (
         controller.accept,
         controller.discard,
@@ -71,7 +71,7 @@ def test_no_layer_at_all(engine, notes):
         action()
         assert is_one_sentence(controller.status) or "  " in controller.status
     assert controller.navigator.text == ""
-    assert controller.activity.progress is None
+    assert controller.task_status.progress is None
     assert all(is_one_sentence(n) for n in notes())
     controller.close()
     assert len(controller.viewer.layers) == 0
@@ -256,7 +256,7 @@ def test_bug_in_the_worker_is_logged_and_shown(
     open_desk, coins, notes, monkeypatch, caplog
 ):
     desk = open_desk(coins)
-    planes = desk.controller.context.planes
+    planes = desk.controller.context.encoder
     monkeypatch.setattr(planes, "iter_get", lambda plane: 1 / 0)
     desk.click(*COIN)
     assert any("Unexpected ZeroDivisionError" in n and "log" in n for n in notes()), (
@@ -362,8 +362,8 @@ def test_missing_model_file(open_desk, coins, notes, tmp_path):
     (note,) = notes()
     assert is_one_sentence(note)
     assert "absent.pth" in note
-    assert not desk.controller.is_loading
-    assert desk.controller.model_name == "small"
+    assert not desk.controller.loader.is_loading
+    assert desk.controller.loader.name == "small"
     desk.click(100, 139)
     desk.accept()
 

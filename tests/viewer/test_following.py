@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 import napari_sam as ns
 from napari_sam.core.volumes import engine as engine_module
 from napari_sam.errors import ImageError, PromptError
-from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.image.encoder import PlaneEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -608,7 +608,7 @@ class TestWhileItRuns:
         assert not begun.annotator.accept()
         assert "followed to its end" in begun.controller.status
         assert begun.annotator.is_empty
-        assert begun.controller.activity.can_cancel
+        assert begun.controller.task_status.can_cancel
         gate.open.set()
         pumped.pump(lambda: not begun.annotator.is_waiting)
         assert begun.labels.data.any((1, 2)).sum() > 5

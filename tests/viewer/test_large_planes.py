@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_sam.core.engine import Engine
-from napari_sam.core.everything import EverythingSettings, iter_everything, run
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.pixels import ArrayPixels
 from napari_sam.core.steps import finish
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import ImageError
 from napari_sam.models import load_model
 from napari_sam.types import Frame, Plane, Region
-from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.image.encoder import PlaneEncoder
+from napari_sam.viewer.image.source import snapshot
 from napari_sam.viewer.settings import Normalisation
-from napari_sam.viewer.source import snapshot
 
 COIN = (26 + 6 * 124.0, 30 + 5 * 170.0)
 WHOLE = Plane((0, 1), (None, None))

@@ -13,7 +13,7 @@ from napari.layers import Image
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.viewer.layers import (
+from napari_sam.viewer.plugin_layers import (
     COLOURS,
     NEGATIVE,
     POSITIVE,
@@ -24,7 +24,7 @@ from napari_sam.viewer.layers import (
     make_shapes,
     transform_of,
 )
-from napari_sam.viewer.mirror import same_items
+from napari_sam.viewer.prompting.layer_sync import same_items
 
 
 def stack(**arguments) -> Image:

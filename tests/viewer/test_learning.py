@@ -19,13 +19,13 @@ from napari_sam.core.annotation.records import (
     PlaneMask,
     Source,
 )
-from napari_sam.core.engine import Engine
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.errors import DataError, FileFormatError, ModelError, SettingsError
-from napari_sam.training.adapt import AdaptSettings
+from napari_sam.training.adapt.loop import AdaptSettings
 from napari_sam.types import Plane
-from napari_sam.viewer.learning import Stage
-from napari_sam.viewer.material import accepted
+from napari_sam.viewer.learning.examples import accepted
+from napari_sam.viewer.learning.learner import Stage
 from napari_sam.viewer.session import Session
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_better_is_kept_and_answers(desk: Desk, painted: np.ndarray):
         controller.learning.keep()
     assert controller.learning.stage is Stage.KEPT
     assert own_models() == ["mobile-sam-coins-of-pompeii"]
-    assert controller.model_name == "mobile-sam-coins-of-pompeii"
+    assert controller.loader.name == "mobile-sam-coins-of-pompeii"
     # The same embeddings, another decoder, and the preview is its answer.
     engine = controller.loader.engine
     assert engine.model.encoder_fingerprint == base.model.encoder_fingerprint
@@ -161,7 +161,7 @@ def test_better_is_kept_and_answers(desk: Desk, painted: np.ndarray):
     controller.learning.drop()
     assert controller.learning.stage is Stage.IDLE
     assert own_models() == []
-    assert controller.model_name == "mobile-sam"
+    assert controller.loader.name == "mobile-sam"
 
 
 def test_no_better_is_not_kept_unless_wanted(desk: Desk):
@@ -175,7 +175,7 @@ def test_no_better_is_not_kept_unless_wanted(desk: Desk):
     assert own_models() == ["mine"]
     assert session.learn("mine", settings=NOTHING, always=True).name == "mine-2"
     assert own_models() == ["mine", "mine-2"]
-    assert desk.controller.model_name == "mine-2"
+    assert desk.controller.loader.name == "mine-2"
 
 
 # -- what is refused --------------------------------------------------------
@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_written(
         session.learn("mine", settings=NOTHING, always=True)
     learning = desk.controller.learning
     assert learning.stage is Stage.UNDECIDED
-    assert desk.controller.model_name == "mobile-sam"
+    assert desk.controller.loader.name == "mobile-sam"
     np.testing.assert_array_equal(desk.labels.data, painted)
     learning.keep()
     assert "cannot be made" in notes()[-1]

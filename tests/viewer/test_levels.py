@@ -16,7 +16,7 @@ from napari_sam.types import (
     PointPrompt,
     PromptSet,
 )
-from napari_sam.viewer.predict import Prediction, relevel
+from napari_sam.viewer.prompting.predictions import Prediction, reselect_level
 
 SIZE = (256, 256)
 
@@ -49,7 +49,9 @@ def torn() -> Prediction:
 
 def test_levels_follow_the_masks_that_are_shown(torn: Prediction) -> None:
     cleaning = PostProcessing()
-    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS]
+    shown = [
+        reselect_level(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS
+    ]
     areas = [c.mask.area for c in shown]
     assert areas == sorted(areas)
     # each with its own score
@@ -58,16 +60,18 @@ def test_levels_follow_the_masks_that_are_shown(torn: Prediction) -> None:
 
 def test_what_is_kept_whole_keeps_the_models_order(torn: Prediction) -> None:
     cleaning = PostProcessing(largest_piece=False)
-    shown = [relevel(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS]
+    shown = [
+        reselect_level(torn, level, cleaning).candidates[0] for level in NESTED_LEVELS
+    ]
     assert [round(c.score, 1) for c in shown] == [0.6, 0.7, 0.8]
 
 
 def test_the_models_own_choice_stays_while_levels_change(torn: Prediction) -> None:
     cleaning = PostProcessing()
-    before = relevel(torn, MaskLevel.AUTO, cleaning)
+    before = reselect_level(torn, MaskLevel.AUTO, cleaning)
     after = before
     for level in (*NESTED_LEVELS, MaskLevel.AUTO):
-        after = relevel(after, level, cleaning)
+        after = reselect_level(after, level, cleaning)
     assert after.candidates[0].score == before.candidates[0].score
     assert np.array_equal(after.candidates[0].mask.mask, before.candidates[0].mask.mask)
 

@@ -138,7 +138,7 @@ def test_a_change_meanwhile_stops_it_and_cancel_changes_nothing(
     desk = open_labels(open_desk, sliced, runner=pumped)
     follower = desk.controller.propagation
     follower.link()
-    assert desk.controller.activity.can_cancel
+    assert desk.controller.task_status.can_cancel
     desk.labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 50)
     assert not follower.is_running
     assert "link them again" in desk.controller.status

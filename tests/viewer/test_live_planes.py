@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.steps import finish
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.types import Plane
-from napari_sam.viewer.predict import PlaneEncoder
+from napari_sam.viewer.image.encoder import PlaneEncoder
+from napari_sam.viewer.image.source import ImageData, PlaneSource
 from napari_sam.viewer.settings import Normalisation
-from napari_sam.viewer.source import ImageData, PlaneSource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.viewer.marker_size import EDGE, POINT
-from napari_sam.viewer.mirror import PromptMirror
+from napari_sam.viewer.prompting.layer_sync import PromptLayerSync
 
 ZOOMS = (0.02, 0.5, 1.0, 7.3, 80.0)
 
@@ -24,14 +24,14 @@ def open_image(**options):
     viewer = ViewerModel()
     image = Image(np.zeros((40, 50), np.uint8), **options)
     viewer.add_layer(image)
-    mirror = PromptMirror(viewer)
-    mirror.ensure(image)
+    layer_sync = PromptLayerSync(viewer)
+    layer_sync.ensure(image)
     return SimpleNamespace(
         viewer=viewer,
         image=image,
-        mirror=mirror,
-        points=mirror.layers.points,
-        shapes=mirror.layers.shapes,
+        layer_sync=layer_sync,
+        points=layer_sync.layers.points,
+        shapes=layer_sync.layers.shapes,
     )
 
 
@@ -56,10 +56,10 @@ def assert_sized(shown, unit=1.0):
 @pytest.mark.parametrize("zoom", ZOOMS)
 def test_prompts_that_are_there_follow_the_zoom(shown, zoom):
     add_prompts(shown)
-    before = shown.mirror.items
+    before = shown.layer_sync.items
     zoom_to(shown, zoom)
     assert_sized(shown)
-    assert shown.mirror.items is before
+    assert shown.layer_sync.items is before
 
 
 @pytest.mark.parametrize("zoom", ZOOMS)
@@ -89,7 +89,7 @@ def test_a_viewer_in_other_units():
 def test_another_pixel_size_changes_the_data_size(shown):
     add_prompts(shown)
     shown.image.scale = (0.1, 0.1)
-    shown.mirror.layers.follow(shown.image)
+    shown.layer_sync.layers.follow(shown.image)
     assert_sized(shown, 0.1)
 
 
@@ -116,9 +116,9 @@ def test_a_selected_prompt_does_not_count_as_chosen(shown):
 def test_layers_made_anew_have_the_size_of_the_zoom(shown):
     zoom_to(shown, 30.0)
     shown.viewer.layers.remove(shown.points)
-    shown.mirror.layer_removed(shown.points)
-    shown.mirror.ensure(shown.image)
-    shown.points = shown.mirror.layers.points
+    shown.layer_sync.layer_removed(shown.points)
+    shown.layer_sync.ensure(shown.image)
+    shown.points = shown.layer_sync.layers.points
     add_prompts(shown)
     assert_sized(shown)
 
@@ -127,6 +127,6 @@ def test_a_closed_plugin_leaves_the_zoom_alone(shown):
     points = shown.points
     points.add([[5, 5]])
     before = list(points.size)
-    shown.mirror.close()
+    shown.layer_sync.close()
     zoom_to(shown, 30.0)
     assert list(points.size) == before

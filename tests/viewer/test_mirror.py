@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.viewer.layers import COLOURS, NEGATIVE, POSITIVE, is_ours
-from napari_sam.viewer.mirror import PromptMirror, same_items
+from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE, POSITIVE, is_ours
+from napari_sam.viewer.prompting.layer_sync import PromptLayerSync, same_items
 
 BOX = np.array([(5, 5), (5, 20), (20, 20), (20, 5)], float)
 
@@ -19,26 +19,26 @@ class Desk:
         self.viewer = ViewerModel()
         self.image = Image(np.zeros((40, 50), np.uint8))
         self.viewer.add_layer(self.image)
-        self.mirror = PromptMirror(self.viewer)
-        self.mirror.ensure(self.image)
-        self.mirror.arm(True, (0, 1))
+        self.layer_sync = PromptLayerSync(self.viewer)
+        self.layer_sync.ensure(self.image)
+        self.layer_sync.arm(True, (0, 1))
         self.changes = 0
-        self.mirror.changed.connect(self._count)
+        self.layer_sync.changed.connect(self._count)
 
     def _count(self):
         self.changes += 1
 
     @property
     def points(self):
-        return self.mirror.layers.points
+        return self.layer_sync.layers.points
 
     @property
     def shapes(self):
-        return self.mirror.layers.shapes
+        return self.layer_sync.layers.shapes
 
     @property
     def items(self):
-        return self.mirror.items
+        return self.layer_sync.items
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_data_assigned_by_a_script_is_followed(desk):
 
 def test_negative_default_makes_negative_prompts(desk):
     desk.points.add([[1, 2]])
-    desk.mirror.arm(False, (0, 1))
+    desk.layer_sync.arm(False, (0, 1))
     desk.points.add([[3, 4]])
     desk.shapes.add([BOX], shape_type=["rectangle"])
     assert [p.positive for p in desk.items.points] == [True, False]
@@ -95,7 +95,7 @@ def test_recolouring_points_changes_their_polarity(desk):
     # The next click marks what it would have marked.
     desk.points.current_face_color = COLOURS[NEGATIVE]
     desk.points.selected_data = set()
-    desk.mirror.arm(True, (0, 1))
+    desk.layer_sync.arm(True, (0, 1))
     for place in ([5, 6], [7, 8]):
         desk.points.add([place])
     assert [p.positive for p in desk.items.points] == [False, True, True, True]
@@ -113,7 +113,7 @@ def test_feature_edited_in_the_table_changes_the_polarity(desk):
 
 def test_selecting_changes_nothing(desk):
     desk.points.add([[1, 2], [3, 4]])
-    desk.mirror.arm(False, (0, 1))
+    desk.layer_sync.arm(False, (0, 1))
     desk.points.add([[5, 6]])
     before = desk.changes
     for selected in ({0}, {2}, {0, 2}, set()):
@@ -141,7 +141,7 @@ def test_recolouring_shapes_changes_their_polarity(desk):
     red, green = desk.shapes.edge_color[:, 0], desk.shapes.edge_color[:, 1]
     np.testing.assert_array_equal(green > red, [True, False])
     desk.shapes.selected_data = set()
-    desk.mirror.arm(True, (0, 1))
+    desk.layer_sync.arm(True, (0, 1))
     desk.shapes.add([BOX + 20], shape_type=["rectangle"])
     assert [s.positive for s in desk.items.shapes] == [True, False, True]
 
@@ -151,11 +151,11 @@ def test_writing_items_is_not_a_change_by_the_user(desk):
         (PointItem((1.0, 2.0), False, (0, 1)),),
         (ShapeItem(BOX, "rectangle", True, (0, 1)),),
     )
-    desk.mirror.write(items)
+    desk.layer_sync.write(items)
     assert desk.changes == 0
-    assert desk.mirror.items is items
-    assert same_items(desk.mirror.layers.read(), items)
-    desk.mirror.write(PromptItems())
+    assert desk.layer_sync.items is items
+    assert same_items(desk.layer_sync.layers.read(), items)
+    desk.layer_sync.write(PromptItems())
     assert desk.changes == 0
     assert len(desk.points.data) == desk.shapes.nshapes == 0
 
@@ -168,7 +168,7 @@ def test_renaming_hiding_and_reordering_change_nothing(desk):
     desk.viewer.layers.reverse()
     desk.points.add([[3, 4]])
     assert len(desk.items.points) == 2
-    assert not desk.mirror.ensure(desk.image)
+    assert not desk.layer_sync.ensure(desk.image)
 
 
 def test_a_deleted_layer_is_made_anew_with_its_prompts(desk):
@@ -176,12 +176,12 @@ def test_a_deleted_layer_is_made_anew_with_its_prompts(desk):
     desk.shapes.add([BOX], shape_type=["rectangle"])
     old, changes = desk.points, desk.changes
     desk.viewer.layers.remove(old)
-    assert desk.mirror.layer_removed(old)
-    assert not desk.mirror.layer_removed(desk.image)
+    assert desk.layer_sync.layer_removed(old)
+    assert not desk.layer_sync.layer_removed(desk.image)
     # Also with a prompt that comes before the layer does.
     desk.shapes.add([BOX + 10], shape_type=["rectangle"])
     assert [p.position for p in desk.items.points] == [(1, 2)]
-    assert desk.mirror.ensure(desk.image)
+    assert desk.layer_sync.ensure(desk.image)
     assert desk.points is not old
     assert desk.shapes.nshapes == 2
     assert desk.changes == changes + 1
@@ -197,7 +197,7 @@ def test_prompts_of_other_axes_go_with_their_layers(desk):
     volume = Image(np.zeros((3, 40, 50), np.uint8))
     desk.viewer.add_layer(volume)
     changes = desk.changes
-    assert desk.mirror.ensure(volume)
+    assert desk.layer_sync.ensure(volume)
     assert desk.items.is_empty
     assert desk.changes == changes + 1
     assert len(desk.points.data) == 0
@@ -205,12 +205,12 @@ def test_prompts_of_other_axes_go_with_their_layers(desk):
 
 def test_closing_stops_listening_also_to_layers_that_are_removed(desk):
     points = desk.points
-    desk.mirror.close()
-    desk.mirror.layers.remove()
+    desk.layer_sync.close()
+    desk.layer_sync.layers.remove()
     assert not any(is_ours(layer) for layer in desk.viewer.layers)
     points.add([[1, 2]])
     assert desk.items.is_empty
-    desk.mirror.close()
+    desk.layer_sync.close()
 
 
 def test_newest_prompt_is_known_over_both_layers(desk):
@@ -219,7 +219,7 @@ def test_newest_prompt_is_known_over_both_layers(desk):
     desk.points.add([[3, 4]])
     seen = []
     while not desk.items.is_empty:
-        desk.mirror.write(desk.mirror.without_newest())
+        desk.layer_sync.write(desk.layer_sync.without_newest())
         seen.append((len(desk.items.points), len(desk.items.shapes)))
     assert seen == [(1, 1), (1, 0), (0, 0)]
-    assert desk.mirror.without_newest().is_empty
+    assert desk.layer_sync.without_newest().is_empty

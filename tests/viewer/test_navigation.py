@@ -8,10 +8,10 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.types import Plane, Region
+from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.context import Context
 from napari_sam.viewer.coords import displayed_plane
 from napari_sam.viewer.navigation import COMFORTABLE, Navigator
-from napari_sam.viewer.worker import SyncRunner
 
 SHAPE = (6, 400, 500)
 

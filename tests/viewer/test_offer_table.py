@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_offers import PLANE, RECTANGLES, SHAPE, proposals_of, rectangle
+from test_review_items import PLANE, RECTANGLES, SHAPE, proposals_of, rectangle
 
+from napari_sam.core.annotation.review_items import key_of, make_review_items
 from napari_sam.types import MaskCrop, Region
-from napari_sam.viewer import offer_table
-from napari_sam.viewer.offer_table import OfferTable
-from napari_sam.viewer.offers import key_of, make_offers
+from napari_sam.viewer.everything import review_item_table
+from napari_sam.viewer.everything.review_item_table import ReviewItemTable
 from napari_sam.viewer.overlay import (
     DOUBTFUL,
     ShownMask,
@@ -54,16 +54,16 @@ def test_whatever_changes_in_any_order(budget, masks, steps, data):
         st.lists(st.floats(0.5, 1, width=32), min_size=len(masks), max_size=len(masks))
     )
     found = proposals_of(masks, scores)
-    table = OfferTable(PLANE)
+    table = ReviewItemTable(PLANE)
     with pytest.MonkeyPatch.context() as patch:
         # Without a budget all that is hidden is forgotten at once.
-        patch.setattr(offer_table, "_BUDGET", budget)
+        patch.setattr(review_item_table, "_BUDGET", budget)
         for least, area, labels, apart, decided in steps:
             shown = found.filter(min_score=least)
             taken = np.logical_or.reduce([np.zeros(SHAPE, bool), *labels])
             hidden = {key_of(PLANE, found[n]) for n in decided if n < len(found)}
             made = table.make(shown, taken, hidden, area, apart=apart)
-            expected = make_offers(shown, PLANE, taken, hidden, area, apart=apart)
+            expected = make_review_items(shown, PLANE, taken, hidden, area, apart=apart)
             assert same(made, expected)
 
 
@@ -72,7 +72,7 @@ def test_what_has_not_changed_is_the_same_object():
         [rectangle(2, 2, 6, 6), rectangle(2, 7, 6, 6), rectangle(14, 14, 5, 5)],
         [0.9, 0.8, 0.7],
     )
-    table, taken = OfferTable(PLANE), np.zeros(SHAPE, bool)
+    table, taken = ReviewItemTable(PLANE), np.zeros(SHAPE, bool)
     first = {o.key: o for o in table.make(found, taken)}
     second = {o.key: o for o in table.make(found.filter(min_score=0.85), taken)}
     assert second.items() <= first.items()
@@ -85,10 +85,10 @@ def test_what_has_not_changed_is_the_same_object():
 
 
 def test_masks_of_hidden_proposals_are_bounded(monkeypatch):
-    monkeypatch.setattr(offer_table, "_BUDGET", 100)
+    monkeypatch.setattr(review_item_table, "_BUDGET", 100)
     masks = [rectangle(row, col, 6, 6) for row in (0, 8, 16) for col in (0, 8, 16, 24)]
     found = proposals_of(masks, np.linspace(0.5, 1, len(masks)))
-    table, taken = OfferTable(PLANE), np.zeros(SHAPE, bool)
+    table, taken = ReviewItemTable(PLANE), np.zeros(SHAPE, bool)
     assert len(table.make(found[:10], taken)) == 10
     # Others are cut, and what is hidden by then is forgotten.
     assert len(table.make(found[10:], taken)) == 2

@@ -8,11 +8,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam.core.proposals import Proposals
+from napari_sam.core.annotation.review_items import (
+    MOST_COVERED,
+    certainty,
+    key_of,
+    make_review_items,
+)
+from napari_sam.core.everything.proposals import Proposals
+from napari_sam.core.everything.selection import Candidates, Thresholds
 from napari_sam.core.rle import RunLengths
-from napari_sam.core.selection import Candidates, Thresholds
 from napari_sam.types import MaskCrop, Plane, Region
-from napari_sam.viewer.offers import MOST_COVERED, certainty, key_of, make_offers
 
 SHAPE = (24, 30)
 PLANE = Plane((0, 1), (None, None))
@@ -66,45 +71,51 @@ RECTANGLES = st.builds(
     labelled=st.lists(RECTANGLES, max_size=3),
     data=st.data(),
 )
-def test_offers_share_no_pixel_with_anything(masks, labelled, data):
+def test_review_items_share_no_pixel_with_anything(masks, labelled, data):
     scores = data.draw(
         st.lists(st.floats(0.5, 1, width=32), min_size=len(masks), max_size=len(masks))
     )
     taken = np.logical_or.reduce([np.zeros(SHAPE, bool), *labelled])
     found = proposals_of(masks, scores)
-    offers = make_offers(found, PLANE, taken)
-    covered = taken.astype(int) + sum(o.mask.full(SHAPE).astype(int) for o in offers)
+    review_items = make_review_items(found, PLANE, taken)
+    covered = taken.astype(int) + sum(
+        o.mask.full(SHAPE).astype(int) for o in review_items
+    )
     assert covered.max(initial=0) <= 1
     whole = {key_of(PLANE, p): p for p in map(found.__getitem__, range(len(found)))}
-    for offer in offers:
-        proposal = whole[offer.key]
+    for review_item in review_items:
+        proposal = whole[review_item.key]
         inside = proposal.mask.full(SHAPE)
-        assert not (offer.mask.full(SHAPE) & ~inside).any()
-        assert offer.mask.area >= (1 - MOST_COVERED) * inside.sum()
-    assert [o.score for o in offers] == sorted((o.score for o in offers), reverse=True)
+        assert not (review_item.mask.full(SHAPE) & ~inside).any()
+        assert review_item.mask.area >= (1 - MOST_COVERED) * inside.sum()
+    assert [o.score for o in review_items] == sorted(
+        (o.score for o in review_items), reverse=True
+    )
 
 
 def test_what_touches_a_label_is_left_out_and_a_brush_of_it_is_cut():
     found = proposals_of([rectangle(2, 2, 10, 10), rectangle(2, 16, 10, 10)], [1, 0.9])
     taken = rectangle(0, 0, 24, 3) | rectangle(0, 20, 24, 3)
-    (offer,) = make_offers(found, PLANE, taken)
-    assert offer.score == 1
-    assert offer.mask.region == Region(2, 3, 12, 12)
+    (review_item,) = make_review_items(found, PLANE, taken)
+    assert review_item.score == 1
+    assert review_item.mask.region == Region(2, 3, 12, 12)
 
 
 def test_a_rejected_clump_makes_room_for_its_parts():
     parts = [rectangle(4, 2, 8, 8), rectangle(4, 12, 8, 8)]
     found = proposals_of([rectangle(4, 2, 8, 18), *parts], [0.99, 0.9, 0.95])
-    (clump,) = make_offers(found, PLANE, np.zeros(SHAPE, bool))
+    (clump,) = make_review_items(found, PLANE, np.zeros(SHAPE, bool))
     assert clump.mask.area == 8 * 18
-    offers = make_offers(found, PLANE, np.zeros(SHAPE, bool), hidden={clump.key})
-    assert [o.mask.area for o in offers] == [64, 64]
+    review_items = make_review_items(
+        found, PLANE, np.zeros(SHAPE, bool), hidden={clump.key}
+    )
+    assert [o.mask.area for o in review_items] == [64, 64]
 
 
 def test_small_rests_are_left_out():
     found = proposals_of([rectangle(2, 2, 5, 5)], [1])
-    assert make_offers(found, PLANE, np.zeros(SHAPE, bool), min_area=25)
-    assert not make_offers(found, PLANE, np.zeros(SHAPE, bool), min_area=26)
+    assert make_review_items(found, PLANE, np.zeros(SHAPE, bool), min_area=25)
+    assert not make_review_items(found, PLANE, np.zeros(SHAPE, bool), min_area=26)
 
 
 def test_what_is_not_known_does_not_make_certain():

@@ -14,7 +14,6 @@ from napari.layers import Image, Points
 
 from napari_sam.types import MaskCrop, Plane
 from napari_sam.viewer.coords import displayed_plane
-from napari_sam.viewer.layers import ROLE, is_ours
 from napari_sam.viewer.overlay import (
     DOUBTFUL,
     EDGE,
@@ -28,6 +27,7 @@ from napari_sam.viewer.overlay import (
     pixel_value,
     preview_color,
 )
+from napari_sam.viewer.plugin_layers import ROLE, is_ours
 from napari_sam.viewer.settings import PreviewStyle
 
 SHAPE = (6, 10, 12)

@@ -8,7 +8,7 @@ from desk import COINS, Desk
 from scipy.ndimage import binary_dilation, minimum_filter
 
 from napari_sam.core.annotation.records import Source
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel
 
@@ -23,25 +23,27 @@ def filled(open_desk, coins):
     def fill(**options):
         desk = open_desk(coins, everything=FEW, **SURE, **options)
         desk.controller.prefill()
-        assert len(offers(desk)) >= 3
+        assert len(review_items(desk)) >= 3
         return desk
 
     return fill
 
 
-def offers(desk: Desk):
-    return desk.controller.everything.offers
+def review_items(desk: Desk):
+    return desk.controller.everything.review_items
 
 
-def inside(offer):
+def inside(review_item):
     """Return a pixel well inside an offer."""
-    rows, cols = np.nonzero(offer.mask.mask)
+    rows, cols = np.nonzero(review_item.mask.mask)
     at = np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2)
-    return rows[at] + offer.mask.region.row0, cols[at] + offer.mask.region.col0
+    return rows[at] + review_item.mask.region.row0, cols[
+        at
+    ] + review_item.mask.region.col0
 
 
-def point_at(desk, offer):
-    desk.viewer.cursor.position = desk.world(*inside(offer))
+def point_at(desk, review_item):
+    desk.viewer.cursor.position = desk.world(*inside(review_item))
 
 
 def record(desk, label):
@@ -55,10 +57,10 @@ def test_only_what_is_certain_is_offered(open_desk, coins):
     settings = desk.controller.settings
     assert settings.confident_score is None
     sure = desk.controller.context.thresholds
-    assert all(o.score > sure.confident_score for o in offers(desk))
-    assert all(o.stability >= sure.confident_stability for o in offers(desk))
+    assert all(o.score > sure.confident_score for o in review_items(desk))
+    assert all(o.stability >= sure.confident_stability for o in review_items(desk))
     count = mode.count
-    assert count == len(offers(desk))
+    assert count == len(review_items(desk))
     # sliders above what is certain act on it; below, they do not
     desk.controller.change_settings(min_score=0.5)
     assert mode.count == count
@@ -72,47 +74,47 @@ def test_labelled_pixels_are_left_alone(open_desk, coins):
     desk.accept()
     before = desk.labels.data == 1
     desk.controller.prefill()
-    found = offers(desk)
+    found = review_items(desk)
     assert found
-    for offer in found:
-        assert not (offer.mask.full(coins.shape) & before).any()
+    for review_item in found:
+        assert not (review_item.mask.full(coins.shape) & before).any()
     desk.controller.review.accept_plane()
     np.testing.assert_array_equal(desk.labels.data == 1, before)
     # every other object as it was shown, in one undo step
-    for number, offer in enumerate(found):
+    for number, review_item in enumerate(found):
         np.testing.assert_array_equal(
-            desk.labels.data == 2 + number, offer.mask.full(coins.shape)
+            desk.labels.data == 2 + number, review_item.mask.full(coins.shape)
         )
-    assert not offers(desk)
+    assert not review_items(desk)
     assert desk.annotator.label == 2 + len(found)
     desk.labels.undo()
     np.testing.assert_array_equal(desk.labels.data != 0, before)
-    assert {o.key for o in offers(desk)} == {o.key for o in found}
+    assert {o.key for o in review_items(desk)} == {o.key for o in found}
     desk.labels.redo()
-    assert not offers(desk)
+    assert not review_items(desk)
 
 
 def test_a_second_press_needs_no_second_search(filled, monkeypatch):
     desk = filled()
-    count = len(offers(desk))
+    count = len(review_items(desk))
 
     def never(*_, **__):
         raise AssertionError("this plane was searched already")
 
     monkeypatch.setattr(desk.controller.context.runner, "submit", never)
     desk.controller.prefill()
-    assert len(offers(desk)) == count
+    assert len(review_items(desk)) == count
 
 
 def test_the_key_accepts_what_is_under_the_cursor(filled):
     desk = filled()
-    first, *rest = offers(desk)
+    first, *rest = review_items(desk)
     point_at(desk, first)
     desk.controller.accept()
     np.testing.assert_array_equal(
         desk.labels.data == 1, first.mask.full(desk.image.data.shape)
     )
-    assert {o.key for o in offers(desk)} == {o.key for o in rest}
+    assert {o.key for o in review_items(desk)} == {o.key for o in rest}
     one = record(desk, 1)
     assert one.source is Source.PREFILL
     assert one.confirmed
@@ -122,23 +124,23 @@ def test_the_key_accepts_what_is_under_the_cursor(filled):
     assert one.stability == pytest.approx(first.stability)
     desk.labels.undo()
     assert record(desk, 1) is None
-    assert first.key in {o.key for o in offers(desk)}
+    assert first.key in {o.key for o in review_items(desk)}
     desk.labels.redo()
     assert record(desk, 1).source is Source.PREFILL
 
 
 def test_rejected_stays_rejected_until_dropped(filled):
     desk = filled()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     point_at(desk, first)
     desk.controller.reject()
-    assert first.key not in {o.key for o in offers(desk)}
+    assert first.key not in {o.key for o in review_items(desk)}
     assert desk.controller.labels.layer is None
     desk.controller.prefill()
-    assert first.key not in {o.key for o in offers(desk)}
+    assert first.key not in {o.key for o in review_items(desk)}
     desk.controller.everything.discard()
     desk.controller.prefill()
-    assert first.key in {o.key for o in offers(desk)}
+    assert first.key in {o.key for o in review_items(desk)}
     desk.viewer.cursor.position = desk.world(0, 0)
     desk.controller.reject()
     assert "no proposal under the cursor" in desk.controller.status
@@ -146,11 +148,11 @@ def test_rejected_stays_rejected_until_dropped(filled):
 
 def test_a_click_takes_a_proposal_and_n_writes_it_as_it_is(filled):
     desk = filled()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     desk.click(*inside(first))
     assert desk.annotator.adopted.key == first.key
     np.testing.assert_array_equal(desk.masks[0], first.mask.full(desk.image.data.shape))
-    assert first.key not in {o.key for o in offers(desk)}
+    assert first.key not in {o.key for o in review_items(desk)}
     assert desk.points.mode == "add"
     desk.accept()
     np.testing.assert_array_equal(
@@ -162,7 +164,7 @@ def test_a_click_takes_a_proposal_and_n_writes_it_as_it_is(filled):
 
 def test_clicks_correct_a_proposal(filled):
     desk = filled()
-    first, second = offers(desk)[:2]
+    first, second = review_items(desk)[:2]
     desk.click(*inside(first))
     desk.click(*inside(second))
     both = desk.masks[0]
@@ -178,12 +180,12 @@ def test_clicks_correct_a_proposal(filled):
     assert desk.annotator.adopted.key == first.key
     assert len(desk.annotator.items.points) == 3
     desk.controller.discard()
-    assert first.key in {o.key for o in offers(desk)}
+    assert first.key in {o.key for o in review_items(desk)}
 
 
 def test_corrections_go_on_from_the_proposal(filled):
     desk = filled()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     desk.click(*inside(first))
     proposal = desk.masks[0]
     # A click on what is covered already changes little.
@@ -197,12 +199,12 @@ def test_corrections_go_on_from_the_proposal(filled):
     assert desk.annotator.adopted is not None
     desk.controller.remove_last_prompt()
     assert desk.annotator.adopted is None
-    assert first.key in {o.key for o in offers(desk)}
+    assert first.key in {o.key for o in review_items(desk)}
 
 
 def test_another_size_of_a_proposal_is_a_change_without_correction(filled):
     desk = filled()
-    desk.click(*inside(offers(desk)[0]))
+    desk.click(*inside(review_items(desk)[0]))
     desk.controller.set_level(MaskLevel.WHOLE)
     assert desk.annotator.prediction.level is MaskLevel.WHOLE
     desk.accept()
@@ -213,7 +215,7 @@ def test_another_size_of_a_proposal_is_a_change_without_correction(filled):
 
 def test_ctrl_click_takes_a_part_away_at_once(filled):
     desk = filled()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     desk.click(*inside(first), "Control")
     assert desk.annotator.adopted.key == first.key
     assert [p.positive for p in desk.annotator.items.points] == [True, False]
@@ -222,7 +224,7 @@ def test_ctrl_click_takes_a_part_away_at_once(filled):
 
 def test_shift_click_accepts_and_adds_no_point(filled):
     desk = filled()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     desk.click(*inside(first), "Shift")
     assert desk.annotator.is_empty
     assert len(desk.points.data) == 0
@@ -233,16 +235,16 @@ def test_shift_click_accepts_and_adds_no_point(filled):
 def test_with_an_object_under_way_a_click_is_a_prompt(filled):
     desk = filled()
     desk.click(2, 2)
-    count = len(offers(desk))
-    desk.click(*inside(offers(desk)[0]))
+    count = len(review_items(desk))
+    desk.click(*inside(review_items(desk)[0]))
     assert len(desk.annotator.items.points) == 2
     assert desk.annotator.adopted is None
-    assert len(offers(desk)) == count
+    assert len(review_items(desk)) == count
 
 
 def test_the_pick_key_corrects_and_escape_gives_back(filled):
     desk = filled()
-    first, second = offers(desk)[:2]
+    first, second = review_items(desk)[:2]
     point_at(desk, first)
     desk.controller.pick_under_cursor()
     assert desk.annotator.adopted.key == first.key
@@ -251,7 +253,7 @@ def test_the_pick_key_corrects_and_escape_gives_back(filled):
     assert desk.annotator.adopted.key == second.key
     desk.controller.reject()
     assert desk.annotator.adopted is None
-    keys = {o.key for o in offers(desk)}
+    keys = {o.key for o in review_items(desk)}
     assert first.key in keys
     assert second.key not in keys
 
@@ -259,11 +261,11 @@ def test_the_pick_key_corrects_and_escape_gives_back(filled):
 def test_painting_over_a_proposal_takes_it_away(filled):
     desk = filled()
     desk.controller.new_labels()
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     rows, cols = np.nonzero(first.mask.full(desk.image.data.shape))
     desk.labels.data_setitem((rows, cols), 7)
     desk.controller.everything.labels_changed()
-    assert first.key not in {o.key for o in offers(desk)}
+    assert first.key not in {o.key for o in review_items(desk)}
     point_at(desk, first)
     desk.controller.accept()
     assert np.unique(desk.labels.data).tolist() == [0, 7]
@@ -271,7 +273,7 @@ def test_painting_over_a_proposal_takes_it_away(filled):
 
 def test_live_writing_and_proposals(filled):
     desk = filled(live=True)
-    first = offers(desk)[0]
+    first = review_items(desk)[0]
     desk.click(*inside(first))
     assert desk.controller.labels.layer is None
     row, col = inside(first)
@@ -279,15 +281,15 @@ def test_live_writing_and_proposals(filled):
     assert desk.labels.data.any()
     desk.controller.accept()
     assert record(desk, 1).source is Source.PREFILL
-    assert first.key not in {o.key for o in offers(desk)}
+    assert first.key not in {o.key for o in review_items(desk)}
 
 
 def test_a_deleted_overlay_comes_back(filled):
     desk = filled()
     mode = desk.controller.everything
     desk.viewer.layers.remove(mode.overlay.layer)
-    assert offers(desk)
-    desk.viewer.cursor.position = desk.world(*inside(offers(desk)[0]))
+    assert review_items(desk)
+    desk.viewer.cursor.position = desk.world(*inside(review_items(desk)[0]))
     desk.controller.accept()
     assert mode.overlay.layer in desk.viewer.layers
 
@@ -298,12 +300,12 @@ def test_full_labels_refuse_in_one_sentence(filled, notes):
     labels.data[0, :2] = 254, 255
     desk.controller.choose_labels(labels)
     before = labels.data.copy()
-    count = len(offers(desk))
-    point_at(desk, offers(desk)[0])
+    count = len(review_items(desk))
+    point_at(desk, review_items(desk)[0])
     desk.controller.accept()
     assert len(notes()) == 1
     np.testing.assert_array_equal(labels.data, before)
-    assert len(offers(desk)) == count
+    assert len(review_items(desk)) == count
 
 
 def test_nothing_certain_is_said(open_desk, coins):
@@ -311,7 +313,7 @@ def test_nothing_certain_is_said(open_desk, coins):
         coins, everything=FEW, confident_score=1.0, confident_stability=1.0
     )
     desk.controller.prefill()
-    assert not offers(desk)
+    assert not review_items(desk)
     assert "click the rest" in desk.controller.status
 
 
@@ -325,7 +327,7 @@ def test_nothing_is_written_while_the_labels_are_counted(open_desk, coins):
     counted, target._next = target._next, None
     # numbers may be taken on planes that nobody has looked at yet
     assert not desk.controller.everything.write()
-    assert desk.controller.everything.accept(offers(desk)[:1]) == 0
+    assert desk.controller.everything.accept(review_items(desk)[:1]) == 0
     assert "counting" in desk.controller.status
     np.testing.assert_array_equal(desk.labels.data, before)
     target._next = counted

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_sam.core.engine import Engine
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.masks import PostProcessing
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import ImageError
 from napari_sam.models import load_model
-from napari_sam.models.views import PlaneViews
+from napari_sam.models.sam1.view_encoder import PlaneViews
 from napari_sam.types import MaskLevel
-from napari_sam.viewer import hover as hover_module
-from napari_sam.viewer import predict as predict_module
-from napari_sam.viewer import prompting as prompting_module
-from napari_sam.viewer import requests as requests_module
-from napari_sam.viewer.requests import UNSEEN_SLOT
+from napari_sam.viewer.background.worker import Job, Priority
+from napari_sam.viewer.image.encoder import PlaneEncoder
+from napari_sam.viewer.prompting import hover as hover_module
+from napari_sam.viewer.prompting import predictions as predict_module
+from napari_sam.viewer.prompting import prompting as prompting_module
+from napari_sam.viewer.prompting import requests as requests_module
+from napari_sam.viewer.prompting.requests import UNSEEN_SLOT
 from napari_sam.viewer.settings import AcceptWait, Tool
-from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -582,7 +583,7 @@ class TestPress:
         gate.open.set()
         desk = open_progressive()
         desk.press(*COIN)
-        desk.controller.context.planes._ready.clear()
+        desk.controller.context.encoder._ready.clear()
         waited: list[float] = []
         monkeypatch.setattr(
             predict_module.Answering, "wait", lambda _, seconds: waited.append(seconds)
@@ -676,7 +677,7 @@ class TestPress:
             def fail(*_: Any) -> Any:
                 raise ImageError("the disk is gone")
 
-            patch.setattr(predict_module.PlaneEncoder, "iter_get", fail)
+            patch.setattr(PlaneEncoder, "iter_get", fail)
             let_go = desk.press(*COIN)
             wait(desk, lambda: not desk.controller.context.runner.is_busy())
             assert "disk" not in desk.controller.status

@@ -16,14 +16,14 @@ from npe2 import PluginManager
 
 import napari_sam as ns
 from napari_sam.core.annotation.records import METADATA_KEY
-from napari_sam.core.engine import Engine
-from napari_sam.core.everything_settings import EverythingSettings
+from napari_sam.core.embeddings.engine import Engine
+from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
-from napari_sam.core.store import EmbeddingStore
 from napari_sam.errors import FileFormatError, ImageError
 from napari_sam.io.recovery import recoveries
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.project_settings import settings_from_json, settings_to_json
+from napari_sam.viewer.projects.settings import settings_from_json, settings_to_json
 from napari_sam.viewer.settings import (
     AcceptWait,
     AnnotationSettings,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from desk import Desk
 
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,9 +138,9 @@ def test_what_is_under_way_is_there_tomorrow(
     everything = desk.controller.everything
     plane = desk.controller.context.plane
     assert plane is not None
-    before = everything.proposed.offers(plane)
-    desk.controller.desk.reject(before[0].key)
-    left = {offer.key for offer in everything.proposed.offers(plane)}
+    before = everything.proposed.review_items(plane)
+    desk.controller.proposal_actions.reject(before[0].key)
+    left = {review_item.key for review_item in everything.proposed.review_items(plane)}
     assert left
     assert before[0].key not in left
     desk.click(*COINS[3])
@@ -157,8 +157,8 @@ def test_what_is_under_way_is_there_tomorrow(
     assert len(again.points.data) == 2
     assert again.annotator.level is MaskLevel.PART
     np.testing.assert_array_equal(again.masks, shown)
-    now = again.controller.everything.proposed.offers(plane)
-    assert {offer.key for offer in now} == left
+    now = again.controller.everything.proposed.review_items(plane)
+    assert {review_item.key for review_item in now} == left
     assert again.annotator.accept()
     kill(again)
 
@@ -295,8 +295,8 @@ def test_a_save_before_the_model_is_there_keeps_the_proposals(
     plane = desk.controller.context.plane
     assert plane is not None
     session.save_as(tmp_path / "coins")
-    desk.controller.desk.reject(proposed.offers(plane)[0].key)
-    left = {offer.key for offer in proposed.offers(plane)}
+    desk.controller.proposal_actions.reject(proposed.review_items(plane)[0].key)
+    left = {review_item.key for review_item in proposed.review_items(plane)}
     engine, loader = desk.controller.loader.engine, desk.controller.loader
     loader.engine = None
     session.open(tmp_path / "coins.napari-sam")
@@ -305,9 +305,9 @@ def test_a_save_before_the_model_is_there_keeps_the_proposals(
     assert not proposed.found
     session.save()
     assert engine is not None
-    desk.controller.use_engine(engine)
+    desk.controller.loader.use(engine)
     session.open(tmp_path / "coins.napari-sam")
-    assert {offer.key for offer in proposed.offers(plane)} == left
+    assert {review_item.key for review_item in proposed.review_items(plane)} == left
 
 
 def test_prompts_that_were_written_since_are_not_under_way(

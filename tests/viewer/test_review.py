@@ -7,7 +7,7 @@ import pytest
 from desk import COINS, Desk
 
 from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords, Source
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything.search import EverythingSettings
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_sam.core.annotation.review_queue import Entry, Outcome, ReviewQueue
 from napari_sam.types import Plane
-from napari_sam.viewer.review_queue import Entry, Outcome, ReviewQueue
 
 
 def entry(label, certainty=0.5, position=0):

@@ -33,7 +33,7 @@ IDLE = StatusState(has_image=True, model="mobile-sam-microscopy")
         ({"has_prompts": True, "has_object_prompt": True, "score": 0.5}, "Score 0.50."),
         ({"waiting_planes": 2}, "is on 2 other planes: N accepts"),
         ({"certainty": 0.3}, "Certainty 0.30."),
-        ({"offers": 4}, "4 proposed."),
+        ({"review_items": 4}, "4 proposed."),
         ({"search": "3 of 9 points"}, "Everything mode: 3 of 9 points"),
     ],
 )

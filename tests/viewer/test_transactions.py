@@ -29,12 +29,12 @@ from napari.components import ViewerModel
 
 from napari_sam.core.annotation.records import METADATA_KEY, digest_of
 from napari_sam.core.annotation.transaction import Stroke, Transaction, replay
-from napari_sam.core.everything import EverythingSettings
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy
-from napari_sam.viewer.worker import SyncRunner
+from napari_sam.viewer.background.worker import SyncRunner
 
 if TYPE_CHECKING:
-    from napari_sam.core.engine import Engine
+    from napari_sam.core.embeddings.engine import Engine
 
 STEPS: Counter[str] = Counter()
 """What was done, to see that the machine is no idle one."""
@@ -70,7 +70,7 @@ class Annotating(RuleBasedStateMachine):
             confident_stability=0.3,
         )
         controller = self.desk.controller
-        controller.use_engine(self.source.engine)
+        controller.loader.use(self.source.engine)
         controller.choose_image(self.image)
         controller.new_labels()
         self.first = self.labels.copy()
@@ -205,23 +205,29 @@ class Annotating(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5))
     def accept_proposal(self, which: int) -> None:
-        offers = self.desk.controller.everything.offers
-        if offers:
-            self.desk.controller.desk.accept([offers[which % len(offers)]])
+        review_items = self.desk.controller.everything.review_items
+        if review_items:
+            self.desk.controller.proposal_actions.accept(
+                [review_items[which % len(review_items)]]
+            )
         self.changed()
 
     @rule(which=st.integers(0, 5))
     def reject_proposal(self, which: int) -> None:
-        offers = self.desk.controller.everything.offers
-        if offers:
-            self.desk.controller.desk.reject(offers[which % len(offers)].key)
+        review_items = self.desk.controller.everything.review_items
+        if review_items:
+            self.desk.controller.proposal_actions.reject(
+                review_items[which % len(review_items)].key
+            )
         self.resync()
 
     @rule(which=st.integers(0, 5))
     def correct_proposal(self, which: int) -> None:
-        offers = self.desk.controller.everything.offers
-        if offers:
-            self.desk.controller.desk.correct(offers[which % len(offers)])
+        review_items = self.desk.controller.everything.review_items
+        if review_items:
+            self.desk.controller.proposal_actions.correct(
+                review_items[which % len(review_items)]
+            )
         self.live_writes()
 
     @rule(what=st.sampled_from(["start", "accept", "reject", "skip", "rest"]))
@@ -279,7 +285,7 @@ class Annotating(RuleBasedStateMachine):
 
     @rule()
     def switch_model(self) -> None:
-        self.desk.controller.use_engine(self.source.engine)
+        self.desk.controller.loader.use(self.source.engine)
         self.live_writes()
 
     @rule()

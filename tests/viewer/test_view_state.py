@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_sam.viewer.prefetcher import StripState
+from napari_sam.viewer.background.prefetcher import StripState
+from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.view_state import resolve
-from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.viewer.worker import (
+from napari_sam.viewer.background.worker import (
     NICENESS,
     Job,
     Priority,

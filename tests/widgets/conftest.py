@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import napari.viewer
     from driver import Pixels
 
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,7 +18,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow
 
 from napari_sam.viewer.keys import REPEAT_SECONDS
-from napari_sam.viewer.requests import SLOTS
+from napari_sam.viewer.prompting.requests import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Points, Shapes
     from qtpy.QtWidgets import QWidget
 
-    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.prompting.annotator import Annotator
     from napari_sam.viewer.settings import Tool
     from napari_sam.widgets.dock import SamWidget
 
@@ -124,14 +124,14 @@ class Driver:
     @property
     def points(self) -> Points:
         """The SAM points layer."""
-        layer = self.annotator.mirror.layers.points
+        layer = self.annotator.layer_sync.layers.points
         assert layer is not None
         return layer
 
     @property
     def shapes(self) -> Shapes:
         """The SAM shapes layer."""
-        layer = self.annotator.mirror.layers.shapes
+        layer = self.annotator.layer_sync.layers.shapes
         assert layer is not None
         return layer
 

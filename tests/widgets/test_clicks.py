@@ -10,7 +10,7 @@ from driver import BACKGROUND, COINS, CONTROL, spin, wait_until
 from skimage import data
 
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.layers import COLOURS, NEGATIVE
+from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def clear(sam: Driver) -> None:
     sam.choose_tool(Tool.POINT)
     assert sam.labelled == []
     assert sam.annotator.is_empty
-    assert sam.annotator.positive
+    assert sam.annotator.prompting.positive
     assert sam.preview_pixels == 0
 
 

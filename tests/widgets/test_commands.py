@@ -91,7 +91,7 @@ def test_no_private_attribute_and_no_other_thread(
     viewer.window.add_dock_widget(widget)
     controller = widget.controller
     wait_until(lambda: controller.prefetcher.is_shown_ready, "the plane")
-    points = controller.annotator.mirror.layers.points
+    points = controller.annotator.layer_sync.layers.points
     assert points is not None
     points.add([COINS[4]])
     wait_until(lambda: controller.annotator.prediction is not None, "the preview")

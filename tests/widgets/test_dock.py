@@ -15,7 +15,7 @@ from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QLabel, QScrollArea
 
 from napari_sam import cli
-from napari_sam.core.everything_settings import EverythingSettings
+from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
 from napari_sam.viewer.settings import AcceptWait, Normalisation, ProposalColor
 from napari_sam.widgets.help import HelpPopup
@@ -148,7 +148,7 @@ def test_a_project_is_opened_from_the_command_line(
     _, dock = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
     projects, annotator = dock.controller.projects, dock.controller.annotator
     wait_until(lambda: dock.controller.prefetcher.is_shown_ready)
-    annotator.mirror.layers.points.add(COINS[4])
+    annotator.layer_sync.layers.points.add(COINS[4])
     wait_until(lambda: annotator.prediction is not None)
     dock.controller.accept()
     wait_until(lambda: not annotator.is_waiting)

@@ -76,11 +76,11 @@ def test_keys_work_wherever_the_focus_is_in_the_dock(
         panels.everything.score.native,
         panels.objects.polarity.native,
     ]
-    model = sam.controller.model_name
+    model = sam.controller.loader.name
     for count, widget in enumerate(fields, 1):
         type_in(widget, Qt.Key.Key_Q)
-        assert sam.annotator.positive == (count % 2 == 0), widget
-    assert sam.controller.model_name == model
+        assert sam.annotator.prompting.positive == (count % 2 == 0), widget
+    assert sam.controller.loader.name == model
     # Enter takes the number and gives the focus back.
     number = panels.everything.area.native
     number.setFocus()
@@ -91,9 +91,9 @@ def test_keys_work_wherever_the_focus_is_in_the_dock(
     assert sam.controller.settings.min_area == 77
     # Letters in a name are text.
     panels.learn_section.expand(animate=False)
-    before = sam.annotator.positive
+    before = sam.annotator.prompting.positive
     type_in(panels.learn.name.native, Qt.Key.Key_Q)
-    assert sam.annotator.positive == before
+    assert sam.annotator.prompting.positive == before
     assert panels.learn.name.value.endswith("q")
 
 
@@ -102,7 +102,7 @@ def test_presses_that_a_busy_window_hears_of_at_once_all_count(
 ) -> None:
     """They are told from the repeats of a held key by when they were made."""
     sam = open_sam(coins)
-    before = sam.annotator.positive
+    before = sam.annotator.prompting.positive
 
     class Timed(QKeyEvent):
         """An event with a time, which Qt for Python gives nobody to set."""
@@ -120,7 +120,7 @@ def test_presses_that_a_busy_window_hears_of_at_once_all_count(
     for number in range(5):
         send(PRESS, 1000 + 100 * number)
         send(RELEASE, 1050 + 100 * number)
-    assert sam.annotator.positive != before
+    assert sam.annotator.prompting.positive != before
     send(PRESS, 2000)
     for number in range(10):
         # As X11 repeats: both at one time, which may come late and unmarked.
@@ -128,7 +128,7 @@ def test_presses_that_a_busy_window_hears_of_at_once_all_count(
         spin(100 if number == 5 else 0)
         send(PRESS, 2500 + 30 * number)
     send(RELEASE, 3000)
-    assert sam.annotator.positive == before
+    assert sam.annotator.prompting.positive == before
 
 
 def test_quick_clicks_at_one_place_of_other_slices_all_count(
@@ -158,7 +158,7 @@ def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
-    if not sam.annotator.positive:
+    if not sam.annotator.prompting.positive:
         sam.key("Q")
     said: list[str] = []
     for number, marked in enumerate((True, False)):
@@ -543,7 +543,7 @@ def test_a_deleted_prompt_layer_is_made_anew_with_its_prompts(
     spin(100)
     assert gone not in sam.viewer.layers
     assert same_items(sam.annotator.items, items)
-    assert same_items(sam.annotator.mirror.layers.read(), items)
+    assert same_items(sam.annotator.layer_sync.layers.read(), items)
     assert sam.preview_pixels == before
     assert sam.controller.toolbox.lit is tool
     sam.choose_tool(Tool.POINT)

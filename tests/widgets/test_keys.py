@@ -101,7 +101,7 @@ def test_every_key_arrives_whatever_layer_is_active(
         sam.key("N")
         assert "click an object first" in statuses[-1], make
         sam.key("Q")
-        assert not sam.annotator.positive, make
+        assert not sam.annotator.prompting.positive, make
         sam.key("Q")
         before = sam.annotator.level
         sam.key("W")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from driver import Driver, spin, wait_until
 
-from napari_sam.models.views import PlaneViews
+from napari_sam.models.sam1.view_encoder import PlaneViews
 from napari_sam.viewer.settings import AcceptWait
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from driver import COINS, wait_until
 from skimage.draw import disk
 
-from napari_sam.training.adapt import AdaptSettings
-from napari_sam.viewer.learning import Stage
+from napari_sam.training.adapt.loop import AdaptSettings
+from napari_sam.viewer.learning.learner import Stage
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def sam(open_sam: Callable[..., Driver], coins: Pixels) -> Driver:
 def test_start_and_cancel(sam: Driver):
     """The button starts, the bar moves, Cancel ends it and nothing has changed."""
     panel, learning = sam.widget.learn, sam.controller.learning
-    assert panel.name.value == f"{sam.controller.model_name}-coins"
+    assert panel.name.value == f"{sam.controller.loader.name}-coins"
     assert not panel.progress.visible
     sam.push(panel.start)
     wait_until(
@@ -75,7 +75,7 @@ def test_start_and_cancel(sam: Driver):
 def test_keep_anyway_and_drop(sam: Driver, folder: Path):
     """A result that is no better is kept if the user says so, and listed at once."""
     panel, learning = sam.widget.learn, sam.controller.learning
-    base, menu = sam.controller.model_name, sam.widget.layers.model
+    base, menu = sam.controller.loader.name, sam.widget.layers.model
     panel.name.value = "coins"
     learning.start(panel.name.value, settings=NOTHING)
     wait_until(lambda: learning.stage is Stage.UNDECIDED, "the result", timeout=LONG_MS)
@@ -83,7 +83,7 @@ def test_keep_anyway_and_drop(sam: Driver, folder: Path):
     assert "coins" not in menu.choices
     sam.push(panel.keep)
     wait_until(lambda: learning.stage is Stage.KEPT, "the file")
-    wait_until(lambda: not sam.controller.is_loading, "the new model")
+    wait_until(lambda: not sam.controller.loader.is_loading, "the new model")
     assert (folder / "coins.safetensors").is_file()
     assert sam.controller.loader.engine.model.name == "coins"
     assert menu.value == "coins"
@@ -92,7 +92,7 @@ def test_keep_anyway_and_drop(sam: Driver, folder: Path):
     sam.click(COINS[0])
     sam.wait_preview()
     sam.push(panel.drop)
-    wait_until(lambda: not sam.controller.is_loading, "the model before")
+    wait_until(lambda: not sam.controller.loader.is_loading, "the model before")
     assert menu.value == base
     assert "coins" not in menu.choices
     assert not (folder / "coins.safetensors").exists()

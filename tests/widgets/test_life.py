@@ -20,11 +20,11 @@ from qtpy.QtCore import QCoreApplication, Qt
 from qtpy.QtGui import QOpenGLContext
 from qtpy.QtTest import QTest
 
-from napari_sam.core.everything import EverythingSettings
-from napari_sam.models.sam import SamModel
+from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.models.sam1.sam import SamModel
+from napari_sam.viewer.background.worker import Job, Priority
 from napari_sam.viewer.keys import KEYS
-from napari_sam.viewer.layers import is_ours
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.widgets.dock import SamWidget
 from napari_sam.widgets.runner import QtRunner
 
@@ -87,7 +87,7 @@ def test_an_image_opened_later_is_taken(make_viewer: MakeViewer, coins: Pixels) 
     viewer = make_viewer()
     _, widget = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
     sam = Driver(viewer, widget)
-    wait_until(lambda: not sam.controller.is_loading, "the model")
+    wait_until(lambda: not sam.controller.loader.is_loading, "the model")
     assert "Open an image" in widget.status.text()
     assert not any(b.enabled for b in widget.objects.tools.values())
     assert len(viewer.layers) == 0
@@ -328,8 +328,8 @@ def test_two_viewers_do_not_know_of_each_other(
     assert len(one.annotator.items.points) == 1
     assert len(two.annotator.items.points) == 2
     two.key("Q")
-    assert one.annotator.positive
-    assert not two.annotator.positive
+    assert one.annotator.prompting.positive
+    assert not two.annotator.prompting.positive
     one.key("N")
     assert one.labelled == [1]
     assert two.controller.labels.layer is None
@@ -362,7 +362,7 @@ def test_a_result_that_arrives_after_closing_is_dropped(qapp: QCoreApplication) 
 
 LEAVE_WHILE_BUSY = """
 import time, torch
-from napari_sam.viewer.worker import Job, Priority, ThreadRunner
+from napari_sam.viewer.background.worker import Job, Priority, ThreadRunner
 def work():
     matrix, start = torch.randn(500, 500), time.monotonic()
     while time.monotonic() < start + 2:

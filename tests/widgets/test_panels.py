@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QProgressBar, QScrollArea
 
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel, Progress
-from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.settings import Normalisation, Tool
 from napari_sam.widgets.activity_bar import ActivityBar
 
@@ -61,7 +61,7 @@ def buttons_do_what_keys_do(sam: Driver) -> None:
     panel.level.value = MaskLevel.WHOLE
     assert sam.annotator.level is MaskLevel.WHOLE
     sam.push(panel.polarity)
-    assert not sam.annotator.positive
+    assert not sam.annotator.prompting.positive
     assert panel.polarity.text == "Marks background"
     sam.wait_idle()
     sam.push(panel.accept)
@@ -79,7 +79,7 @@ def test_what_has_no_effect_with_a_model_rests(
     sam = open_sam(coins, wait=False)
     for name in ("mobile-sam", "mobile-sam-microscopy"):
         sam.controller.load_model(name)
-        wait_until(lambda: not sam.controller.is_loading, "the model")
+        wait_until(lambda: not sam.controller.loader.is_loading, "the model")
         sam.wait_ready()
         what_has_no_effect_rests(sam, sees=name == "mobile-sam-microscopy")
         sam.key("Escape")
@@ -251,7 +251,7 @@ def test_a_device_that_is_not_there_is_one_sentence(
     sam.annotate(COINS[4])
     said = len(notification_manager.records)
     sam.widget.layers.device.value = "cuda"
-    wait_until(lambda: not sam.controller.is_loading, "the refusal")
+    wait_until(lambda: not sam.controller.loader.is_loading, "the refusal")
     assert "cuda" in sam.controller.status.lower()
     assert len(notification_manager.records) == said + 1
     assert sam.controller.loader.device == "cpu"
@@ -265,8 +265,8 @@ def switching_the_model_keeps_labels_and_prompts(sam: Driver) -> None:
     sam.wait_preview()
     shown = sam.preview_pixels
     sam.widget.layers.device.value = "cpu"
-    assert sam.controller.is_loading
-    wait_until(lambda: not sam.controller.is_loading, "the model")
+    assert sam.controller.loader.is_loading
+    wait_until(lambda: not sam.controller.loader.is_loading, "the model")
     sam.wait_preview()
     assert sam.preview_pixels == shown
     assert sam.labelled == [1]
@@ -378,7 +378,7 @@ def test_what_the_panel_changes_and_shows(open_sam: OpenSam, coins: Pixels) -> N
     sam.choose_tool(Tool.POINT)
     buttons_do_what_keys_do(sam)
     sam.push(sam.widget.objects.polarity)
-    assert sam.annotator.positive
+    assert sam.annotator.prompting.positive
     sam.labels.undo()
     for check in (
         cleaning_changes_the_preview,

@@ -56,7 +56,7 @@ def test_preferences_reach_model_device_and_budgets(
     assert sam.widget.layers.device.value == "cpu"
     sam.wait_ready()
     assert sam.controller.loader.device == "cpu"
-    planes = sam.controller.context.planes
+    planes = sam.controller.context.encoder
     assert planes is not None
     kept = planes.engine.store.info()
     assert (kept.ram_entries, kept.entries) == (int(memory > 0), int(disk > 0))
@@ -72,7 +72,7 @@ def test_a_model_that_is_not_there_is_one_sentence(
     npe2pm.register(PluginManifest.from_file(request.config.rootpath / "napari.yaml"))
     get_plugin_settings("napari-sam").model.name = "no-such-model"
     sam = open_with_preferences(make_viewer(), coins)
-    wait_until(lambda: not sam.controller.is_loading, "the refusal")
+    wait_until(lambda: not sam.controller.loader.is_loading, "the refusal")
     assert "no-such-model" in sam.controller.status
     # and choosing one that exists repairs it
     sam.widget.layers.model.value = "mobile-sam"

@@ -16,8 +16,8 @@ from driver import COINS, spin, wait_until
 from qtpy.QtCore import QEvent, QObject
 from watchdog import Watchdog
 
-from napari_sam.core.everything import EverythingSettings
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.viewer.background.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app_model import Application
     from driver import Pixels
 
-    from napari_sam.viewer.offers import Offer
+    from napari_sam.core.annotation.review_items import ReviewItem
 
     OpenSam = Callable[..., Driver]
 
@@ -32,28 +32,28 @@ def prepare(sam: Driver) -> None:
     sam.widget.everything.side.value = 5
 
 
-def prefilled(sam: Driver) -> tuple[Offer, ...]:
+def prefilled(sam: Driver) -> tuple[ReviewItem, ...]:
     """Press the key that pre-fills and wait for the proposals."""
     prepare(sam)
     sam.key("G", SHIFT)
     everything = sam.controller.everything
     wait_until(lambda: everything.is_running, "the search to start")
     wait_until(lambda: not everything.is_running, "the search to end")
-    assert len(everything.offers) >= 3
-    return everything.offers
+    assert len(everything.review_items) >= 3
+    return everything.review_items
 
 
-def inside(offer: Offer) -> tuple[float, float]:
+def inside(review_item: ReviewItem) -> tuple[float, float]:
     """Return a pixel well inside a proposal."""
-    rows, cols = np.nonzero(offer.mask.mask)
+    rows, cols = np.nonzero(review_item.mask.mask)
     middle = (rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2
     at = int(np.argmin(middle))
-    region = offer.mask.region
+    region = review_item.mask.region
     return float(rows[at] + region.row0), float(cols[at] + region.col0)
 
 
 def keys_of(sam: Driver) -> set[object]:
-    return {o.key for o in sam.controller.everything.offers}
+    return {o.key for o in sam.controller.everything.review_items}
 
 
 def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> None:
@@ -66,8 +66,8 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     accepted, rejected, corrected, *_ = prefilled(sam)
     assert panel.walk.enabled
     assert "proposals" in panel.info.value
-    for offer in sam.controller.everything.offers:
-        assert not (offer.mask.full(coins.shape) & labelled).any()
+    for review_item in sam.controller.everything.review_items:
+        assert not (review_item.mask.full(coins.shape) & labelled).any()
 
     # Shift-click accepts and adds no point
     sam.click(inside(accepted), SHIFT)
@@ -99,7 +99,7 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     assert record.corrections == 1
 
     # N accepts what is under the cursor
-    left = sam.controller.everything.offers
+    left = sam.controller.everything.review_items
     if left:
         sam.hover(inside(left[0]))
         sam.key("N")
@@ -113,19 +113,19 @@ def test_a_drag_pans_and_decides_nothing_and_a_button_the_slice(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
     sam = open_sam(coins)
-    offers = prefilled(sam)
-    offer = offers[0]
-    row, col = inside(offer)
+    review_items = prefilled(sam)
+    review_item = review_items[0]
+    row, col = inside(review_item)
     sam.drag([(row, col), (row + 12, col + 12)])
     assert sam.annotator.is_empty
     sam.drag([(row, col), (row + 12, col + 12)], SHIFT)
     assert sam.controller.labels.layer is None
     assert sam.points.mode == "add"
-    assert keys_of(sam) == {o.key for o in offers}
+    assert keys_of(sam) == {o.key for o in review_items}
     sam.push(sam.widget.review.plane)
-    assert len(sam.labelled) == len(offers)
+    assert len(sam.labelled) == len(review_items)
     assert not sam.controller.state.review.is_needed
-    assert sam.annotator.label == len(offers) + 1
+    assert sam.annotator.label == len(review_items) + 1
 
 
 def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> None:

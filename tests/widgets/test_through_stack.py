@@ -375,7 +375,7 @@ def test_a_full_disk_costs_nothing(
     assert np.array_equal(pixels[:], before)
     # It is under way as it was, with its slices.
     assert len(sam.controller.propagation.followed.to_write) == found >= 3
-    assert sam.annotator.pending
+    assert sam.annotator.draft.answers
     filler.unlink()
     sam.key("N")
     wait_until(lambda: sam.annotator.is_empty, "the object in the labels")

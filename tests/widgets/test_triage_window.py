@@ -36,16 +36,16 @@ def search(sam: Driver) -> None:
     wait_until(lambda: everything.found and not everything.is_running, "the search")
     assert everything.overlay.layer is layer
     assert layer.data.any()
-    assert len(everything.offers_here) >= 5
+    assert len(everything.review_items_here) >= 5
 
 
-def keys(offers) -> set:
-    return {offer.key for offer in offers}
+def keys(review_items) -> set:
+    return {review_item.key for review_item in review_items}
 
 
 def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
     everything, triage = sam.controller.everything, sam.controller.triage
-    before = keys(everything.offers_here)
+    before = keys(everything.review_items_here)
     sam.key("Shift+K")
     assert sam.widget.triage.lasso.native.isChecked()
     assert not any(b.native.isChecked() for b in sam.widget.objects.tools.values())
@@ -66,11 +66,13 @@ def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
     assert sam.widget.objects.accept.enabled
     sam.key("N")
     assert len(sam.labelled) == count
-    for offer in chosen:
-        assert (sam.labels.data[offer.mask.region.slices][offer.mask.mask] > 0).all()
+    for review_item in chosen:
+        assert (
+            sam.labels.data[review_item.mask.region.slices][review_item.mask.mask] > 0
+        ).all()
     sam.key("Ctrl+Z")
     assert sam.labelled == []
-    assert keys(chosen) <= keys(everything.offers_here)
+    assert keys(chosen) <= keys(everything.review_items_here)
     sam.key("Escape")
     assert sam.controller.toolbox.lit is Tool.POINT
     assert not triage.lasso.layer.visible
@@ -81,16 +83,16 @@ def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
 
 def a_lasso_is_rejected_and_undone(sam: Driver) -> None:
     everything, triage = sam.controller.everything, sam.controller.triage
-    before = keys(everything.offers_here)
+    before = keys(everything.review_items_here)
     sam.push(sam.widget.triage.lasso)
     sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     chosen = keys(triage.chosen)
     sam.push(sam.widget.triage.reject)
-    assert not chosen & keys(everything.offers_here)
+    assert not chosen & keys(everything.review_items_here)
     assert not sam.widget.triage.reject.enabled
     sam.key("Ctrl+Z")
-    assert keys(everything.offers_here) == before
+    assert keys(everything.review_items_here) == before
 
 
 def escape_during_the_lasso_drops_it(sam: Driver) -> None:
@@ -122,7 +124,7 @@ def like_this_one_and_its_slider(sam: Driver) -> None:
     triage, panel = sam.controller.triage, sam.widget.triage
     assert not panel.alike.enabled
     sam.hover(COINS[4])
-    this = sam.controller.desk.under_cursor()
+    this = sam.controller.proposal_actions.under_cursor()
     assert this is not None
     sam.key("Shift+J")
     wait_until(lambda: triage.likeness, "the comparison")
@@ -148,7 +150,7 @@ def the_next_in_doubt_by_key_and_button(sam: Driver) -> None:
     wait_until(lambda: review.current is not None, "the review")
     ways = {
         o.key: min(o.score - limits.min_score, o.stability - limits.min_stability)
-        for o in everything.offers_here
+        for o in everything.review_items_here
     }
     order = sorted(ways, key=ways.__getitem__)
     assert review.current.key == order[0]
@@ -164,14 +166,14 @@ def the_next_in_doubt_by_key_and_button(sam: Driver) -> None:
 def colored_by_score_with_the_histogram_as_legend(sam: Driver) -> None:
     panel, everything = sam.widget.everything, sam.controller.everything
     bars = panel.histograms["score"]
-    assert bars.counts.sum() >= len(everything.offers_here)
+    assert bars.counts.sum() >= len(everything.review_items_here)
     assert bars.colors == ()
     panel.color.value = ProposalColor.SCORE
     assert sam.controller.settings.proposal_color is ProposalColor.SCORE
     spin()
-    offers = {id(o.mask): o for o in everything.offers_here}
+    review_items = {id(o.mask): o for o in everything.review_items_here}
     for mask in everything.overlay.masks:
-        assert mask.color == score_color(offers[id(mask.mask)].score)
+        assert mask.color == score_color(review_items[id(mask.mask)].score)
     middles = 0.5 + (np.arange(BINS) + 0.5) / BINS / 2
     assert bars.colors == tuple(color_text(score_color(x)) for x in middles.tolist())
     # What is drawn: the colors of the bars, and gray for what the slider hides.

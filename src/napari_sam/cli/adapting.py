@@ -12,7 +12,7 @@ from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
 from napari_sam.models import DEFAULT_MODEL, find_model
-from napari_sam.models.folder import check_name, export_model, remove_model
+from napari_sam.models.user_models import check_name, export_model, remove_model
 
 if TYPE_CHECKING:
     import argparse
@@ -89,10 +89,10 @@ def run_adapt(options: argparse.Namespace) -> int:
     # Before the work, what would be wrong after it.
     check_name(options.name)
     find_model(options.base)
+    from napari_sam.core.embeddings.store import EmbeddingStore
     from napari_sam.core.steps import finish
-    from napari_sam.core.store import EmbeddingStore
-    from napari_sam.training.adapt import AdaptSettings
-    from napari_sam.training.adapt_samples import iter_adapt_samples
+    from napari_sam.training.adapt.loop import AdaptSettings
+    from napari_sam.training.adapt.samples import iter_adapt_samples
 
     settings = AdaptSettings(parts="decoder+neck" if options.neck else "decoder")
     if options.steps is not None:

@@ -81,7 +81,7 @@ def _check_prompts(
     points: tuple[PointPrompt, ...], boxes: list[Box], shape: tuple[int, int]
 ) -> None:
     """Refuse, before the plane is encoded, what cannot be asked about it."""
-    from napari_sam.models.prompts import tokens
+    from napari_sam.models.sam1.prompts import tokens
     from napari_sam.types import Frame
 
     frame = Frame.fit(shape)
@@ -170,7 +170,7 @@ def _about(spec: ModelSpec) -> Iterator[str]:
 
 def cache(options: argparse.Namespace) -> int:
     """Show or clear the stored embeddings."""
-    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.embeddings.store import EmbeddingStore
 
     store = EmbeddingStore()
     before = store.info()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.store import EmbeddingStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.engine import Engine
-    from napari_sam.core.everything_settings import EverythingSettings
+    from napari_sam.core.embeddings.engine import Engine
+    from napari_sam.core.everything.settings import EverythingSettings
     from napari_sam.core.volumes.linked import LinkSettings
     from napari_sam.types import Plane, Progress, RGBArray
 
@@ -146,7 +146,7 @@ def _linking(options: argparse.Namespace) -> LinkSettings | None:
 
 
 def _settings(options: argparse.Namespace) -> EverythingSettings:
-    from napari_sam.core.everything_settings import EverythingSettings
+    from napari_sam.core.everything.settings import EverythingSettings
 
     if options.all_planes and options.plane is not None:
         raise SettingsError(
@@ -203,7 +203,7 @@ class _Search:
 
     def __call__(self, rgb: RGBArray) -> Labels:
         """Return the labels of a plane."""
-        from napari_sam.core.everything import iter_everything
+        from napari_sam.core.everything.search import iter_everything
 
         steps = iter_everything(rgb, self.engine.encode, self._settings)
         while True:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from napari_sam.core.engine import Engine
+    from napari_sam.core.embeddings.engine import Engine
     from napari_sam.io import ImageFile
     from napari_sam.types import Plane, RGBArray
 
@@ -49,8 +49,8 @@ def open_image(options: argparse.Namespace) -> ImageFile:
 
 def engine_of(options: argparse.Namespace) -> Engine:
     """Load the model."""
-    from napari_sam.core.engine import Engine
-    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.embeddings.engine import Engine
+    from napari_sam.core.embeddings.store import EmbeddingStore
     from napari_sam.models import load_model
 
     model = load_model(options.model, device=options.device, dtype=options.dtype)
@@ -61,8 +61,8 @@ def engine_of(options: argparse.Namespace) -> Engine:
 
 def remembering(engine: Engine, options: argparse.Namespace) -> Engine:
     """Return an engine of the same model that keeps embeddings, if only in memory."""
-    from napari_sam.core.engine import Engine
-    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.embeddings.engine import Engine
+    from napari_sam.core.embeddings.store import EmbeddingStore
 
     if not options.no_cache:
         return engine

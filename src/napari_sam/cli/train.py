@@ -20,7 +20,7 @@ from napari_sam.models import DEFAULT_MODEL, find_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_sam.training.recipe import Recipe
+    from napari_sam.training.finetune.recipe import Recipe
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -148,14 +148,14 @@ def add_train(commands: Commands) -> None:
 
 def run_train(options: argparse.Namespace) -> int:
     """Train a model."""
-    from napari_sam.training.report import EvaluationSettings
-    from napari_sam.training.run import (
+    from napari_sam.training.finetune.run import (
         RunSettings,
         groups_of,
         iter_run,
         join_launcher,
         write_recipe,
     )
+    from napari_sam.training.report import EvaluationSettings
 
     is_first = join_launcher()
     quiet = options.quiet or not is_first
@@ -261,7 +261,7 @@ def _validation(options: argparse.Namespace) -> Any:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from napari_sam.training.recipe import Recipe
+    from napari_sam.training.finetune.recipe import Recipe
 
     values = {} if options.recipe is None else _read_recipe(options.recipe)
     for field in fields(Recipe):

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from napari_sam.core.embeddings.store import EmbeddingStore
     from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.core.pixels import PlanePixels
-    from napari_sam.core.results import Earlier, MaskResult
-    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.results import MaskResult, PreviousAnswer
     from napari_sam.core.views import View
     from napari_sam.types import Box, Embedding, FloatArray, Frame, PromptSet, RGBArray
 
@@ -97,17 +97,17 @@ class EncodedPlane(Protocol):
         labels: npt.ArrayLike | None = None,
         box: Box | Sequence[float] | None = None,
         mask: npt.ArrayLike | None = None,
-        logits: npt.ArrayLike | Earlier | None = None,
+        logits: npt.ArrayLike | PreviousAnswer | None = None,
     ) -> MaskResult:
         """Segment one object."""
 
     def predict_prompts(
-        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
+        self, prompts: PromptSet, logits: npt.ArrayLike | PreviousAnswer | None = None
     ) -> MaskResult:
         """Segment one object from a prompt set."""
 
     def iter_prompts(
-        self, prompts: PromptSet, logits: npt.ArrayLike | Earlier | None = None
+        self, prompts: PromptSet, logits: npt.ArrayLike | PreviousAnswer | None = None
     ) -> Generator[MaskResult | None, None, MaskResult]:
         """Segment one object in short steps.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from napari_sam.core.model import EncodedPlane
-    from napari_sam.core.results import Earlier, MaskResult
+    from napari_sam.core.results import MaskResult, PreviousAnswer
     from napari_sam.types import PromptSet
 
 MOST_ROUNDS = 4
@@ -116,7 +116,7 @@ def _rounds(
     return None, stages[min(count, max(first, count - MOST_ROUNDS + 1, 1)) :]
 
 
-def _earlier(result: MaskResult | None, level: MaskLevel) -> Earlier | None:
+def _earlier(result: MaskResult | None, level: MaskLevel) -> PreviousAnswer | None:
     # Of a mask prompt, the logits leave only its box to be used.
     return None if result is None else result.earlier(level)
 

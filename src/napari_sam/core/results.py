@@ -35,7 +35,7 @@ _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 ca
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detail:
+class HighResLogits:
     """An answer in the cells of a view that shows the object larger.
 
     Parameters
@@ -72,7 +72,7 @@ class Detail:
         origin = self.view.region
         return MaskCrop(mask.mask, mask.region.shifted(origin.row0, origin.col0))
 
-    def reordered(self, index: Sequence[int]) -> Detail:
+    def reordered(self, index: Sequence[int]) -> HighResLogits:
         """Return it with these of :attr:`MaskResult.logits`, if it shows them."""
         if not self.shows(max(index)):
             return self
@@ -80,19 +80,19 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Earlier:
+class PreviousAnswer:
     """An answer that is to be refined; see :meth:`MaskResult.earlier`.
 
     Parameters
     ----------
     logits : float32 array (side / 4, side / 4)
         Its logits.
-    detail : Detail, optional
+    detail : HighResLogits, optional
         The same and nothing else, in finer cells.
     """
 
     logits: FloatArray
-    detail: Detail | None = None
+    detail: HighResLogits | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +113,7 @@ class MaskResult:
         Index of the model's own choice: the best-scored of the three for
         exactly one point, the first of ``logits`` otherwise and of a model that
         blends its masks.
-    detail : Detail, optional
+    detail : HighResLogits, optional
         The first of ``logits``, or all of them, in finer cells, where a view shows the
         object larger.
     """
@@ -122,7 +122,7 @@ class MaskResult:
     predicted_iou: FloatArray
     frame: Frame
     default: int
-    detail: Detail | None = None
+    detail: HighResLogits | None = None
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 3 or self.logits.shape[0] != 4:
@@ -168,7 +168,7 @@ class MaskResult:
             return self.detail.crop(index)
         return upscale_mask(self.logits[index], self.frame)
 
-    def earlier(self, level: MaskLevel = MaskLevel.AUTO) -> Earlier:
+    def earlier(self, level: MaskLevel = MaskLevel.AUTO) -> PreviousAnswer:
         """Return what the next prompts are to refine.
 
         Of an object that is tiny in the whole image, :attr:`logits` tell the model
@@ -176,8 +176,8 @@ class MaskResult:
         """
         index, detail = self.index_of(level), self.detail
         if detail is None or not detail.shows(len(self.logits) - 1):
-            return Earlier(self.logits[index])
-        return Earlier(self.logits[index], detail.reordered([index]))
+            return PreviousAnswer(self.logits[index])
+        return PreviousAnswer(self.logits[index], detail.reordered([index]))
 
     def reordered(self, order: Sequence[int]) -> MaskResult:
         """Return the same answers with other ones as subpart, part and whole.

@@ -44,7 +44,7 @@ from napari_sam.core.annotation.project import (
 from napari_sam.core.annotation.records import ObjectRecords
 from napari_sam.core.annotation.under_way import KeptObject, ProposalKey, UnderWay
 from napari_sam.core.atomic import replacing
-from napari_sam.core.proposals import Proposals
+from napari_sam.core.everything.proposals import Proposals
 from napari_sam.errors import FileFormatError
 from napari_sam.io.file_lock import FileLock
 from napari_sam.io.ome_zarr import LabelsArray

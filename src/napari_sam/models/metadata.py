@@ -12,7 +12,7 @@ A safetensors file carries a table of short texts.  Ours are:
 ``architecture`` what the network is; ``vit_t_512`` is ``vit_t`` with an input of
                  512 pixels a side
 ``encoder``      fingerprint of its image encoder, see
-                 :func:`napari_sam.models.checkpoint.encoder_fingerprint`
+                 :func:`napari_sam.models.sam1.checkpoint.encoder_fingerprint`
 ``thresholds``   when to believe its scores, JSON of
                  :class:`~napari_sam.core.model_thresholds.ModelThresholds`
 ================ =============================================================

@@ -15,7 +15,7 @@ from napari_sam.models.metadata import one_line, read_metadata
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
 DEFAULT_MODEL = "mobile-sam-microscopy"
 MODELS_FOLDER_VARIABLE = "NAPARI_SAM_MODELS_DIR"
@@ -170,7 +170,7 @@ def load_model(
         architecture other than SAM's.
     """
     spec = find_model(name_or_path)
-    from napari_sam.models.sam import SamModel
+    from napari_sam.models.sam1.sam import SamModel
 
     return SamModel.from_file(spec.path, name=spec.name, device=device, dtype=dtype)
 

@@ -13,11 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_sam.training.data import SampleSet, read_samples, samples_from_arrays
+    from napari_sam.training.data.sample_sets import (
+        SampleSet,
+        read_samples,
+        samples_from_arrays,
+    )
+    from napari_sam.training.data.samples import Sample
+    from napari_sam.training.data.sources import Problem, Source
     from napari_sam.training.evaluation import evaluate, iter_evaluate
     from napari_sam.training.report import EvaluationSettings, Report
-    from napari_sam.training.samples import Sample
-    from napari_sam.training.sources import Problem, Source
 
 __all__ = [
     "EvaluationSettings",
@@ -33,11 +37,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "data": ("SampleSet", "read_samples", "samples_from_arrays"),
+    "data.sample_sets": ("SampleSet", "read_samples", "samples_from_arrays"),
     "evaluation": ("evaluate", "iter_evaluate"),
     "report": ("EvaluationSettings", "Report"),
-    "samples": ("Sample",),
-    "sources": ("Problem", "Source"),
+    "data.samples": ("Sample",),
+    "data.sources": ("Problem", "Source"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

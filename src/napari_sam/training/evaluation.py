@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari_sam.core.evaluation import (
+from napari_sam.core.everything.search import iter_everything
+from napari_sam.core.metrics import (
     average_precision,
     choose_objects,
     interactive_score,
     object_mask,
 )
-from napari_sam.core.everything import iter_everything
 from napari_sam.core.steps import finish
-from napari_sam.training.data import SampleSet
+from napari_sam.training.data.sample_sets import SampleSet
 from napari_sam.training.report import EvaluationSettings, ObjectScore, Report, Row
 from napari_sam.types import Progress
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.model import EncodedPlane, Model
-    from napari_sam.training.samples import Sample
+    from napari_sam.training.data.samples import Sample
     from napari_sam.types import ProgressCallback
 
 _EVERYTHING_COST = 3

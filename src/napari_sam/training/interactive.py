@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_sam.models.blending import ignored_clicks
-from napari_sam.models.cells import CELL
-from napari_sam.models.prompt_encoder import TokenLabel
-from napari_sam.training import clicks
+from napari_sam.models.sam1.mask_stride import CELL
+from napari_sam.models.sam1.multimask_ensemble import ignored_clicks
+from napari_sam.models.sam1.prompt_encoder import TokenLabel
+from napari_sam.training import simulated_clicks
+from napari_sam.training.finetune.recipe import ROUNDS
 from napari_sam.training.losses import maps_loss, round_loss, true_iou
-from napari_sam.training.recipe import ROUNDS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from napari_sam.models.checkpoint import SamNetwork
-    from napari_sam.training.batches import Batch
-    from napari_sam.training.memory import Memory
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.training.data.batches import Batch
+    from napari_sam.training.finetune.memory import Memory
 
 _LOOK_AGAIN = 0.3
 """Share of later rounds in which a model that blends its masks repeats the prompts."""
@@ -247,7 +247,7 @@ def _corrected(
     """Add one click to every object's prompts."""
     masks = (shown[:, 0] > 0).cpu().numpy()
     added = [
-        clicks.correction(rng, mask, truth)
+        simulated_clicks.correction(rng, mask, truth)
         for mask, truth in zip(masks, targets.coarse, strict=True)
     ]
     places = torch.tensor([[a[:2]] for a in added], dtype=xy.dtype, device=xy.device)

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sam.core.evaluation import AP_THRESHOLDS, MAX_OBJECTS, MIN_AREA
-from napari_sam.core.everything_settings import (
+from napari_sam.core.everything.settings import (
     LARGEST_SHARE,
     EverythingSettings,
     Prompts,
 )
+from napari_sam.core.metrics import AP_THRESHOLDS, MAX_OBJECTS, MIN_AREA
 from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PRECISIONS = ("0.5", "0.75", "mean")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
-    """The protocol; see :mod:`napari_sam.core.evaluation`.
+    """The protocol; see :mod:`napari_sam.core.metrics`.
 
     Parameters
     ----------

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.records import ObjectRecords
     from napari_sam.types import Plane
+    from napari_sam.viewer.background.worker import Runner
+    from napari_sam.viewer.image.encoder import PlaneEncoder
     from napari_sam.viewer.labels.target import LabelsTarget
-    from napari_sam.viewer.predict import PlaneEncoder
-    from napari_sam.viewer.worker import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Context:
         The layer that is segmented.
     plane : Plane, optional
         The plane of it that is on screen.
-    planes : PlaneEncoder, optional
+    encoder : PlaneEncoder, optional
         Image and model together; None while either is missing.
     target : LabelsTarget, optional
         Where accepted objects go, and what is recorded about them.
@@ -59,7 +59,7 @@ class Context:
     settings: AnnotationSettings = field(default_factory=AnnotationSettings)
     image: Image | None = None
     plane: Plane | None = None
-    planes: PlaneEncoder | None = None
+    encoder: PlaneEncoder | None = None
     target: LabelsTarget | None = None
     on_error: Callable[[Exception], None] | None = None
     is_window_gone: bool = False
@@ -72,8 +72,8 @@ class Context:
     @property
     def thresholds(self) -> ModelThresholds:
         """Those of the model, or of SAM while there is none."""
-        planes = self.planes
-        return ModelThresholds() if planes is None else planes.engine.model.thresholds
+        encoder = self.encoder
+        return ModelThresholds() if encoder is None else encoder.engine.model.thresholds
 
     def report(self, error: Exception) -> str:
         """Show an error to the user and return it as one sentence.

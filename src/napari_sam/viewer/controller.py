@@ -15,32 +15,32 @@ from psygnal import Signal
 from napari_sam.core.names import check_names
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Region
-from napari_sam.viewer.activity import Activity
-from napari_sam.viewer.annotator import Annotator
-from napari_sam.viewer.binding import LabelsBinding
+from napari_sam.viewer.background.model_loader import ModelLoader
+from napari_sam.viewer.background.prefetcher import Prefetcher
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.context import Context
 from napari_sam.viewer.coords import layer_shape, visible_region
 from napari_sam.viewer.display import Display
-from napari_sam.viewer.everything import EverythingMode
-from napari_sam.viewer.file_notes import FileNotes
-from napari_sam.viewer.image_binding import ImageBinding
-from napari_sam.viewer.kept import keep, take
+from napari_sam.viewer.everything.mode import EverythingMode
+from napari_sam.viewer.everything.proposal_actions import ProposalActions
+from napari_sam.viewer.everything.proposal_clicks import ProposalClicks
+from napari_sam.viewer.everything.review import Review
+from napari_sam.viewer.everything.triage import Triage
+from napari_sam.viewer.image.binding import ImageBinding
+from napari_sam.viewer.image.file_notes import FileNotes
 from napari_sam.viewer.keys import KeyBinder
-from napari_sam.viewer.layers import ROLE, is_ours
-from napari_sam.viewer.learning import Learning
-from napari_sam.viewer.loader import ModelLoader
+from napari_sam.viewer.labels.binding import LabelsBinding
+from napari_sam.viewer.learning.learner import Learning
 from napari_sam.viewer.navigation import Navigator
-from napari_sam.viewer.offer_clicks import OfferClicks
-from napari_sam.viewer.offer_desk import OfferDesk
-from napari_sam.viewer.pointer import Pointer
-from napari_sam.viewer.prefetcher import Prefetcher
-from napari_sam.viewer.project_session import ProjectSession
-from napari_sam.viewer.review import Review
+from napari_sam.viewer.plugin_layers import ROLE, is_ours
+from napari_sam.viewer.projects.session import ProjectSession
+from napari_sam.viewer.prompting.annotator import Annotator
+from napari_sam.viewer.prompting.kept import keep, take
+from napari_sam.viewer.prompting.pointer import Pointer
+from napari_sam.viewer.prompting.toolbox import Toolbox
 from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state
-from napari_sam.viewer.toolbox import Toolbox
-from napari_sam.viewer.triage import Triage
+from napari_sam.viewer.task_status import TaskStatus
 from napari_sam.viewer.view_state import resolve
 from napari_sam.viewer.volumes.propagation import Propagation
 
@@ -51,10 +51,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
     from napari.utils.events import Event
 
-    from napari_sam.core.engine import Engine
-    from napari_sam.core.store import EmbeddingStore
+    from napari_sam.core.embeddings.store import EmbeddingStore
+    from napari_sam.viewer.background.worker import Runner
     from napari_sam.viewer.view_state import ViewState
-    from napari_sam.viewer.worker import Runner
 
 
 class Controller:
@@ -110,7 +109,7 @@ class Controller:
             self.navigator,
             self.pointer,
         )
-        self.activity = Activity(
+        self.task_status = TaskStatus(
             self.context,
             self.loader,
             self.annotator,
@@ -118,11 +117,15 @@ class Controller:
             self.propagation,
             self.prefetcher,
         )
-        self.desk = OfferDesk(
+        self.proposal_actions = ProposalActions(
             self.context, self.everything, self.annotator, self.pointer
         )
         self.review = Review(
-            self.context, self.everything, self.annotator, self.desk, self.navigator
+            self.context,
+            self.everything,
+            self.annotator,
+            self.proposal_actions,
+            self.navigator,
         )
         self.keys = KeyBinder(self)
         self.triage = Triage(self, self.keys.bind_lasso)
@@ -135,11 +138,13 @@ class Controller:
             self.everything,
             self.review,
         )
-        self._clicks = OfferClicks(viewer, self.annotator, self.desk, self.pointer)
+        self._clicks = ProposalClicks(
+            viewer, self.annotator, self.proposal_actions, self.pointer
+        )
         self.projects = ProjectSession(self)
         self._file_notes = FileNotes(self.context)
         self.toolbox = Toolbox(
-            self.context, self.annotator.mirror, self.pointer, self.choose_tool
+            self.context, self.annotator.layer_sync, self.pointer, self.choose_tool
         )
         # How often the labels have changed: what an undo would take back.
         self._label_changes = object()
@@ -168,7 +173,7 @@ class Controller:
         parts.connect(self.labels.changed, self._on_labels_changed)
         for edit in (self.labels.undone, self.labels.redone, self.labels.painted):
             parts.connect(edit, self._on_labels_edited)
-        # The annotator first: an offer that it corrects is not shown as one.
+        # The annotator first: a review item that it corrects is not shown as one.
         for part in (self.annotator, self.everything, self.review, self.propagation):
             parts.connect(self.labels.undone, part.on_undone)
             parts.connect(self.labels.redone, part.on_redone)
@@ -194,10 +199,10 @@ class Controller:
         ):
             parts.connect(teller.changed, self.changed.emit)
             parts.connect(teller.status, self.set_status)
-        for speaker in (self.desk, self.display, self.toolbox):
+        for speaker in (self.proposal_actions, self.display, self.toolbox):
             parts.connect(speaker.status, self.set_status)
         parts.connect(self.toolbox.changed, self.changed.emit)
-        parts.connect(self.labels.painted, self.desk.on_painted)
+        parts.connect(self.labels.painted, self.proposal_actions.on_painted)
         parts.connect(self.changed, self.touch)
         self.keys.bind_viewer(viewer)
 
@@ -230,7 +235,7 @@ class Controller:
         ):
             part.close()
         self.annotator.close()
-        self.context.planes = None
+        self.context.encoder = None
         self.loader.engine = None
 
     def abandon(self, *_: object) -> None:
@@ -358,25 +363,6 @@ class Controller:
         # The status says so as long as it is true.
         self.changed.emit()
 
-    def use_engine(self, engine: Engine) -> None:
-        """Answer with this engine from now on."""
-        self.loader.use(engine)
-
-    @property
-    def rest_reason(self) -> str:
-        """Why nothing can be segmented now, in a sentence; empty if it can."""
-        return self.images.rest_reason
-
-    @property
-    def model_name(self) -> str | None:
-        """Name of the model that is loaded or on its way."""
-        return self.loader.name
-
-    @property
-    def is_loading(self) -> bool:
-        """Whether a model is on its way."""
-        return self.loader.is_loading
-
     def _on_loaded(self) -> None:
         self.images.renew(same_pixels=True)
         self.changed.emit()
@@ -403,7 +389,7 @@ class Controller:
     def _on_placed(self, image: Image) -> None:
         """Give our layers the image's dimensions and place; check the labels."""
         self._ensure_layers()
-        self.annotator.mirror.layers.follow(image)
+        self.annotator.layer_sync.layers.follow(image)
         for overlay in (self.annotator.preview, self.everything.overlay):
             overlay.displaced()
         self.labels.drop_if_unfit()
@@ -413,7 +399,7 @@ class Controller:
         self.prefetcher.reset()
         self.review.reset()
         self.triage.reset()
-        self.desk.reset()
+        self.proposal_actions.reset()
         self.everything.source_changed()
 
     def _on_renewed(self) -> None:
@@ -430,11 +416,14 @@ class Controller:
         image = self.context.image
         if image is None:
             return
-        mirror = self.annotator.mirror
-        before = mirror.layers.shapes
-        mirror.ensure(image)
-        if mirror.layers.shapes is not None and mirror.layers.shapes is not before:
-            self.keys.bind_shapes(mirror.layers.shapes)
+        layer_sync = self.annotator.layer_sync
+        before = layer_sync.layers.shapes
+        layer_sync.ensure(image)
+        if (
+            layer_sync.layers.shapes is not None
+            and layer_sync.layers.shapes is not before
+        ):
+            self.keys.bind_shapes(layer_sync.layers.shapes)
 
     # -- labels -------------------------------------------------------------
 
@@ -447,18 +436,6 @@ class Controller:
             If the layer cannot take masks of the chosen image.
         """
         self.labels.choose(layer)
-
-    def place_labels(self) -> None:
-        """Put the labels that were refused for their place where the image is.
-
-        `LabelsBinding.misplaced` says whether there are any.
-
-        Raises
-        ------
-        LabelsError
-            If there are none.
-        """
-        self.labels.place()
 
     def new_labels(self) -> None:
         """Add an empty Labels layer that matches the image, and write to it."""
@@ -527,7 +504,7 @@ class Controller:
         if self.annotator.is_empty and (
             self.triage.accept()
             or self.review.accept()
-            or self.desk.accept_under_cursor()
+            or self.proposal_actions.accept_under_cursor()
         ):
             return
         self.annotator.accept()
@@ -535,7 +512,7 @@ class Controller:
     def reject(self) -> None:
         """Drop the proposals that are chosen, reviewed or under the cursor."""
         if not self.triage.reject() and not self.review.reject():
-            self.desk.reject_under_cursor()
+            self.proposal_actions.reject_under_cursor()
 
     def skip(self) -> None:
         """Leave what is reviewed for later."""
@@ -551,7 +528,7 @@ class Controller:
 
     def undo(self) -> None:
         """Undo the newest step, whichever layer is selected."""
-        if self.propagation.bring_back() or self.desk.undo_reject():
+        if self.propagation.bring_back() or self.proposal_actions.undo_reject():
             return
         if self.annotator.take_back_accept():
             return
@@ -562,7 +539,7 @@ class Controller:
 
     def redo(self) -> None:
         """Redo what was undone last."""
-        if self.desk.redo_reject():
+        if self.proposal_actions.redo_reject():
             return
         if self.context.target is None:
             self.set_status("There are no labels yet, so there is nothing to redo.")
@@ -585,7 +562,7 @@ class Controller:
 
     def give_up_drawing(self) -> bool:
         """Drop the shape that is being dragged; False if no button is held."""
-        return self.annotator.mirror.give_up()
+        return self.annotator.layer_sync.give_up()
 
     def escape_shapes(self) -> None:
         """Discard; not the line that a drag has just finished."""
@@ -629,7 +606,7 @@ class Controller:
 
         In a review, the one that is reviewed.
         """
-        if self.review.correct() or self.desk.correct_under_cursor():
+        if self.review.correct() or self.proposal_actions.correct_under_cursor():
             return
         label = self.pointer.label_under_cursor()
         if label > 0:
@@ -694,5 +671,5 @@ class Controller:
 
     def cancel(self) -> None:
         """Stop what is under way; what was found or encoded stays."""
-        if text := self.activity.cancel():
+        if text := self.task_status.cancel():
             self.set_status(text)

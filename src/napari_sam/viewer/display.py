@@ -9,22 +9,22 @@ from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import canvas_zoom
-from napari_sam.viewer.grid import GridCell
+from napari_sam.viewer.grid_mode import GridCell
+from napari_sam.viewer.image.model_input import ModelInput
 from napari_sam.viewer.layer_order import LayerOrder, is_cover
-from napari_sam.viewer.layers import uncover
-from napari_sam.viewer.model_input import ModelInput
+from napari_sam.viewer.plugin_layers import uncover
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
     from napari.utils.events import Event
 
-    from napari_sam.viewer.annotator import Annotator
-    from napari_sam.viewer.binding import LabelsBinding
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.everything import EverythingMode
-    from napari_sam.viewer.image_binding import ImageBinding
-    from napari_sam.viewer.review import Review
+    from napari_sam.viewer.everything.mode import EverythingMode
+    from napari_sam.viewer.everything.review import Review
+    from napari_sam.viewer.image.binding import ImageBinding
+    from napari_sam.viewer.labels.binding import LabelsBinding
+    from napari_sam.viewer.prompting.annotator import Annotator
 
 _DIMMED = 0.35
 """Opacity of the labels in a review, as a share of what it was."""
@@ -63,7 +63,7 @@ class Display:
         self._labels = labels
         self._review = review
         self._overlays = (annotator.preview, everything.overlay)
-        self._prompts = annotator.mirror.layers
+        self._prompts = annotator.layer_sync.layers
         self._preview = annotator.preview
         self._dimmer = LabelsDimmer(context.viewer)
         self.order = LayerOrder(
@@ -81,7 +81,7 @@ class Display:
         connect(images.moved, self._on_moved)
         connect(images.renewed, self._on_moved)
         connect(labels.changed, self._on_labels)
-        connect(annotator.mirror.changed, self._on_prompted)
+        connect(annotator.layer_sync.changed, self._on_prompted)
         connect(annotator.written, self._on_written)
         connect(everything.written, self._on_written)
         connect(review.changed, self._on_review)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from napari.layers import Image
 
 from napari_sam.viewer.connections import ConnectionSet
-from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.annotation.review_items import centre_of
 from napari_sam.types import Region
 from napari_sam.viewer.coords import data_to_world, layer_shape
-from napari_sam.viewer.offers import centre_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

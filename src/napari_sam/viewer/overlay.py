@@ -20,7 +20,7 @@ from psygnal import Signal
 from napari_sam.core.morphology import eroded
 from napari_sam.types import MaskCrop, Plane, Region
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.layers import (
+from napari_sam.viewer.plugin_layers import (
     ROLE,
     place_on_plane,
     selection_kept,

@@ -24,21 +24,21 @@ from napari_sam.errors import (
     SettingsError,
 )
 from napari_sam.types import MaskLevel
+from napari_sam.viewer.background.model_loader import MODEL_SLOT
+from napari_sam.viewer.background.prefetcher import SHOWN_SLOT
+from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.controller import Controller
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.learning import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
-from napari_sam.viewer.loader import MODEL_SLOT
-from napari_sam.viewer.prefetcher import SHOWN_SLOT
-from napari_sam.viewer.project_session import (
+from napari_sam.viewer.everything.review import REVIEW_SLOT
+from napari_sam.viewer.everything.search import EVERYTHING_SLOT
+from napari_sam.viewer.learning.learner import GATHER_SLOT, LEARN_SLOT, SAVE_SLOT
+from napari_sam.viewer.projects.session import (
     IDENTIFY_SLOT,
     RECORDS_SLOT,
 )
-from napari_sam.viewer.requests import SLOTS as PREDICT_SLOTS
-from napari_sam.viewer.review import REVIEW_SLOT
-from napari_sam.viewer.search import EVERYTHING_SLOT
+from napari_sam.viewer.prompting.requests import SLOTS as PREDICT_SLOTS
 from napari_sam.viewer.validation import as_label, as_point, as_points, on_one_plane
 from napari_sam.viewer.volumes.runs import PropagationRuns
-from napari_sam.viewer.worker import SyncRunner
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
-    from napari_sam.training.adapt import Adapted, AdaptSettings
+    from napari_sam.training.adapt.loop import Adapted, AdaptSettings
     from napari_sam.types import BoolArray, FloatArray, Plane
 
 _SLOTS = (
@@ -212,9 +212,9 @@ class Session:
         controller = self.controller
         with self._raising():
             controller.choose_image(image)
-            if not controller.is_loading and (
+            if not controller.loader.is_loading and (
                 controller.loader.device is None
-                or controller.model_name != model
+                or controller.loader.name != model
                 or device not in ("auto", controller.loader.device)
             ):
                 controller.load_model(model, device)
@@ -484,7 +484,7 @@ class Session:
         with self._raising():
             self.controller.everything.prefill()
             self.wait()
-        return len(self.controller.everything.offers)
+        return len(self.controller.everything.review_items)
 
     def review(self) -> int:
         """Begin to decide on proposals, and on objects that nobody has looked at.

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from napari_sam.core.everything_settings import EverythingSettings
+from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
 from napari_sam.core.names import check_number, check_type
 

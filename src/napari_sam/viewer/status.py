@@ -82,7 +82,7 @@ class StatusState:
         Of what is looked at in a review.
     followed : str
         What was found on this slice by following the object: empty for nothing.
-    offers : int
+    review_items : int
         How many proposals of the plane on screen can be decided one by one.
     proposals : int
         How many proposals there are on all planes.
@@ -109,7 +109,7 @@ class StatusState:
     waiting_planes: int = 0
     certainty: float | None = None
     followed: str = ""
-    offers: int = 0
+    review_items: int = 0
     proposals: int = 0
 
 
@@ -180,9 +180,9 @@ def _proposed(state: StatusState) -> str:
             f"Certainty {state.certainty:.2f}.  N accepts · K rejects · J corrects · "
             "Shift+N skips"
         )
-    if state.offers:
+    if state.review_items:
         return (
-            f"{state.offers} proposed.  N or Shift-click accepts, K rejects, "
+            f"{state.review_items} proposed.  N or Shift-click accepts, K rejects, "
             "a click corrects the one under the cursor."
         )
     if state.proposals:
@@ -275,22 +275,22 @@ def read_state(controller: Controller) -> StatusState:
     context, annotator = controller.context, controller.annotator
     everything, entry = controller.everything, controller.review.current
     prediction, plane = annotator.prediction, context.plane
-    indices = {p.index for p in (*annotator.pending, *annotator.draft.planes)}
+    indices = {p.index for p in (*annotator.draft.answers, *annotator.draft.planes)}
     here = {plane.index} if plane is not None else set()
     items = annotator.items
     tool = controller.toolbox.lit
     active = controller.viewer.layers.selection.active
     return StatusState(
         has_image=context.image is not None,
-        rest_reason=controller.rest_reason,
-        model=controller.model_name,
-        is_loading=controller.is_loading,
-        is_encoding=context.planes is not None
+        rest_reason=controller.images.rest_reason,
+        model=controller.loader.name,
+        is_loading=controller.loader.is_loading,
+        is_encoding=context.encoder is not None
         and not controller.prefetcher.is_shown_ready,
         search=everything.progress.text if everything.progress is not None else None,
         tool=tool,
         mouse_layer=active.name if tool is None and active is not None else "",
-        marks_objects=annotator.positive,
+        marks_objects=annotator.prompting.positive,
         label=annotator.label,
         is_correcting=annotator.draft.label is not None,
         has_prompts=not here.isdisjoint(p.index for p in items.planes()),
@@ -306,6 +306,6 @@ def read_state(controller: Controller) -> StatusState:
         waiting_planes=len(indices - here),
         certainty=entry.certainty if entry is not None else None,
         followed=_said_followed(controller),
-        offers=len(everything.offers),
+        review_items=len(everything.review_items),
         proposals=everything.count,
     )

@@ -10,19 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from napari_sam.viewer.learning import Stage
+from napari_sam.viewer.learning.learner import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari.layers import Image, Labels
 
-    from napari_sam.core.proposals import Proposals
+    from napari_sam.core.everything.proposals import Proposals
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.io.recovery import Recovery
     from napari_sam.types import MaskLevel, Progress
+    from napari_sam.viewer.background.prefetcher import StripState
     from napari_sam.viewer.controller import Controller
-    from napari_sam.viewer.prefetcher import StripState
     from napari_sam.viewer.settings import AnnotationSettings, Tool
 
 
@@ -362,15 +362,15 @@ def resolve(controller: Controller) -> ViewState:
         review=review,
         triage=_triage(controller, review),
         learn=_learn(controller),
-        progress=controller.activity.progress,
-        can_cancel=controller.activity.can_cancel,
+        progress=controller.task_status.progress,
+        can_cancel=controller.task_status.can_cancel,
     )
 
 
 def _layers(controller: Controller) -> LayersState:
     context = controller.context
     labels = None if context.target is None else context.target.layer
-    return LayersState(context.image, labels, controller.model_name)
+    return LayersState(context.image, labels, controller.loader.name)
 
 
 def _project(controller: Controller) -> ProjectState:
@@ -391,12 +391,12 @@ def _object(controller: Controller) -> ObjectState:
     annotator = controller.annotator
     followed = controller.propagation.shown
     # What is clicked while the model loads is answered when it is there.
-    why_not = controller.rest_reason if controller.context.plane is None else ""
+    why_not = controller.images.rest_reason if controller.context.plane is None else ""
     return ObjectState(
         why_not=why_not,
         tool=controller.toolbox.lit,
         level=annotator.level,
-        marks_objects=annotator.positive,
+        marks_objects=annotator.prompting.positive,
         label=annotator.label,
         count=annotator.object_count,
         place=controller.navigator.text,
@@ -448,8 +448,8 @@ def _follow(controller: Controller) -> FollowState:
 
 def _search(controller: Controller) -> SearchState:
     context, everything = controller.context, controller.everything
-    planes, plane = context.planes, context.plane
-    why_not = controller.rest_reason
+    planes, plane = context.encoder, context.plane
+    why_not = controller.images.rest_reason
     if not why_not and planes is None:
         why_not = "The model is not there yet."
     if everything.is_running:
@@ -482,14 +482,14 @@ def _review(controller: Controller) -> ReviewState:
         certainty=0.0 if current is None else current.certainty,
         proposals=review.proposal_count,
         objects=review.object_count,
-        is_offered=bool(controller.everything.offers),
+        is_offered=bool(controller.everything.review_items),
         is_searching=controller.everything.is_running,
     )
 
 
 def _triage(controller: Controller, review: ReviewState) -> TriageState:
     triage = controller.triage
-    is_any = bool(controller.everything.offers_here)
+    is_any = bool(controller.everything.review_items_here)
     return TriageState(
         why_not_choose="" if is_any else "Nothing is proposed on this slice.",
         # A walk begins a review anew, whether one is under way or not.
@@ -512,7 +512,7 @@ def _learn(controller: Controller) -> LearnState:
         text = f"{learning.saved.stem}: {learning.result.summary}."
     return LearnState(
         stage=learning.stage,
-        can_start=controller.context.planes is not None and not learning.is_running,
+        can_start=controller.context.encoder is not None and not learning.is_running,
         name=learning.suggested_name,
         progress=learning.progress,
         text=text,

@@ -8,7 +8,7 @@ from weakref import ref
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
-from napari_sam.viewer.kept import left_with
+from napari_sam.viewer.prompting.kept import left_with
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller

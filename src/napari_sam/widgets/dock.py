@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_sam.core.store import EmbeddingStore
+from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.models import list_models
 from napari_sam.viewer.controller import Controller
-from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.settings import Tool
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.canvas_context import CanvasContext
@@ -137,7 +137,7 @@ class SamWidget(QWidget):
             widget.setSizePolicy(policy)
         self._ticker = QTimer(self)
         self._ticker.setInterval(500)
-        self.activity = ActivityBar(lambda: controller.activity.long, self)
+        self.activity = ActivityBar(lambda: controller.task_status.long, self)
         self.help = PushButton(text="Keys …")
 
         body = QWidget()

@@ -15,9 +15,9 @@ from magicgui.widgets import (
     SpinBox,
 )
 
-from napari_sam.core.everything_settings import chosen
+from napari_sam.core.everything.settings import chosen
+from napari_sam.core.everything.triage import histogram, position_on
 from napari_sam.core.model_thresholds import ModelThresholds
-from napari_sam.core.triage import histogram, position_on
 from napari_sam.viewer.overlay import color_text, score_color
 from napari_sam.viewer.settings import ProposalColor
 from napari_sam.viewer.view_state import SearchState

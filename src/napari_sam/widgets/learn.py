@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from magicgui.widgets import CheckBox, Label, LineEdit, ProgressBar, PushButton
 from qtpy.QtWidgets import QSizePolicy
 
-from napari_sam.viewer.learning import Stage
+from napari_sam.viewer.learning.learner import Stage
 from napari_sam.viewer.view_state import LearnState
 from napari_sam.widgets.panels import Panel, blocked, row, show_progress
 

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import QComboBox, QLabel
 
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.layers import is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.settings import (
     POLICY_NAMES,
     AcceptWait,
@@ -282,7 +282,7 @@ class LayersPanel(Panel[LayersState]):
     def list_models(self, models: Sequence[ModelSpec]) -> None:
         """Offer these models; the one in use stays chosen."""
         self._models = {spec.name: spec for spec in models}
-        chosen = self.controller.model_name or self.model.value
+        chosen = self.controller.loader.name or self.model.value
         with blocked(self.model):
             self.model.choices = list(dict.fromkeys([*self._models, chosen]))
         self.show(self.part(self.controller.state))

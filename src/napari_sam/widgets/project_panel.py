@@ -195,7 +195,7 @@ class ProjectPanel(Panel[ProjectState]):
 
     def _place(self) -> None:
         with self._telling():
-            self.controller.place_labels()
+            self.controller.labels.place()
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

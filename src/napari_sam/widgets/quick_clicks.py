@@ -17,7 +17,7 @@ from napari_sam.widgets.canvas_context import canvases_of
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-    from napari_sam.viewer.pointer import Pointer
+    from napari_sam.viewer.prompting.pointer import Pointer
 
 
 class QuickClicks(QObject):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal
 
-from napari_sam.viewer.worker import LOWEST, NICENESS, ThreadRunner
+from napari_sam.viewer.background.worker import LOWEST, NICENESS, ThreadRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.volumes.followed import FollowedState
-    from napari_sam.viewer.prefetcher import StripState
+    from napari_sam.viewer.background.prefetcher import StripState
     from napari_sam.viewer.view_state import FollowState
 
 _READY = QColor("#2ecc40")

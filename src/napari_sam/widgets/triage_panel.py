@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FloatSlider, Label, PushButton
 
-from napari_sam.core.triage import histogram, position_on
+from napari_sam.core.everything.triage import histogram, position_on
 from napari_sam.viewer.view_state import TriageState
 from napari_sam.widgets.histogram import BINS, Histogram, over
 from napari_sam.widgets.panels import Panel, rest, row

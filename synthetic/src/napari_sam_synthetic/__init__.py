@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import imageio.v3 as iio
 import numpy as np
 
-from napari_sam.training.samples import Sample
+from napari_sam.training.data.samples import Sample
 from napari_sam.types import RGBArray
 from napari_sam_synthetic.bacteria import rods
 from napari_sam_synthetic.composite_objects import things

@@ -18,9 +18,9 @@ from napari_sam.viewer.labels.robbed import robbed_records
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from napari_sam.core.annotation.review_items import ReviewItem, ReviewItemKey
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.offers import Offer, OfferKey
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,13 +29,13 @@ class ProposalsAccepted:
 
     Parameters
     ----------
-    keys : tuple of OfferKey
+    keys : tuple of ReviewItemKey
         Of what was written.
     were_offered : frozenset of Plane, optional
         The planes whose proposals were decided one by one before; all if None.
     """
 
-    keys: tuple[OfferKey, ...]
+    keys: tuple[ReviewItemKey, ...]
     were_offered: frozenset[Plane] | None = None
 
 
@@ -56,25 +56,25 @@ class ProposalWriter:
 
     def write(
         self,
-        offers: Sequence[Offer],
+        review_items: Sequence[ReviewItem],
         origin: ProposalsAccepted,
         *,
         confirmed: bool,
-        is_confident: Callable[[Offer], bool],
+        is_confident: Callable[[ReviewItem], bool],
         policy: OverlapPolicy = OverlapPolicy.KEEP,
     ) -> Transaction | None:
         """Write proposals as one undo step; None if no pixel had to change.
 
         Parameters
         ----------
-        offers : sequence of Offer
+        review_items : sequence of ReviewItem
             Under ``KEEP`` the first to write a pixel keeps it.
         origin : ProposalsAccepted
             What an undo offers again.
         confirmed : bool
             Whether a person has looked at them.
         is_confident : callable
-            Whether an offer pre-filled a slice.
+            Whether a review item pre-filled a slice.
         policy : OverlapPolicy
             What happens to labelled pixels.
 
@@ -86,18 +86,20 @@ class ProposalWriter:
         context = self._context
         if context.target is None:
             self._make_target()
-        target, planes = context.target, context.planes
-        if target is None or planes is None or not offers:
+        target, planes = context.target, context.encoder
+        if target is None or planes is None or not review_items:
             return None
         target.catch_up()
         first = target.next_label
-        masks = [ObjectMask(first + i, o.plane, o.mask) for i, o in enumerate(offers)]
+        masks = [
+            ObjectMask(first + i, o.plane, o.mask) for i, o in enumerate(review_items)
+        ]
         plan = target.plan(masks, policy)
         if not plan.changes:
             return None
         model = planes.engine.model
         changes = []
-        for mask, offer in zip(masks, offers, strict=True):
+        for mask, review_item in zip(masks, review_items, strict=True):
             # What got no pixel is not an object.
             digest = plan.digests[mask.label, mask.plane]
             if not digest:
@@ -106,10 +108,10 @@ class ProposalWriter:
                 mask.label,
                 PromptItems(),
                 model.name,
-                offer.score,
-                Source.PREFILL if is_confident(offer) else Source.EVERYTHING,
-                masks=(PlaneMask(mask.plane, digest, confirmed, offer.score),),
-                stability=offer.stability,
+                review_item.score,
+                Source.PREFILL if is_confident(review_item) else Source.EVERYTHING,
+                masks=(PlaneMask(mask.plane, digest, confirmed, review_item.score),),
+                stability=review_item.stability,
                 fingerprint=model.fingerprint,
             )
             changes.append(RecordChange(mask.label, None, record))

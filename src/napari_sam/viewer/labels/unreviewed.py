@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.core.annotation.records import PlaneMask, digest_of
+from napari_sam.core.annotation.review_items import certainty
+from napari_sam.core.annotation.review_queue import Entry
 from napari_sam.core.annotation.transaction import (
     ObjectMask,
     RecordChange,
@@ -22,8 +24,6 @@ from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.planes import is_plane_of
 from napari_sam.types import MaskCrop
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.offers import certainty
-from napari_sam.viewer.review_queue import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Erased:
+class ErasedObject:
     """Which object an erasing transaction took out."""
 
     label: int
@@ -214,7 +214,9 @@ class UnreviewedObjects:
             after = left.confirm() if left.masks else None
             records = (RecordChange(label, record, after),)
         now = target.next_label
-        target.apply(Transaction(plan.changes, records, (now, now), Erased(label)))
+        target.apply(
+            Transaction(plan.changes, records, (now, now), ErasedObject(label))
+        )
         self.look_at(label)
         return True
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from psygnal import Signal
 
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.background.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from napari_sam.core.annotation.transaction import PixelChange
     from napari_sam.core.volumes.tracks import Relabel, TrackEdit, Tracks
-    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
-    from napari_sam.viewer.pointer import Pointer
+    from napari_sam.viewer.prompting.annotator import Annotator
+    from napari_sam.viewer.prompting.pointer import Pointer
     from napari_sam.viewer.volumes.tracks_layer import TracksView
 
 

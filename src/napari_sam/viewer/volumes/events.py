@@ -15,7 +15,7 @@ from napari_sam.core.volumes.doubts import (
 )
 from napari_sam.core.volumes.objects import iter_objects
 from napari_sam.types import Plane
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.background.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from napari_sam.core.volumes.propagation import EncodeAt
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.predict import PlaneEncoder
+    from napari_sam.viewer.image.encoder import PlaneEncoder
 
 _NEXT = "Review one by one"
 
@@ -151,7 +151,7 @@ class Linker(BackgroundWork[LabelsTarget]):
         )
         encode: EncodeAt | None = None
         if grow:
-            encoder = context.planes
+            encoder = context.encoder
             if encoder is None:
                 self.status.emit("No model is ready to grow objects: wait for it.")
                 return

@@ -11,17 +11,17 @@ from psygnal import Signal
 
 from napari_sam.core.volumes.measure import iter_measure
 from napari_sam.types import Plane
+from napari_sam.viewer.background.worker import Job, Priority
 from napari_sam.viewer.coords import displayed_axes, world_to_data
-from napari_sam.viewer.pointer import STILL, followed
-from napari_sam.viewer.worker import Job, Priority
+from napari_sam.viewer.prompting.pointer import STILL, followed
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_sam.core.volumes.measure import Measures
-    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
+    from napari_sam.viewer.prompting.annotator import Annotator
 
 MEASURE_SLOT = "measure"
 

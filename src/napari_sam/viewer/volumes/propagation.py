@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from napari_sam.core.volumes.followed import FollowedState
     from napari_sam.core.volumes.propagation import PropagatedSlice
     from napari_sam.types import FloatArray, Progress
-    from napari_sam.viewer.annotator import Annotator
+    from napari_sam.viewer.background.prefetcher import Prefetcher
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.draft import ObjectDraft
     from napari_sam.viewer.navigation import Navigator
-    from napari_sam.viewer.pointer import Pointer
-    from napari_sam.viewer.prefetcher import Prefetcher
+    from napari_sam.viewer.prompting.annotator import Annotator
+    from napari_sam.viewer.prompting.draft import ObjectDraft
+    from napari_sam.viewer.prompting.pointer import Pointer
     from napari_sam.viewer.volumes.linker import Relinked
 
 TIME_NAMES = frozenset({"t", "time", "frame", "frames"})

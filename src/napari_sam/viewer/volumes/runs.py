@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.core.volumes.propagation import BlockedAt, PropagatedSlice, Span
     from napari_sam.types import MaskCrop
-    from napari_sam.viewer.annotator import Annotator
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.draft import ObjectDraft
+    from napari_sam.viewer.prompting.annotator import Annotator
+    from napari_sam.viewer.prompting.draft import ObjectDraft
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -242,7 +242,7 @@ class PropagationRuns(BackgroundWork[_Run]):
 
     def _follow(self, draft: ObjectDraft, followed: Followed) -> None:
         context = self._context
-        image, encoder = context.image, context.planes
+        image, encoder = context.image, context.encoder
         if image is None or encoder is None:
             return
         run = _Run(draft, followed.left, len(followed.positions_left))

@@ -98,7 +98,7 @@ class SeveralObjects(BackgroundWork[_Run]):
         """
         context = self._context
         image, plane, target = context.image, context.plane, context.target
-        encoder = context.planes
+        encoder = context.encoder
         if self.is_running or image is None or plane is None or encoder is None:
             return
         shape = plane.shape(layer_shape(image))
@@ -172,9 +172,9 @@ class SeveralObjects(BackgroundWork[_Run]):
         plan = target.plan(objects, OverlapPolicy.KEEP)
         if not run.found:
             return "All of them are on other slices already: nothing was changed."
-        if not plan.changes or context.planes is None:
+        if not plan.changes or context.encoder is None:
             return "The objects reach no further slice: nothing was written."
-        model = context.planes.engine.model
+        model = context.encoder.engine.model
         changes = []
         for label in run.found:
             masks = [

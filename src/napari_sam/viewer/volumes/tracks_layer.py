@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from napari.layers import Tracks as TracksLayer
 
 from napari_sam.core.volumes.tracks import Tracks
-from napari_sam.viewer.layers import selection_kept, transform_of
+from napari_sam.viewer.background.worker import Job, Priority
+from napari_sam.viewer.plugin_layers import selection_kept, transform_of
 from napari_sam.viewer.volumes.linker import is_movie
-from napari_sam.viewer.worker import Job, Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

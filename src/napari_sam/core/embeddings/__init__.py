@@ -1,0 +1,1 @@
+"""Embeddings of planes: encoded once, kept in memory and on disk."""

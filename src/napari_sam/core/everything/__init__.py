@@ -1,0 +1,1 @@
+"""Everything mode without a window: where to ask, what to keep, what was found."""

@@ -1,0 +1,209 @@
+"""Settings of everything mode."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from napari_sam.core.everything.selection import Thresholds
+from napari_sam.core.names import check_number
+from napari_sam.errors import SettingsError
+
+if TYPE_CHECKING:
+    from napari_sam.core.model_thresholds import ModelThresholds
+
+Prompts = Literal["auto", "grid", "objects"]
+"""Where the model is asked."""
+
+LARGEST_SHARE = 0.4
+"""Larger proposals are hidden: what fills most of a plane is its background."""
+SMALLEST_AREA = 20
+"""Smaller proposals are hidden, in pixels: they are specks."""
+
+
+@dataclass(frozen=True, slots=True)
+class EverythingSettings:
+    """Settings of everything mode: of scripts, window and command line alike.
+
+    The reference implementation's defaults, except where it says otherwise.  What
+    depends on a model's scores is by default what the model says
+    (:class:`~napari_sam.core.model_thresholds.ModelThresholds`).
+
+    Parameters
+    ----------
+    prompts : {"auto", "grid", "objects"}
+        Where the model is asked: on a grid, or where it sees objects, which
+        needs a model with a prompt head.  ``"auto"`` takes the objects if the
+        model sees them.
+    points_per_side : int
+        The grid has this many points along each side.
+    min_centre : float, optional
+        Where the model sees objects: lowest probability of an object's centre.
+    min_foreground : float, optional
+        Of masks found on objects: lowest probability of foreground, on average
+        over the mask.  Masks below are not kept.
+    object_size : float, optional
+        Where the model sees objects: their diameter in pixels of the plane.  It is
+        searched at the scale that shows them as large as is best, in tiles; by default
+        the model looks how large they are.
+    pred_iou_thresh : float, optional
+        Masks whose predicted IoU is not above this are hidden.
+    stability_score_thresh : float, optional
+        Masks less stable than this are hidden.
+    stability_score_offset : float
+        By how much the logit threshold is moved to measure stability.
+    box_nms_thresh : float
+        Overlap of boxes above which the lower-scored mask is hidden.
+    crop_n_layers : int
+        Layer ``i`` repeats the search on ``4**i`` overlapping crops.
+    crop_nms_thresh : float
+        The same as ``box_nms_thresh``, between crops.
+    crop_overlap_ratio : float
+        Overlap of the crops of the first layer, as a part of the shorter side.
+    crop_n_points_downscale_factor : int
+        In layer ``i`` the grid has ``points_per_side`` over this to the power
+        of ``i`` points along each side.
+    min_mask_region_area : int
+        Holes and pieces smaller than this many pixels are removed from masks.
+    min_area : float
+        Masks of fewer pixels than this are hidden; 0 keeps all, as the reference.
+    max_area_share : float
+        Masks of more than this share of the plane are hidden.  Not in the
+        reference: on most microscopy images the best-scored mask is the whole
+        plane, which hides all others where overlaps are resolved by score.
+        1 keeps it.
+    pred_iou_floor, stability_score_floor : float, optional
+        Masks below these are not kept at all; between floor and threshold they
+        are hidden and come back when the threshold is lowered.
+    """
+
+    prompts: Prompts = "auto"
+    points_per_side: int = 32
+    min_centre: float | None = None
+    min_foreground: float | None = None
+    object_size: float | None = None
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    min_area: float = SMALLEST_AREA
+    max_area_share: float = LARGEST_SHARE
+    pred_iou_floor: float | None = None
+    stability_score_floor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompts not in get_args(Prompts):
+            raise SettingsError(
+                f"prompts is {self.prompts!r}; choose from "
+                f"{', '.join(get_args(Prompts))}."
+            )
+        check_number("points_per_side", self.points_per_side, 1, 512)
+        check_number("stability_score_offset", self.stability_score_offset, 0, 100)
+        check_number("crop_n_layers", self.crop_n_layers, 0, 4)
+        check_number("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
+        check_number(
+            "crop_n_points_downscale_factor",
+            self.crop_n_points_downscale_factor,
+            1,
+            64,
+        )
+        check_number("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
+        check_number("min_area", self.min_area, 0, math.inf)
+        if self.object_size is not None:
+            check_number("object_size", self.object_size, 1, math.inf)
+        for name in (
+            "min_centre",
+            "min_foreground",
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "box_nms_thresh",
+            "crop_nms_thresh",
+            "max_area_share",
+            "pred_iou_floor",
+            "stability_score_floor",
+        ):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0, 1)
+
+    def floor(self, own: ModelThresholds, on_objects: bool) -> tuple[float, float]:
+        """Return predicted IoU and stability below which nothing is kept.
+
+        Parameters
+        ----------
+        own : ModelThresholds
+            Of the model that is asked.
+        on_objects : bool
+            Whether it is asked where it sees objects.
+        """
+        score, stability, floor = own.limits(on_objects)
+        return (
+            min(
+                chosen(self.pred_iou_floor, floor), chosen(self.pred_iou_thresh, score)
+            ),
+            min(
+                chosen(self.stability_score_floor, floor),
+                chosen(self.stability_score_thresh, stability),
+            ),
+        )
+
+    def thresholds(
+        self, shape: tuple[int, int], own: ModelThresholds, on_objects: bool
+    ) -> Thresholds:
+        """Return what the proposals of a plane of this shape start with.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width.
+        own : ModelThresholds
+            Of the model that is asked.
+        on_objects : bool
+            Whether it is asked where it sees objects.
+        """
+        score, stability, _ = own.limits(on_objects)
+        return Thresholds(
+            min_score=chosen(self.pred_iou_thresh, score),
+            min_stability=chosen(self.stability_score_thresh, stability),
+            min_area=self.min_area,
+            max_area=self.max_area_share * shape[0] * shape[1],
+            max_overlap=self.box_nms_thresh,
+            max_crop_overlap=self.crop_nms_thresh,
+            min_region_area=self.min_mask_region_area,
+        )
+
+    def object_limits(self, own: ModelThresholds) -> tuple[float, float]:
+        """Return how probable an object's centre and foreground have to be.
+
+        Parameters
+        ----------
+        own : ModelThresholds
+            Of the model that is asked.
+        """
+        return (
+            chosen(self.min_centre, own.centre),
+            chosen(self.min_foreground, own.foreground),
+        )
+
+    @property
+    def total_points(self) -> int:
+        """Number of prompts in a run on a grid."""
+        return sum(
+            4**layer * self.side_points(layer) ** 2
+            for layer in range(self.crop_n_layers + 1)
+        )
+
+    def side_points(self, layer: int) -> int:
+        """Return the points along each side of the grid in a crop layer."""
+        factor: int = self.crop_n_points_downscale_factor**layer
+        return max(1, self.points_per_side // factor)
+
+
+def chosen(value: float | None, default: float) -> float:
+    """Return what somebody chose, or else the default."""
+    return default if value is None else value

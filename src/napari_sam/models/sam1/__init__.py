@@ -1,0 +1,1 @@
+"""SAM's networks, as of 2023, and how they are asked."""

@@ -1,0 +1,1 @@
+"""Adapting a model to a few objects of somebody's own images."""

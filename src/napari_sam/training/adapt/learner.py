@@ -1,0 +1,237 @@
+"""The weights that adaptation changes, and the steps that change them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_sam.errors import SettingsError
+from napari_sam.training.adapt.neck import through_neck
+from napari_sam.training.adapt.windows import cut, make_batch, window_side
+from napari_sam.training.interactive import backward_from
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from napari_sam.models.sam1.checkpoint import SamNetwork
+    from napari_sam.training.adapt.examples import Example, Target
+    from napari_sam.training.adapt.windows import Window
+
+StateDict = dict[str, Tensor]
+
+_PARTS = ("decoder", "decoder+neck")
+_NECK = "image_encoder.neck."
+_TRAINED = ("mask_decoder.", "prompt_encoder.")
+_AT_ONCE = 4
+"""Objects decoded between two yields: a fraction of a second on one core."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptSettings:
+    """How to learn from a few objects.
+
+    Parameters
+    ----------
+    parts : {"decoder", "decoder+neck"}
+        What changes.  With the decoder alone, embeddings stay valid.
+    steps : int
+        Steps of the optimiser.
+    objects : int
+        Objects per step.
+    side : int
+        Cells of the embedding decoded around an object.
+    learning_rate : float
+        Of the decoder; the neck's is a fifth of it.
+    pull : float
+        How strongly weights are drawn back to those of the base, as a part of
+        their distance per step at full rate: L2-SP (Li et al. 2018).
+    boxes : float
+        Share of first prompts that are noisy boxes.
+    average : float
+        Decay of the moving average of the weights that is kept.
+    """
+
+    parts: Literal["decoder", "decoder+neck"] = "decoder"
+    steps: int = 120
+    objects: int = 8
+    side: int = 32
+    learning_rate: float = 1e-4
+    pull: float = 0.002
+    boxes: float = 0.35
+    average: float = 0.95
+
+    def __post_init__(self) -> None:
+        if self.parts not in _PARTS:
+            raise SettingsError(
+                f"parts is {self.parts!r}; choose {' or '.join(_PARTS)}."
+            )
+        for name in ("steps", "objects"):
+            if getattr(self, name) < 1:
+                raise SettingsError(
+                    f"{name} is {getattr(self, name)}; it must be at least 1."
+                )
+        if not 8 <= self.side <= 64:
+            raise SettingsError(f"side is {self.side}; choose 8 to 64 cells.")
+        for name in ("pull", "boxes", "average"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(
+                    f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
+                )
+        if not 0 < self.learning_rate < 1:
+            raise SettingsError(
+                f"learning_rate is {self.learning_rate}; choose one between 0 and 1."
+            )
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, relative: up quickly, then a cosine."""
+        rising = min(1.0, (step + 1) / 5)
+        return float(rising * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
+
+
+class Learner:
+    """A network in training on windows of embeddings.
+
+    Parameters
+    ----------
+    network : SamNetwork
+        In float32 without a head; it is changed in place.
+    examples : sequence of Example
+        Planes and objects.
+    features : sequence of tensor
+        What windows are cut from: embeddings, or what goes into the neck.
+    targets : sequence of Target
+        The objects to learn from.
+    settings : AdaptSettings
+        How.
+    precision : torch.dtype
+        Of the arithmetic; weights stay float32.
+    seed : int
+        Of everything random.
+    """
+
+    def __init__(
+        self,
+        network: SamNetwork,
+        examples: Sequence[Example],
+        features: Sequence[Tensor],
+        targets: Sequence[Target],
+        settings: AdaptSettings,
+        precision: torch.dtype,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.settings = settings
+        self._examples = examples
+        self._features = features
+        self._precision = precision
+        self._rng = np.random.default_rng([seed, 1])
+        self._queue: dict[int, list[Target]] = {}
+        self._groups: dict[int, list[Target]] = {}
+        for target in targets:
+            example = examples[target.example]
+            mask, frame = example.objects[target.mask], example.embedding.frame
+            side = window_side(mask, frame, settings.side)
+            self._groups.setdefault(side, []).append(target)
+        prefixes = _TRAINED if settings.parts == "decoder" else (*_TRAINED, _NECK)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith(prefixes))
+        self.trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.base = {n: p.detach().clone() for n, p in self.trained.items()}
+        self.average = {n: p.detach().clone() for n, p in self.trained.items()}
+        neck = [p for n, p in self.trained.items() if n.startswith(_NECK)]
+        others = [p for n, p in self.trained.items() if not n.startswith(_NECK)]
+        self._optimizer = torch.optim.AdamW(
+            [{"params": others, "factor": 1.0}]
+            + ([{"params": neck, "factor": 0.2}] if neck else []),
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        )
+        self.step = 0
+
+    def iter_step(self) -> Generator[float, None, None]:
+        """Make one step, pausing after every few objects.
+
+        Yields
+        ------
+        float
+            Loss of the objects just decoded.
+        """
+        rounds = -(-self.settings.objects // _AT_ONCE)
+        for _ in range(rounds):
+            side, targets = self._draw()
+            batch, windows = make_batch(
+                self._rng, targets, self._examples, side, self.settings.boxes
+            )
+            with torch.enable_grad():
+                embedding = self._embed(windows)
+                figures, gradient = backward_from(
+                    self.network,
+                    embedding,
+                    batch,
+                    device=embedding.device,
+                    precision=self._precision,
+                    share=1 / rounds,
+                )
+                if embedding.requires_grad:
+                    torch.autograd.backward(embedding, gradient)
+            yield figures.loss
+        self._apply()
+
+    def _draw(self) -> tuple[int, list[Target]]:
+        """Return the next few objects that need windows of one size."""
+        sides = list(self._groups)
+        counts = np.array([len(self._groups[s]) for s in sides], float)
+        side = sides[int(self._rng.choice(len(sides), p=counts / counts.sum()))]
+        queue = self._queue.setdefault(side, [])
+        # Whole-frame windows cost four times as much.
+        count = _AT_ONCE if side <= self.settings.side else 1
+        while len(queue) < count:
+            group = self._groups[side]
+            queue += [group[i] for i in self._rng.permutation(len(group))]
+        taken, self._queue[side] = queue[:count], queue[count:]
+        return side, taken
+
+    def _embed(self, windows: Sequence[Window]) -> Tensor:
+        if self.settings.parts == "decoder":
+            return cut(self._features, windows)
+        neck = self.network.image_encoder.neck
+        return torch.cat(
+            [through_neck(neck, self._features[w.example], w) for w in windows]
+        )
+
+    def _apply(self) -> None:
+        settings = self.settings
+        nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
+        rate = settings.rate(self.step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.learning_rate * group["factor"] * rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        decay = min(settings.average, self.step / (self.step + 4))
+        with torch.no_grad():
+            for name, value in self.trained.items():
+                value.lerp_(self.base[name], settings.pull * rate)
+                self.average[name].lerp_(value, 1 - decay)
+
+    def mixed(self, share: float) -> StateDict:
+        """Return the averaged weights, moved towards the base's, as float16 has them.
+
+        Parameters
+        ----------
+        share : float
+            1 for the average, 0 for the base.
+        """
+        mixed = {n: torch.lerp(self.base[n], v, share) for n, v in self.average.items()}
+        # What is measured is what a file of half precision will hold.
+        return {n: v.half().float() for n, v in mixed.items()}
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Put weights into the network."""
+        with torch.no_grad():
+            for name, value in weights.items():
+                self.trained[name].copy_(value)

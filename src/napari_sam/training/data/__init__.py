@@ -1,0 +1,1 @@
+"""Images with ground truth, as samples, crops and batches."""

@@ -1,0 +1,1 @@
+"""Training runs: a recipe, its state, and the model that comes of it."""

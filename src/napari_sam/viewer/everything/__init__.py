@@ -1,0 +1,1 @@
+"""Everything mode in the viewer: proposals, and deciding about them."""

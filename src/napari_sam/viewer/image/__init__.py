@@ -1,0 +1,1 @@
+"""The image that is annotated: which layer, which plane, which pixels."""

@@ -1,0 +1,1 @@
+"""Projects in the viewer: each change to disk, saving, opening, recovering."""

@@ -1,0 +1,1 @@
+"""Prompts in, masks out: the objects under way."""
