@@ -6,7 +6,7 @@
 
 One picture per source goes to ``docs/images/accuracy``: a row for each model, and
 in it the objects that are best, in the middle and worst for the last model.  The
-truth is white, the answer coloured, the click a cross.
+truth is white, the answer colored, the click a cross.
 """
 
 from __future__ import annotations

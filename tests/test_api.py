@@ -91,8 +91,8 @@ def test_stack_uses_the_given_encoder(model: Model, image: np.ndarray) -> None:
         seen.append(rgb.shape)
         return model.encode_rgb(rgb)
 
-    colour = np.stack([image] * 3, axis=-1)[None]
-    list(ns.iter_everything_stack(colour, rgb=True, encode=encode, **FEW))
+    color = np.stack([image] * 3, axis=-1)[None]
+    list(ns.iter_everything_stack(color, rgb=True, encode=encode, **FEW))
     assert seen == [(256, 256, 3)]
 
 

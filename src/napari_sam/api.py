@@ -175,7 +175,7 @@ def iter_everything_stack(
     stack : array (..., H, W), or (..., H, W, 3 | 4) for ``rgb``
         numpy, dask or zarr; one plane is loaded at a time.
     rgb : bool
-        Whether the last axis holds colour channels.
+        Whether the last axis holds color channels.
     model, settings, encode, should_stop, **overrides
         As for `iter_everything`.
 

@@ -139,7 +139,7 @@ def test_large_planes_are_stretched_from_a_subset_to_nearly_the_same():
     assert (grey(plane) == grey(plane)).all()
 
 
-def test_colour_images_pass_unchanged_and_lose_their_alpha():
+def test_color_images_pass_unchanged_and_lose_their_alpha():
     rng = np.random.default_rng(0)
     rgba = rng.integers(100, 110, (8, 9, 4), dtype=np.uint8)
     assert (to_rgb(rgba) == rgba[..., :3]).all()
@@ -182,9 +182,9 @@ def test_each_of_many_channels_is_seen_in_its_own_hue(channels):
     for c in range(channels):
         stack[c, :, c] = 50 + c
     rgb = to_rgb(stack, percentiles=(0.1, 100))
-    colours = rgb[:channels, 0]
-    assert (colours.max(axis=1) == 255).all()
-    assert len({tuple(c) for c in colours}) == channels
+    colors = rgb[:channels, 0]
+    assert (colors.max(axis=1) == 255).all()
+    assert len({tuple(c) for c in colors}) == channels
     assert not rgb[channels:].any()
 
 

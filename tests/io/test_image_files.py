@@ -117,7 +117,7 @@ def test_resolution_per_centimetre_is_physical(tmp_path: Path) -> None:
     assert image.units == ("micrometer", "micrometer")
 
 
-def test_planar_colour_comes_last(tmp_path: Path) -> None:
+def test_planar_color_comes_last(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     data = pixels("YXS")
     tifffile.imwrite(
@@ -625,5 +625,5 @@ def test_real_stacks(shared_data: Path) -> None:
     image = read_image(shared_data / "plantseg_ovule_cells3d/images/sample_ovule.tif")
     assert image.shape == (32, 128, 128)
     assert image.axes == "QYX"
-    colour = read_image(shared_data / "plantseg_rgb3d/images/rgb_3D_0.tif")
-    assert colour.rgb == (colour.data.shape[-1] in (3, 4))
+    color = read_image(shared_data / "plantseg_rgb3d/images/rgb_3D_0.tif")
+    assert color.rgb == (color.data.shape[-1] in (3, 4))

@@ -186,7 +186,7 @@ def test_fiji_gets_a_hyperstack(tmp_path: Path) -> None:
         assert tif.imagej_metadata["spacing"] == 2.0
 
 
-def test_colour_image_gives_axes_without_colour(tmp_path: Path) -> None:
+def test_color_image_gives_axes_without_color(tmp_path: Path) -> None:
     image = ImageFile(
         np.zeros((4, 5, 3), "u1"), "YXS", (1.0,) * 2, ("pixel",) * 2, "a", True
     )

@@ -133,7 +133,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "minus": good.astype(np.int16) - 1,
         "nan": np.where(good == 1, np.nan, good).astype(np.float32),
         "whole": good.astype(np.float32),
-        "colour": np.stack([good, good, good * 2], -1).astype(np.uint8),
+        "color": np.stack([good, good, good * 2], -1).astype(np.uint8),
         "grey": np.stack([good] * 3, -1).astype(np.uint8),
         "twice": good,
     }.items():
@@ -165,7 +165,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "half": "labels are not whole numbers, for example 0.5",
         "nan": "labels are not whole numbers, for example nan",
         "minus": "labels go down to -1, but the background is 0",
-        "colour": "labels are a colour picture; save one number per object",
+        "color": "labels are a color picture; save one number per object",
         "alone": "no label image in masks",
         "lonely": "no image in images",
         "twice": "both twice.tif and twice_mask.png have this name",
@@ -191,9 +191,9 @@ def test_stacks_give_planes_with_objects(tmp_path: Path) -> None:
     thinned = read_samples(tmp_path, every=3)
     assert names(thinned) == ["flat", "z/1", "z/7"]
     assert names(read_samples(tmp_path, limit=3)) == ["flat", "z/5", "z/8"]
-    colour = np.stack([image] * 3, -1)
-    tifffile.imwrite(images / "z.tif", colour, photometric="rgb")
-    np.testing.assert_array_equal(read_samples(tmp_path)[2].rgb, colour[3])
+    color = np.stack([image] * 3, -1)
+    tifffile.imwrite(images / "z.tif", color, photometric="rgb")
+    np.testing.assert_array_equal(read_samples(tmp_path)[2].rgb, color[3])
 
 
 @pytest.mark.parametrize("axes", ["YXC", "CYX", "ZYXC", "ZCYX"])
@@ -464,12 +464,12 @@ def test_arrays_seen_from_another_side() -> None:
     assert names(samples) == ["layer/0", "layer/1", "layer/2"]
     np.testing.assert_array_equal(samples[1].labels, labels[:, 1].T)
     np.testing.assert_array_equal(samples[1].rgb, to_rgb(image[:, 1].T))
-    coloured = np.stack([image, image // 2], axis=1)
+    colored = np.stack([image, image // 2], axis=1)
     samples = samples_from_arrays(
-        coloured, labels, displayed=(2, 0), channel_axis=-3, every=2
+        colored, labels, displayed=(2, 0), channel_axis=-3, every=2
     )
     assert names(samples) == ["layer/1"]
-    expected = to_rgb(coloured[:, :, 1].transpose(2, 0, 1))
+    expected = to_rgb(colored[:, :, 1].transpose(2, 0, 1))
     np.testing.assert_array_equal(samples[0].rgb, expected)
 
 

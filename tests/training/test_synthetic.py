@@ -75,8 +75,8 @@ def test_cells_of_thick_tissue_meet_in_the_middle_of_walls(seed: int) -> None:
     assert (binary_closing(cells, iterations=6) & ~cells).mean() < 0.01
 
 
-def test_cells_of_multiplexed_tissue_have_colours_of_their_own() -> None:
-    """Cells differ more in colour than the same outlines put elsewhere."""
+def test_cells_of_multiplexed_tissue_have_colors_of_their_own() -> None:
+    """Cells differ more in color than the same outlines put elsewhere."""
     ratios = []
     for seed in range(8):
         sample = generate("multiplexed", seed, 256)

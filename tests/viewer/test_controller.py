@@ -20,8 +20,9 @@ from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE, is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.prompting import draft as draft_module
+from napari_sam.viewer.prompting.prompt_layers import COLORS, NEGATIVE
 from napari_sam.viewer.settings import Normalisation, Tool
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))
@@ -153,14 +154,14 @@ def test_background_alone_asks_for_the_object(open_desk, coins):
     assert "background" in desk.controller.status
 
 
-def test_preview_follows_moved_recoloured_and_deleted_prompts(open_desk, coins):
+def test_preview_follows_moved_recolored_and_deleted_prompts(open_desk, coins):
     desk = open_desk(coins)
     desk.click(*COINS[0])
     desk.points.data = np.array([COINS[1]], float)
     assert desk.masks[0][COINS[1]]
     assert not desk.masks[0][COINS[0]]
     desk.points.selected_data = {0}
-    desk.points.current_face_color = COLOURS[NEGATIVE]
+    desk.points.current_face_color = COLORS[NEGATIVE]
     assert desk.shown is None
     desk.points.remove_selected()
     assert desk.annotator.is_empty

@@ -174,12 +174,12 @@ def test_slider_half_way_between_two_planes_means_the_one_napari_shows():
         assert (plane.index[0] if plane else None) == shown, viewer.dims.point
 
 
-def test_shape_of_pyramids_and_colours():
+def test_shape_of_pyramids_and_colors():
     pyramid = [counted((3, 64, 48)), counted((3, 32, 24)), counted((3, 16, 12))]
     layer = Image(pyramid, multiscale=True)
     assert layer_shape(layer) == (3, 64, 48)
     assert displayed_plane(viewer_of(layer), layer) == Plane((1, 2), (1, None, None))
-    colour = Image(np.zeros((3, 20, 30, 3), np.uint8), rgb=True)
-    assert layer_shape(colour) == (3, 20, 30)
-    assert displayed_plane(viewer_of(colour), colour) == Plane((1, 2), (1, None, None))
+    color = Image(np.zeros((3, 20, 30, 3), np.uint8), rgb=True)
+    assert layer_shape(color) == (3, 20, 30)
+    assert displayed_plane(viewer_of(color), color) == Plane((1, 2), (1, None, None))
     assert layer_shape(Labels(np.zeros((4, 5), np.uint8))) == (4, 5)

@@ -13,18 +13,16 @@ from napari.layers import Image
 from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.viewer.plugin_layers import (
-    COLOURS,
+from napari_sam.viewer.plugin_layers import is_ours, make_labels, transform_of
+from napari_sam.viewer.prompting.layer_sync import same_items
+from napari_sam.viewer.prompting.prompt_layers import (
+    COLORS,
     NEGATIVE,
     POSITIVE,
     PromptLayers,
-    is_ours,
-    make_labels,
     make_points,
     make_shapes,
-    transform_of,
 )
-from napari_sam.viewer.prompting.layer_sync import same_items
 
 
 def stack(**arguments) -> Image:
@@ -64,15 +62,15 @@ def test_layers_lie_exactly_on_the_image():
         assert set(transform_of(layer)) == set(transform_of(image))
 
 
-def test_labels_match_the_pixels_of_colour_images_and_pyramids():
-    colour = Image(np.zeros((20, 30, 3), np.uint8), rgb=True, name="h&e")
-    assert make_labels(colour).data.shape == (20, 30)
+def test_labels_match_the_pixels_of_color_images_and_pyramids():
+    color = Image(np.zeros((20, 30, 3), np.uint8), rgb=True, name="h&e")
+    assert make_labels(color).data.shape == (20, 30)
     pyramid = Image([np.zeros((64, 64)), np.zeros((32, 32))], multiscale=True)
     assert make_labels(pyramid).data.shape == (64, 64)
-    assert make_labels(colour).name == "h&e labels"
-    assert make_labels(colour, "mine").name == "mine"
-    assert not is_ours(make_labels(colour))
-    assert is_ours(make_points(colour))
+    assert make_labels(color).name == "h&e labels"
+    assert make_labels(color, "mine").name == "mine"
+    assert not is_ours(make_labels(color))
+    assert is_ours(make_points(color))
 
 
 def test_adding_layers_keeps_the_active_one():
@@ -217,7 +215,7 @@ def test_what_is_written_is_read_back(kept_layers, items):
         assert same_items(kept_layers.read(), one)
 
 
-def test_colours_show_the_polarity():
+def test_colors_show_the_polarity():
     _, layers = layers_for(stack())
     layers.write(
         PromptItems(
@@ -228,10 +226,10 @@ def test_colours_show_the_polarity():
             (rectangle(), rectangle(z=2, positive=False)),
         )
     )
-    for colours in (layers.points.face_color, layers.shapes.edge_color):
-        red, green = colours[:, 0], colours[:, 1]
+    for colors in (layers.points.face_color, layers.shapes.edge_color):
+        red, green = colors[:, 0], colors[:, 1]
         np.testing.assert_array_equal(green > red, [True, False])
-    assert set(COLOURS) == {POSITIVE, NEGATIVE}
+    assert set(COLORS) == {POSITIVE, NEGATIVE}
 
 
 def test_polarity_of_the_next_point_survives_emptying_the_layer():

@@ -9,8 +9,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_sam.viewer.marker_size import EDGE, POINT
 from napari_sam.viewer.prompting.layer_sync import PromptLayerSync
+from napari_sam.viewer.prompting.prompt_layers import EDGE, POINT
 
 ZOOMS = (0.02, 0.5, 1.0, 7.3, 80.0)
 

@@ -18,9 +18,9 @@ from napari_sam.models.sam1.view_encoder import PlaneViews
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.background.worker import Job, Priority
 from napari_sam.viewer.image.encoder import PlaneEncoder
-from napari_sam.viewer.prompting import hover as hover_module
 from napari_sam.viewer.prompting import predictions as predict_module
 from napari_sam.viewer.prompting import prompting as prompting_module
+from napari_sam.viewer.prompting import requests as hover_module
 from napari_sam.viewer.prompting import requests as requests_module
 from napari_sam.viewer.prompting.requests import UNSEEN_SLOT
 from napari_sam.viewer.settings import AcceptWait, Tool

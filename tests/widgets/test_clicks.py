@@ -10,7 +10,7 @@ from driver import BACKGROUND, COINS, CONTROL, spin, wait_until
 from skimage import data
 
 from napari_sam.types import MaskLevel
-from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE
+from napari_sam.viewer.prompting.prompt_layers import COLORS, NEGATIVE
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
@@ -169,13 +169,13 @@ def delete_removes_the_selected_point(sam: Driver) -> None:
     assert not preview.data[COINS[5]]
 
 
-def recolouring_a_point_changes_what_it_marks(sam: Driver) -> None:
+def recoloring_a_point_changes_what_it_marks(sam: Driver) -> None:
     sam.click(COINS[4])
     sam.click(BACKGROUND)
     sam.wait_idle()
     both = sam.preview_pixels
     sam.points.selected_data = {1}
-    sam.points.current_face_color = COLOURS[NEGATIVE]
+    sam.points.current_face_color = COLORS[NEGATIVE]
     assert [p.positive for p in sam.annotator.items.points] == [True, False]
     wait_until(lambda: sam.preview_pixels != both, "another preview")
     assert list(sam.points.features["prompt"]) == ["positive", "negative"]
@@ -277,7 +277,7 @@ def test_clicks_and_the_keys_beside_them(open_sam: OpenSam, coins: Pixels) -> No
         check(sam)
         clear(sam)
     sam.viewer.reset_view()
-    recolouring_a_point_changes_what_it_marks(sam)
+    recoloring_a_point_changes_what_it_marks(sam)
     clear(sam)
 
 

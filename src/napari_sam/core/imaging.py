@@ -60,14 +60,14 @@ class Channel:
     Parameters
     ----------
     data : array (H, W) or (H, W, 3 | 4)
-        Scalar values, or colours: floating point in 0..1, integers over the
+        Scalar values, or colors: floating point in 0..1, integers over the
         range of their type.
     contrast_limits : tuple of two float
-        Values shown as the first and last colour; ignored for colours.
+        Values shown as the first and last color; ignored for colors.
     gamma : float
-        Exponent applied between the contrast limits; ignored for colours.
+        Exponent applied between the contrast limits; ignored for colors.
     lut : float array (N, 3 | 4), optional
-        Colours in 0..1, evenly spaced and interpolated; grey without.
+        Colors in 0..1, evenly spaced and interpolated; grey without.
     opacity : float
         Between 0 and 1.
     blending : str
@@ -149,7 +149,7 @@ def to_rgb(
     * two or three: red, green and blue, each stretched by itself;
     * four of another type: the same of RGBA, without the alpha;
     * more: each is stretched by itself and given one of as many hues around
-      the colour wheel; they are added up, and dimmed together where the sum
+      the color wheel; they are added up, and dimmed together where the sum
       would saturate.
 
     A plane whose percentiles coincide is stretched between its extremes; a
@@ -255,8 +255,8 @@ def compose(channels: Sequence[Channel]) -> RGBArray:
                 f"Visible images differ in size, {size} and"
                 f" {channel.data.shape[:2]}; hide one of them."
             )
-        colour, alpha = _displayed(channel)
-        blended = _blended(canvas, colour, alpha, channel.blending, is_lowest=i == 0)
+        color, alpha = _displayed(channel)
+        blended = _blended(canvas, color, alpha, channel.blending, is_lowest=i == 0)
         if channel.covered is not None:
             blended = np.where(channel.covered[..., None], blended, canvas)
         canvas = blended
@@ -403,31 +403,31 @@ def _peak(total: npt.NDArray[np.float32], percentiles: tuple[float, float]) -> f
 def _displayed(
     channel: Channel,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | np.float32]:
-    """Return colour (H, W, 3) and alpha (H, W, 1) or scalar, both in 0..1."""
+    """Return color (H, W, 3) and alpha (H, W, 1) or scalar, both in 0..1."""
     data = _checked(channel.data)
     if data.ndim == 2:
         table = _table(channel.lut)
-        colours = table[_indices(data, channel.contrast_limits, channel.gamma)]
+        colors = table[_indices(data, channel.contrast_limits, channel.gamma)]
         opaque = bool((table[:, 3] == 1).all())
     elif data.shape[2] in (3, 4):
         whole = float(np.iinfo(data.dtype).max) if data.dtype.kind in "iu" else 1.0
-        colours = _unit(data, 0.0, whole).astype(np.float32)
+        colors = _unit(data, 0.0, whole).astype(np.float32)
         opaque = data.shape[2] == 3
     else:
         raise ImageError(
-            f"A colour image has shape {data.shape}; its last axis must hold"
+            f"A color image has shape {data.shape}; its last axis must hold"
             " 3 or 4 channels."
         )
     opacity = np.float32(channel.opacity)
     if opaque:
-        return colours[..., :3], opacity
-    return colours[..., :3], colours[..., 3:] * opacity
+        return colors[..., :3], opacity
+    return colors[..., :3], colors[..., 3:] * opacity
 
 
 def _indices(
     data: npt.NDArray[Any], limits: tuple[float, float], gamma: float
 ) -> npt.NDArray[np.intp]:
-    """Return for every pixel the entry of the colour table."""
+    """Return for every pixel the entry of the color table."""
     low, high = float(limits[0]), float(limits[1])
     if low >= high:
         return np.zeros(data.shape, np.intp)
@@ -440,30 +440,30 @@ def _indices(
 
 
 def _table(lut: npt.NDArray[np.floating[Any]] | None) -> npt.NDArray[np.float32]:
-    """Return a colour table (256, 4); grey for ``None``."""
+    """Return a color table (256, 4); grey for ``None``."""
     positions = np.linspace(0.0, 1.0, _LUT_SIZE)
     table = np.ones((_LUT_SIZE, 4), np.float32)
     if lut is None:
         table[:, :3] = positions[:, None]
         return table
-    colours = np.asarray(lut, dtype=np.float64)
-    if colours.ndim != 2 or colours.shape[1] not in (3, 4) or len(colours) == 0:
-        raise ValueError(f"lut has shape {colours.shape}, not (N, 3) or (N, 4)")
-    knots = np.linspace(0.0, 1.0, len(colours))
-    for c in range(colours.shape[1]):
-        table[:, c] = np.interp(positions, knots, colours[:, c])
+    colors = np.asarray(lut, dtype=np.float64)
+    if colors.ndim != 2 or colors.shape[1] not in (3, 4) or len(colors) == 0:
+        raise ValueError(f"lut has shape {colors.shape}, not (N, 3) or (N, 4)")
+    knots = np.linspace(0.0, 1.0, len(colors))
+    for c in range(colors.shape[1]):
+        table[:, c] = np.interp(positions, knots, colors[:, c])
     return table
 
 
 def _blended(
     below: npt.NDArray[np.float32],
-    colour: npt.NDArray[np.float32],
+    color: npt.NDArray[np.float32],
     alpha: npt.NDArray[np.float32] | np.float32,
     blending: Blending,
     *,
     is_lowest: bool,
 ) -> npt.NDArray[np.float32]:
-    """Return a colour over what is below it, by napari's rule for the mode.
+    """Return a color over what is below it, by napari's rule for the mode.
 
     napari lays the lowest layer over the canvas, here black, whatever its
     mode, except that ``minimum`` ignores opacity.
@@ -471,11 +471,11 @@ def _blended(
     if blending not in get_args(Blending):
         raise ValueError(f"blending {blending!r} is none of {get_args(Blending)}")
     if blending == "minimum":
-        return colour if is_lowest else np.minimum(below, colour)
+        return color if is_lowest else np.minimum(below, color)
     if is_lowest or blending == "additive":
-        return below + colour * alpha
+        return below + color * alpha
     if blending == "opaque":
-        return colour
+        return color
     if blending == "multiplicative":
-        return below * colour
-    return below * (1 - alpha) + colour * alpha
+        return below * color
+    return below * (1 - alpha) + color * alpha

@@ -41,7 +41,7 @@ def read_plane(
     plane : Plane
         Which plane; rows and columns come in its order of axes.
     rgb : bool
-        Whether the last axis of ``data`` holds colour channels; ``plane`` then
+        Whether the last axis of ``data`` holds color channels; ``plane`` then
         describes the other axes.
     region : Region, optional
         Rows and columns of the plane to read; all of them by default.

@@ -19,11 +19,11 @@ class ImageFile:
     Parameters
     ----------
     data : array-like
-        Rows and columns last, then the colour channels if ``rgb``.  A numpy
+        Rows and columns last, then the color channels if ``rgb``.  A numpy
         array, or for a TIFF stack an object that reads planes when indexed.
     axes : str
         One letter per axis of ``data``, as tifffile has them: ``T``, ``Z``,
-        ``C``, ``Y``, ``X``, ``S`` for colour, ``Q`` where the file says nothing.
+        ``C``, ``Y``, ``X``, ``S`` for color, ``Q`` where the file says nothing.
     scale : tuple of float
         Size of a step along every axis but ``S``; 1 where unknown.
     units : tuple of str
@@ -32,7 +32,7 @@ class ImageFile:
     name : str
         File name without its suffix.
     rgb : bool
-        Whether the last axis holds colour channels.
+        Whether the last axis holds color channels.
     notes : tuple of str
         What the file holds beyond ``data``, or was taken for something that it
         may not be; a clause each, to be said to the user.
@@ -57,7 +57,7 @@ class ImageFile:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape without the colour channels: that of labels for this image."""
+        """Shape without the color channels: that of labels for this image."""
         shape = tuple(int(n) for n in self.data.shape)
         return shape[:-1] if self.rgb else shape
 

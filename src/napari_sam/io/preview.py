@@ -69,7 +69,7 @@ def check_preview_name(path: Path) -> None:
 
 
 def overlay(rgb: RGBArray, labels: npt.NDArray[Any]) -> RGBArray:
-    """Return the image with every object tinted in a colour and outlined in it.
+    """Return the image with every object tinted in a color and outlined in it.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def overlay(rgb: RGBArray, labels: npt.NDArray[Any]) -> RGBArray:
     """
     ids, inverse = np.unique(labels, return_inverse=True)
     # The golden ratio spreads any number of hues evenly.
-    colours = np.array(
+    colors = np.array(
         [colorsys.hsv_to_rgb(int(i) * _GOLDEN % 1.0, 0.9, 1.0) for i in ids]
     ) * np.float32(255)
-    tint = colours.astype(np.float32)[inverse.reshape(labels.shape)]
+    tint = colors.astype(np.float32)[inverse.reshape(labels.shape)]
     weight = np.full(labels.shape, _OPACITY, np.float32)
     weight[_is_outline(labels)] = 1.0
     weight[labels == 0] = 0.0

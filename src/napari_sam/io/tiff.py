@@ -211,11 +211,11 @@ def _order(
         )
     if "S" not in axes and axes[-1] == "C" and shape[-1] in (3, 4):
         axes = axes[:-1] + "S"
-    colour = "S" if "S" in axes and shape[axes.index("S")] in (3, 4) else ""
-    # Two samples, or more than four, are channels rather than colours.
-    axes = axes if colour else axes.replace("S", "C" if "C" not in axes else "Q")
-    order = [i for i, a in enumerate(axes) if a not in "YX" + colour]
-    order += [axes.index(a) for a in "YX" + colour]
+    color = "S" if "S" in axes and shape[axes.index("S")] in (3, 4) else ""
+    # Two samples, or more than four, are channels rather than colors.
+    axes = axes if color else axes.replace("S", "C" if "C" not in axes else "Q")
+    order = [i for i, a in enumerate(axes) if a not in "YX" + color]
+    order += [axes.index(a) for a in "YX" + color]
     return tuple(order), "".join(axes[i] for i in order)
 
 

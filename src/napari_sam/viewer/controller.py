@@ -22,8 +22,10 @@ from napari_sam.viewer.context import Context
 from napari_sam.viewer.coords import layer_shape, visible_region
 from napari_sam.viewer.display import Display
 from napari_sam.viewer.everything.mode import EverythingMode
-from napari_sam.viewer.everything.proposal_actions import ProposalActions
-from napari_sam.viewer.everything.proposal_clicks import ProposalClicks
+from napari_sam.viewer.everything.proposal_actions import (
+    ProposalActions,
+    ProposalClicks,
+)
 from napari_sam.viewer.everything.review import Review
 from napari_sam.viewer.everything.triage import Triage
 from napari_sam.viewer.image.binding import ImageBinding
@@ -35,8 +37,8 @@ from napari_sam.viewer.navigation import Navigator
 from napari_sam.viewer.plugin_layers import ROLE, is_ours
 from napari_sam.viewer.projects.session import ProjectSession
 from napari_sam.viewer.prompting.annotator import Annotator
-from napari_sam.viewer.prompting.kept import keep, take
 from napari_sam.viewer.prompting.pointer import Pointer
+from napari_sam.viewer.prompting.put_aside import keep, take
 from napari_sam.viewer.prompting.toolbox import Toolbox
 from napari_sam.viewer.settings import AnnotationSettings, Tool
 from napari_sam.viewer.status import StatusLine, StatusState, next_step, read_state

@@ -8,7 +8,7 @@ from weakref import ref
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 
-from napari_sam.viewer.prompting.kept import left_with
+from napari_sam.viewer.prompting.put_aside import left_with
 
 if TYPE_CHECKING:
     from napari_sam.viewer.controller import Controller
@@ -129,7 +129,7 @@ class CloseGuard(QObject):
             QMessageBox.Icon.Question,
             "Not in the labels yet",
             question,
-            parent=cast(QWidget, self.parent()),
+            parent=cast("QWidget", self.parent()),
         )
         box.setInformativeText(information)
         for text, tip in buttons.items():

@@ -1,4 +1,4 @@
-"""Stained sections and smears: nuclei in colour on tissue."""
+"""Stained sections and smears: nuclei in color on tissue."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VIOLET = (0.55, 0.80, 0.15)
 
 
 def _stain(rng: Generator, density: tuple[float, float, float]) -> FloatImage:
-    """Return a stain's colour as one laboratory or scanner shows it."""
+    """Return a stain's color as one laboratory or scanner shows it."""
     vector = np.maximum(np.array(density) + rng.normal(0, 0.06, 3), 0.02)
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 

@@ -164,7 +164,7 @@ def membranes(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     style = rng.random()
     if style < 0.22:
         nuclei = optics.blur(_nuclei(rng, cells, depth, size), psf)
-        return rendering.two_colours(rng, light, nuclei), labels
+        return rendering.two_colors(rng, light, nuclei), labels
     if style < 0.3:  # stained walls in brightfield: dark on light
         return rendering.transmitted(
             rng, 0.7 - 1.5 * light / max(float(light.max()), 1e-3)

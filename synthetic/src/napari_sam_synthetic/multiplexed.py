@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_sam_synthetic.shapes import FloatImage, Labels
 
 _CHANNELS = 3
-_COLOURS = np.array(
+_COLORS = np.array(
     [
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
         [[1, 0, 1], [0, 1, 0], [0, 0.4, 1]],
@@ -145,10 +145,10 @@ def multiplexed(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     tissue = _tissue(rng, side, size)
     shape = (side, side)
     counts = float(np.exp(rng.uniform(np.log(1.5), np.log(60))))
-    colours = _COLOURS[rng.integers(len(_COLOURS))][rng.permutation(_CHANNELS)]
+    colors = _COLORS[rng.integers(len(_COLORS))][rng.permutation(_CHANNELS)]
     rgb = np.zeros((*shape, 3), np.float32)
     common = int(rng.integers(_CHANNELS))
-    for channel, colour in enumerate(colours):
+    for channel, color in enumerate(colors):
         light = _channel(rng, tissue, size, common=channel == common)
         light /= np.float32(max(float(np.percentile(light[::4, ::4], 98)), 1e-2))
         light += np.float32(rng.uniform(0, 0.1))
@@ -159,7 +159,7 @@ def multiplexed(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         if rng.random() < 0.3:
             seen = optics.blur(seen, rng.uniform(0.4, 0.9))
         grey = np.asarray(rendering.to_uint8(rng, seen), np.float32)
-        rgb += grey[..., None] * colour * np.float32(rng.uniform(0.4, 1))
+        rgb += grey[..., None] * color * np.float32(rng.uniform(0.4, 1))
     kept = tissue.is_cell[tissue.cells]
     if size > 12 and rng.random() < 0.3:  # masks with gaps
         kept &= tissue.depth > 1

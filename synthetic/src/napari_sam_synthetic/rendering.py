@@ -1,4 +1,4 @@
-"""How a recorded image is shown: contrast, colour, file format."""
+"""How a recorded image is shown: contrast, color, file format."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def finish(rng: Generator, image: npt.NDArray[np.uint8]) -> RGBArray:
 
 
 def tint(rng: Generator, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return a look-up-table colour on black, as exports of fluorescence have.
+    """Return a look-up-table color on black, as exports of fluorescence have.
 
     Parameters
     ----------
@@ -79,11 +79,11 @@ def tint(rng: Generator, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     -------
     uint8 array (H, W, 3)
     """
-    colours = [(0, 1, 0), (1, 0, 0), (0.2, 0.3, 1), (1, 0, 1), (0, 1, 1), (1, 0.7, 0)]
-    colour = np.array(colours[rng.integers(len(colours))], np.float32)
+    colors = [(0, 1, 0), (1, 0, 0), (0.2, 0.3, 1), (1, 0, 1), (0, 1, 1), (1, 0.7, 0)]
+    color = np.array(colors[rng.integers(len(colors))], np.float32)
     share = np.asarray(grey, np.float32)[..., None] / 255
     white = 0.2 * share if rng.random() < 0.5 else 0.0  # lighter where bright
-    rgb = 255 * share * np.minimum(colour * (1 - white) + white, 1)
+    rgb = 255 * share * np.minimum(color * (1 - white) + white, 1)
     return np.asarray(rgb, np.uint8)
 
 
@@ -98,7 +98,7 @@ def fluorescence(
     signal : float array (H, W)
         Light in focus, already blurred by the point spread function.
     tinted : float
-        How often it is shown in a colour.
+        How often it is shown in a color.
 
     Returns
     -------
@@ -194,10 +194,10 @@ def see_through(
     return transmitted(rng, sign * 2 * ring - rng.uniform(0, 0.3) * thickness)
 
 
-def two_colours(
+def two_colors(
     rng: Generator, cells: npt.NDArray[np.floating], nuclei: npt.NDArray[np.floating]
 ) -> RGBArray:
-    """Record two channels and show them in two colours.
+    """Record two channels and show them in two colors.
 
     Parameters
     ----------
@@ -210,10 +210,10 @@ def two_colours(
     -------
     uint8 array (H, W, 3)
     """
-    colours = np.array(
+    colors = np.array(
         [[1, 0, 0], [0, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 1, 0]], np.float32
     )
-    colour = colours[rng.integers(len(colours))]
+    color = colors[rng.integers(len(colors))]
     other = np.array(
         [[0.1, 0.2, 1], [0, 0.4, 1], [0.9, 0, 0.9], [0, 1, 0]], np.float32
     )[rng.integers(4)]
@@ -226,5 +226,5 @@ def two_colours(
                 np.float32,
             )
         )
-    rgb = pair[0][..., None] * colour + pair[1][..., None] * other
+    rgb = pair[0][..., None] * color + pair[1][..., None] * other
     return finish(rng, np.clip(rgb, 0, 255).astype(np.uint8))

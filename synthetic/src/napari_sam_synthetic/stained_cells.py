@@ -1,4 +1,4 @@
-"""Cells in culture whose cytoplasm is stained, often with nuclei in another colour."""
+"""Cells in culture whose cytoplasm is stained, often with nuclei in another color."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def stained_cells(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     nuclei = optics.blur(nuclei, psf)
     labels = clean(canvas.labels)
     if rng.random() < 0.4:
-        return rendering.two_colours(rng, cytoplasm, nuclei), labels
+        return rendering.two_colors(rng, cytoplasm, nuclei), labels
     return rendering.fluorescence(rng, cytoplasm), labels

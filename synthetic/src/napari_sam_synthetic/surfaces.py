@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def material(rng: Generator, shape: tuple[int, int]) -> FloatImage:
-    """Return a coloured surface, float32 (H, W, 3) around 0 to 1."""
+    """Return a colored surface, float32 (H, W, 3) around 0 to 1."""
     base = rng.uniform(0.05, 0.95, 3)
     if rng.random() < 0.6:  # most things are not vivid
         base = base.mean() + (base - base.mean()) * rng.uniform(0.1, 0.5)
@@ -28,7 +28,7 @@ def material(rng: Generator, shape: tuple[int, int]) -> FloatImage:
 
 
 def _pattern(rng: Generator, shape: tuple[int, int]) -> FloatImage:
-    """Return how much of the second colour there is, about 0 to 1."""
+    """Return how much of the second color there is, about 0 to 1."""
     kind = rng.random()
     if kind < 0.25:
         return np.zeros(shape, np.float32)

@@ -37,17 +37,17 @@ class ImageIdentity(BaseModel):
     path, relative : str or None
         Where its file was, and the same from the project's folder.
     shape : tuple of int
-        Of the array, with colour channels if ``rgb``.
+        Of the array, with color channels if ``rgb``.
     dtype : str
         Of the array.
     rgb : bool
-        Whether the last axis holds colours.
+        Whether the last axis holds colors.
     digest : str
         Checksum of its pixels.
     sampled : bool
         Whether only parts were read for it, since the image is large.
     axes : tuple of str
-        Names of the axes, without colours.
+        Names of the axes, without colors.
     scale, translate : tuple of float
         Size of a step and place of the first pixel, in ``units``.
     units : tuple of str
@@ -199,7 +199,7 @@ def image_digest(data: ArrayLike, *, rgb: bool = False) -> tuple[str, bool]:
     data : array-like
         numpy, dask, zarr or an open TIFF stack.
     rgb : bool
-        Whether the last axis holds colours.
+        Whether the last axis holds colors.
     """
     shape = tuple(int(n) for n in data.shape)
     dtype = np.dtype(getattr(data, "dtype", np.uint8))

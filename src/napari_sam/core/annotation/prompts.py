@@ -355,7 +355,7 @@ def _filled(
 def same_items(a: PromptItems, b: PromptItems) -> bool:
     """Whether two readings of the layers say the same.
 
-    Selecting a prompt or changing a colour also fires events; predicting again
+    Selecting a prompt or changing a color also fires events; predicting again
     for those would make the preview flicker.
     """
     return (

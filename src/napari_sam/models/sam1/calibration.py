@@ -49,11 +49,11 @@ def scale_logits(network: SamNetwork, factor: float) -> None:
     factor : float
         Positive.
     """
-    first = cast(nn.Conv2d, next(network.prompt_encoder.mask_downscaling.children()))
+    first = cast("nn.Conv2d", next(network.prompt_encoder.mask_downscaling.children()))
     with torch.no_grad():
         first.weight.div_(factor)
         for mlp in network.mask_decoder.output_hypernetworks_mlps:
-            last = cast(nn.Linear, cast("MLP", mlp).layers[-1])
+            last = cast("nn.Linear", cast("MLP", mlp).layers[-1])
             last.weight.mul_(factor)
             last.bias.mul_(factor)
 
@@ -76,7 +76,7 @@ def shift_scores(network: SamNetwork, by: float) -> None:
     head = network.mask_decoder.iou_prediction_head
     with torch.no_grad():
         first = 0 if network.blend is not None else 1
-        cast(nn.Linear, head.layers[-1]).bias[first:].add_(by)
+        cast("nn.Linear", head.layers[-1]).bias[first:].add_(by)
 
 
 def logit_factor(

@@ -24,7 +24,7 @@ def gelu_(x: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled():
         return F.gelu(x)
-    return cast(Tensor, torch.ops.aten.gelu_(x))
+    return cast("Tensor", torch.ops.aten.gelu_(x))
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -88,4 +88,4 @@ class MLP(nn.Module):
         """Map (..., first width) to (..., last width)."""
         for layer in list(self.layers)[:-1]:
             x = F.relu(layer(x))
-        return cast(Tensor, self.layers[-1](x))
+        return cast("Tensor", self.layers[-1](x))

@@ -38,7 +38,7 @@ class Attention(nn.Module):
             self._split(self.k_proj(k)),
             self._split(self.v_proj(v)),
         )
-        return cast(Tensor, self.out_proj(y.transpose(1, 2).flatten(2)))
+        return cast("Tensor", self.out_proj(y.transpose(1, 2).flatten(2)))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
@@ -54,7 +54,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same."""
-        return cast(Tensor, self.lin2(F.relu(self.lin1(x))))
+        return cast("Tensor", self.lin2(F.relu(self.lin1(x))))
 
 
 class TwoWayBlock(nn.Module):

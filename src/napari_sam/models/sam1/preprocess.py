@@ -31,7 +31,7 @@ def preprocess(rgb: RGBArray, frame: Frame, device: torch.device) -> Tensor:
     Returns
     -------
     float32 tensor (1, 3, side, side)
-        Bilinear with antialiasing; zero, the mean colour, outside the image.
+        Bilinear with antialiasing; zero, the mean color, outside the image.
     """
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     if tuple(x.shape[-2:]) != frame.input_size:

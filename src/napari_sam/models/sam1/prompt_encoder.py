@@ -91,7 +91,7 @@ class PromptEncoder(nn.Module):
         position = self.pe_layer((xy + 0.5) / self.side)
         table = torch.cat(
             [
-                cast(nn.Embedding, e).weight
+                cast("nn.Embedding", e).weight
                 for e in (self.not_a_point_embed, *self.point_embeddings)
             ]
         )
@@ -108,12 +108,12 @@ class PromptEncoder(nn.Module):
         """
         if logits is None:
             return self.no_mask_embed.weight[:, :, None, None]
-        return cast(Tensor, self.mask_downscaling(logits))
+        return cast("Tensor", self.mask_downscaling(logits))
 
     def image_positions(self) -> Tensor:
         """Encode the positions of the embedding's cells, (1, dim, grid, grid)."""
         weight = self.no_mask_embed.weight
         step = (torch.arange(self.grid, device=weight.device) + 0.5) / self.grid
         y, x = torch.meshgrid(step, step, indexing="ij")
-        code = cast(Tensor, self.pe_layer(torch.stack([x, y], dim=-1)))
+        code = cast("Tensor", self.pe_layer(torch.stack([x, y], dim=-1)))
         return code.permute(2, 0, 1)[None]

@@ -44,7 +44,7 @@ class PromptHead(nn.Module):
         x = x + F.gelu(self.local1(x))
         x = F.gelu(self.up2(x))
         x = x + F.gelu(self.local2(x))
-        return cast(Tensor, self.out(x))
+        return cast("Tensor", self.out(x))
 
     def reset_parameters(self, seed: int = 0) -> None:
         """Start anew: objects are rare, so both maps begin near 0.1."""
@@ -60,4 +60,4 @@ class PromptHead(nn.Module):
                         module.bias.zero_()
         with torch.no_grad():
             self.out.weight.mul_(0.1)
-            cast(Tensor, self.out.bias).fill_(-2.0)
+            cast("Tensor", self.out.bias).fill_(-2.0)

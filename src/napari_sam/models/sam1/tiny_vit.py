@@ -47,7 +47,7 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, inputs, H, W)."""
-        return cast(Tensor, self.c(x))
+        return cast("Tensor", self.c(x))
 
 
 class PatchEmbed(nn.Module):
@@ -62,7 +62,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed an image."""
-        return cast(Tensor, self.seq[2](gelu_(self.seq[0](x))))
+        return cast("Tensor", self.seq[2](gelu_(self.seq[0](x))))
 
 
 class Bottleneck(nn.Module):
@@ -79,7 +79,7 @@ class Bottleneck(nn.Module):
         """Map (B, inputs, H, W) to (B, out, H / stride, W / stride)."""
         if torch.is_grad_enabled():
             # What backward needs is kept anyway, so strips would save nothing.
-            return cast(Tensor, self.conv3(gelu_(self.conv2(gelu_(self.conv1(x))))))
+            return cast("Tensor", self.conv3(gelu_(self.conv2(gelu_(self.conv1(x))))))
         return torch.cat(list(self._strips(x)), dim=2)
 
     def _strips(self, x: Tensor) -> Iterator[Tensor]:
@@ -151,7 +151,7 @@ class WindowAttention(nn.Module):
             q, k, v, attn_mask=self.bias().to(q.dtype)[None]
         )
         y = y.transpose(1, 2).reshape(batch, length, dim)
-        return cast(Tensor, self.proj(y))
+        return cast("Tensor", self.proj(y))
 
 
 class Mlp(nn.Module):
@@ -188,7 +188,7 @@ class TinyViTBlock(nn.Module):
         )
         # A (B, H, W, C) tensor seen as (B, C, H, W) is channels-last already.
         x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + cast(Tensor, self.mlp(x))
+        return x + cast("Tensor", self.mlp(x))
 
 
 def _offsets(window: int) -> Tensor:

@@ -57,7 +57,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Cut an image into tokens."""
-        return cast(Tensor, self.proj(x)).permute(0, 2, 3, 1)
+        return cast("Tensor", self.proj(x)).permute(0, 2, 3, 1)
 
 
 class Attention(nn.Module):
@@ -89,7 +89,7 @@ class Attention(nn.Module):
         bias = bias.reshape(batch, self.heads, height * width, height * width)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         y = y.transpose(1, 2).reshape(batch, height, width, -1)
-        return cast(Tensor, self.proj(y))
+        return cast("Tensor", self.proj(y))
 
 
 class Mlp(nn.Module):
@@ -102,7 +102,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., dim) to the same."""
-        return cast(Tensor, self.lin2(F.gelu(self.lin1(x))))
+        return cast("Tensor", self.lin2(F.gelu(self.lin1(x))))
 
 
 class Block(nn.Module):
@@ -120,7 +120,7 @@ class Block(nn.Module):
         """Map (B, g, g, dim) to the same."""
         y = self.norm1(x)
         x = x + (self._in_windows(y) if self.window else self.attn(y))
-        return x + cast(Tensor, self.mlp(self.norm2(x)))
+        return x + cast("Tensor", self.mlp(self.norm2(x)))
 
     def _in_windows(self, x: Tensor) -> Tensor:
         batch, grid, _, dim = x.shape
@@ -130,7 +130,7 @@ class Block(nn.Module):
         x = F.pad(x, (0, 0, 0, pad, 0, pad)).view(batch, n, w, n, w, dim)
         y = self.attn(x.transpose(2, 3).reshape(-1, w, w, dim))
         y = y.view(batch, n, n, w, w, dim).transpose(2, 3)
-        return cast(Tensor, y.reshape(batch, n * w, n * w, dim)[:, :grid, :grid])
+        return cast("Tensor", y.reshape(batch, n * w, n * w, dim)[:, :grid, :grid])
 
 
 class SamViT(nn.Module):
@@ -159,7 +159,7 @@ class SamViT(nn.Module):
         return x
 
     def _embed(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.patch_embed(x)) + self.pos_embed
+        return cast("Tensor", self.patch_embed(x)) + self.pos_embed
 
     def _to_output(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+        return cast("Tensor", self.neck(x.permute(0, 3, 1, 2)))

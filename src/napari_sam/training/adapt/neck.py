@@ -141,7 +141,7 @@ def through_neck(neck: Neck, features: Tensor, window: Window) -> Tensor:
     top, left = max(0, window.row - 1), max(0, window.col - 1)
     bottom = min(size, window.row + window.side + 1)
     right = min(size, window.col + window.side + 1)
-    out = cast(Tensor, neck(features[None, :, top:bottom, left:right].float()))
+    out = cast("Tensor", neck(features[None, :, top:bottom, left:right].float()))
     rows = slice(window.row - top, window.row - top + window.side)
     cols = slice(window.col - left, window.col - left + window.side)
     return out[:, :, rows, cols]

@@ -20,7 +20,7 @@ def augment(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     if rng.random() < 0.08:
         image = 1 - image
     if rng.random() < 0.2:
-        image = _recoloured(rng, image, is_grey)
+        image = _recolored(rng, image, is_grey)
         is_grey = False
     if rng.random() < 0.2:
         image = ndimage.gaussian_filter(image, (s := rng.uniform(0.4, 2.2), s, 0))
@@ -38,13 +38,13 @@ def augment(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     return np.clip(image, 0, 1).astype(np.float32, copy=False)
 
 
-def _recoloured(
+def _recolored(
     rng: np.random.Generator, image: FloatArray, is_grey: bool
 ) -> FloatArray:
-    """Mix the channels, or show a grey image in one false colour."""
+    """Mix the channels, or show a grey image in one false color."""
     if is_grey:
-        colour = rng.uniform(0.0, 1.0, 3)
-        return np.asarray(image * (colour / colour.max()), np.float32)
+        color = rng.uniform(0.0, 1.0, 3)
+        return np.asarray(image * (color / color.max()), np.float32)
     kind = rng.integers(3)
     if kind == 0:
         return np.asarray(image[..., rng.permutation(3)], np.float32)

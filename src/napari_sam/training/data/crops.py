@@ -155,7 +155,7 @@ class Cropper:
 def _balanced(samples: list[Sample]) -> npt.NDArray[np.float64]:
     """Return how likely each sample is, so that rare kinds are seen too.
 
-    Kinds are grey or colour, dark or bright; a kind of n samples gets a share
+    Kinds are grey or color, dark or bright; a kind of n samples gets a share
     in proportion to the square root of n.
     """
     kinds = []

@@ -109,7 +109,7 @@ def open_pair(pair: Pair) -> LabelledArray:
     Raises
     ------
     DataError
-        If their sizes differ or the labels are a colour picture.
+        If their sizes differ or the labels are a color picture.
     FileFormatError, ImageError
         If one cannot be read.
     """
@@ -218,10 +218,10 @@ def checked_labels(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 def _first_channel(labels: ArrayLike) -> npt.NDArray[Any]:
-    """Return the numbers of labels that were saved as a grey colour picture."""
+    """Return the numbers of labels that were saved as a grey color picture."""
     pixels = np.asarray(labels[:])
     if (pixels[..., :3] != pixels[..., :1]).any():
-        raise DataError("labels are a colour picture; save one number per object")
+        raise DataError("labels are a color picture; save one number per object")
     return pixels[..., 0]
 
 

@@ -59,7 +59,7 @@ class EverythingMode:
     reopened : Signal(object)
         An undo took back what was accepted: the keys of the review items.
     highlighter : callable
-        Returns what is looked at, to be drawn in another colour: a plane and a
+        Returns what is looked at, to be drawn in another color: a plane and a
         mask, or None.
     chosen : frozenset of ReviewItemKey
         Review items that are to be decided together; drawn as what is looked at.

@@ -49,7 +49,7 @@ class ImageData:
     levels : tuple of array-like
         The pyramid, finest first; one entry for an ordinary image.
     rgb : bool
-        Whether the last array axis holds colour channels.
+        Whether the last array axis holds color channels.
     contrast_limits, gamma, opacity, blending
         As in the layer.
     lut : float array (256, 4)
@@ -78,7 +78,7 @@ class PlaneSource:
     name : str
         The layer's name, for messages.
     shape : tuple of int
-        Shape of the layer at full resolution, without colour channels.
+        Shape of the layer at full resolution, without color channels.
     layers : tuple of ImageData
         The image itself; in "as displayed" mode all visible layers instead, bottom
         to top.

@@ -1,4 +1,4 @@
-"""Which Labels layer the accepted objects go to."""
+"""Which Labels layer the accepted objects go to, and what its brush paints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 from napari.layers import Labels
 from psygnal import Signal
 
@@ -24,12 +25,58 @@ from napari_sam.viewer.plugin_layers import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import ViewerModel
     from napari.layers import Image
     from psygnal import SignalInstance
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.viewer.context import Context
+
+
+class BrushLabel:
+    """Lets napari's brush continue the object under way.
+
+    Parameters
+    ----------
+    context : Context
+        Shared with the other parts of the controller.
+    number : callable
+        Returns the number of the object under way.
+    """
+
+    def __init__(self, context: Context, number: Callable[[], int]) -> None:
+        self._context = context
+        self._read = number
+        # The labels and the number when last looked at.
+        self._number: tuple[LabelsTarget, int] | None = None
+
+    def show(self) -> None:
+        """Select the current object's number, if that is another one now.
+
+        What the user has chosen in napari stays until the number changes.
+        """
+        target, label = self._context.target, self._read()
+        if target is None or not self._is_other(target, label):
+            return
+        limit = np.iinfo(target.layer.data.dtype).max
+        if target.layer.selected_label != label <= limit:
+            # Heard by napari's controls, too; for us it is the current object.
+            target.layer.selected_label = label
+
+    def _is_other(self, target: LabelsTarget, label: int) -> bool:
+        """Take note of the current number; whether it was another one before."""
+        before, self._number = self._number, (target, label)
+        return before != self._number
+
+    def on_painted(self) -> None:
+        """Note that somebody else has changed the labels, and perhaps the free number.
+
+        Who paints goes on with the label that he has chosen.
+        """
+        if self._context.target is not None:
+            self._is_other(self._context.target, self._read())
 
 
 def place_like_image(layer: Labels, image: Image) -> None:

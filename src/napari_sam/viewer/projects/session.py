@@ -53,7 +53,7 @@ from napari_sam.viewer.projects.saving import (
     snapshot_of,
 )
 from napari_sam.viewer.projects.settings import settings_from_json
-from napari_sam.viewer.prompting.kept import keep
+from napari_sam.viewer.prompting.put_aside import keep
 
 if TYPE_CHECKING:
     from napari.utils.events import Event

@@ -17,7 +17,7 @@ from napari_sam.core.annotation.prompts import PointItem, PromptItems
 from napari_sam.errors import SamError
 from napari_sam.types import MaskLevel, Progress
 from napari_sam.viewer.background.worker import Job, Priority
-from napari_sam.viewer.labels.brush_label import BrushLabel
+from napari_sam.viewer.labels.binding import BrushLabel
 from napari_sam.viewer.prompting.draft import (
     AcceptedObject,
     AdoptedProposal,

@@ -11,12 +11,12 @@ from psygnal import Signal
 from napari_sam.core.annotation.prompts import PromptItems, same_items
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.plugin_layers import (
+from napari_sam.viewer.plugin_layers import fade_shapes
+from napari_sam.viewer.prompting.prompt_layers import (
     PromptLayers,
-    colour_shapes,
-    fade_shapes,
+    color_shapes,
     read_shapes,
-    sync_recoloured,
+    sync_recolored,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class PromptLayerSync:
     Attributes
     ----------
     changed : Signal()
-        The user added, moved, deleted or recoloured a prompt.
+        The user added, moved, deleted or recolored a prompt.
     """
 
     changed = Signal()
@@ -88,11 +88,11 @@ class PromptLayerSync:
         if points is not None:
             connect(points.events.data, self._on_data)
             connect(points.events.features, self._on_features)
-            connect(points.events.current_face_color, self._on_recoloured)
+            connect(points.events.current_face_color, self._on_recolored)
         if shapes is not None:
             connect(shapes.events.data, self._on_data)
             connect(shapes.events.features, self._on_features)
-            connect(shapes.events.current_edge_color, self._on_recoloured)
+            connect(shapes.events.current_edge_color, self._on_recolored)
         connect(self._viewer.scene.camera.events.zoom, self.layers.zoomed)
         if self.items.ndim not in (None, image.ndim):
             # They mean nothing on other axes.
@@ -216,18 +216,18 @@ class PromptLayerSync:
             return
         if self.layers.shapes is not None and event.source == self.layers.shapes:
             with self._quietly():
-                colour_shapes(self.layers.shapes)
+                color_shapes(self.layers.shapes)
         self._read()
 
     def _on_features(self) -> None:
         if not self._is_deaf:
             self._read()
 
-    def _on_recoloured(self, event: Event) -> None:
+    def _on_recolored(self, event: Event) -> None:
         if self._is_deaf:
             return
         with self._quietly():
-            changed = sync_recoloured(event.source)
+            changed = sync_recolored(event.source)
         if changed:
             self._read()
 

@@ -11,9 +11,8 @@ from napari_sam.types import MaskLevel, PointPrompt, PromptSet
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.overlay import MUTED, PlaneOverlay, ShownMask, preview_color
 from napari_sam.viewer.prompting.draft import ObjectDraft
-from napari_sam.viewer.prompting.hover import Hover
 from napari_sam.viewer.prompting.layer_sync import PromptLayerSync
-from napari_sam.viewer.prompting.requests import PredictionRequests
+from napari_sam.viewer.prompting.requests import Hover, PredictionRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,20 +1,19 @@
-"""Objects that were left for another one, and come back after it.
-
-Only what would be lost otherwise is put aside: an object that was picked and was not
-changed is in the labels.  No two drafts are about one object, so an undo or redo of its
-accept is a change of the draft that there is.
-"""
+"""Objects that were left: for another one, or with the image they are on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from napari.layers import Image
 
 from napari_sam.core.annotation.prompts import PromptItems
 from napari_sam.core.annotation.under_way import KeptObject
 from napari_sam.viewer.prompting.draft import ObjectDraft
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from napari.layers import Layer
 
     from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.viewer.prompting.draft import AcceptedObject
@@ -175,3 +174,27 @@ def written_again(
             draft.label = min(numbers, default=draft.label)
             draft.taken_back = None
     return done
+
+
+_KEY = "napari_sam_under_way"
+
+
+def keep(image: Image, objects: Sequence[KeptObject]) -> None:
+    """Keep objects with the image, for who annotates it next."""
+    if objects:
+        image.metadata[_KEY] = tuple(objects)
+
+
+def take(image: Image) -> tuple[KeptObject, ...]:
+    """Return what is kept for an image, once."""
+    objects: tuple[KeptObject, ...] = image.metadata.pop(_KEY, ())
+    return objects
+
+
+def left_with(layers: Iterable[Layer], but: Image | None) -> list[tuple[Image, int]]:
+    """Return the images with which objects are kept, and how many; not of one."""
+    return [
+        (layer, len(layer.metadata[_KEY]))
+        for layer in layers
+        if isinstance(layer, Image) and layer != but and layer.metadata.get(_KEY)
+    ]

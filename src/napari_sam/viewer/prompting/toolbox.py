@@ -15,8 +15,9 @@ from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.plugin_layers import IDLE_MODE, LASSO_ROLE, MODES, ROLE, is_ours
+from napari_sam.viewer.plugin_layers import IDLE_MODE, LASSO_ROLE, ROLE, is_ours
 from napari_sam.viewer.prompting.pointer import STILL, followed
+from napari_sam.viewer.prompting.prompt_layers import MODES
 from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.core.annotation.prompts import PointItem, PromptItems, ShapeItem
-from napari_sam.viewer.plugin_layers import COLOURS, NEGATIVE, POSITIVE, is_ours
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.prompting.layer_sync import PromptLayerSync, same_items
+from napari_sam.viewer.prompting.prompt_layers import COLORS, NEGATIVE, POSITIVE
 
 BOX = np.array([(5, 5), (5, 20), (20, 20), (20, 5)], float)
 
@@ -85,15 +86,15 @@ def test_deleting_points_is_followed(desk):
     assert [p.position for p in desk.items.points] == [(1, 2), (5, 6)]
 
 
-def test_recolouring_points_changes_their_polarity(desk):
+def test_recoloring_points_changes_their_polarity(desk):
     desk.points.add([[1, 2], [3, 4]])
     desk.points.selected_data = {0}
-    desk.points.current_face_color = COLOURS[NEGATIVE]
+    desk.points.current_face_color = COLORS[NEGATIVE]
     assert [p.positive for p in desk.items.points] == [False, True]
-    desk.points.current_face_color = COLOURS[POSITIVE]
+    desk.points.current_face_color = COLORS[POSITIVE]
     assert [p.positive for p in desk.items.points] == [True, True]
     # The next click marks what it would have marked.
-    desk.points.current_face_color = COLOURS[NEGATIVE]
+    desk.points.current_face_color = COLORS[NEGATIVE]
     desk.points.selected_data = set()
     desk.layer_sync.arm(True, (0, 1))
     for place in ([5, 6], [7, 8]):
@@ -133,10 +134,10 @@ def test_shapes_are_followed(desk):
     assert [s.kind for s in desk.items.shapes] == ["line"]
 
 
-def test_recolouring_shapes_changes_their_polarity(desk):
+def test_recoloring_shapes_changes_their_polarity(desk):
     desk.shapes.add([BOX, BOX + 10], shape_type=["rectangle", "rectangle"])
     desk.shapes.selected_data = {1}
-    desk.shapes.current_edge_color = COLOURS[NEGATIVE]
+    desk.shapes.current_edge_color = COLORS[NEGATIVE]
     assert [s.positive for s in desk.items.shapes] == [True, False]
     red, green = desk.shapes.edge_color[:, 0], desk.shapes.edge_color[:, 1]
     np.testing.assert_array_equal(green > red, [True, False])
