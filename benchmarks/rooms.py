@@ -6,7 +6,8 @@ Needs a display::
 
 Every call in every thread is seen by a profiling hook, from the press of the button to
 the last answer; calls of comprehensions and of generated methods count with the
-function around them.
+function around them.  What only shows the state in the dock, which reads every part,
+is counted apart ("to show").
 """
 
 from __future__ import annotations
@@ -42,32 +43,41 @@ if TYPE_CHECKING:
 PACKAGE = str(Path(napari_sam.__file__).parent)
 
 
+SHOWING = {"resolve", "Controller._show", "SamWidget.show_state"}
+"""Where the dock's state is read and drawn."""
+
+
 class Calls:
     """Functions of the package that were called."""
 
     def __init__(self) -> None:
         self.functions: Counter[tuple[str, str]] = Counter()
+        self.showing: Counter[tuple[str, str]] = Counter()
         self._is_seen = False
+        self._shows = threading.local()
         # A thread keeps the hook that was set when it began.
         threading.setprofile(self._see)
         sys.setprofile(self._see)
 
     def _see(self, frame: Any, event: str, argument: object) -> None:
         del argument
-        if (
-            self._is_seen
-            and event == "call"
-            and frame.f_code.co_filename.startswith(PACKAGE)
-        ):
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        name = frame.f_code.co_qualname
+        shows = getattr(self._shows, "depth", 0)
+        if name in SHOWING and event in ("call", "return"):
+            self._shows.depth = shows + (1 if event == "call" else -1)
+        if self._is_seen and event == "call":
             module = frame.f_code.co_filename[len(PACKAGE) + 1 : -3]
-            name = frame.f_code.co_qualname
             if "<" not in name.replace("<locals>", ""):
-                self.functions[module, name] += 1
+                counter = self.showing if shows else self.functions
+                counter[module, name] += 1
 
     @contextmanager
     def seen(self) -> Iterator[None]:
         """See the calls of all threads from nothing on."""
         self.functions.clear()
+        self.showing.clear()
         self._is_seen = True
         try:
             yield
@@ -163,7 +173,8 @@ def main() -> None:
         "drop": controller.everything.discard,
     }
     print(
-        f"{'action':12}{'modules':>8}{'viewer':>8}{'functions':>10}{'changed':>9}{'drawn':>7}"
+        f"{'action':12}{'modules':>8}{'viewer':>8}{'functions':>10}"
+        f"{'to show':>9}{'changed':>9}{'drawn':>7}"
     )
     for name, act in actions.items():
         counts.clear()
@@ -175,6 +186,7 @@ def main() -> None:
         print(
             f"{name:12}{sum(map(len, folders.values())):8}"
             f"{len(folders.get('viewer', ())):8}{len(calls.functions):10}"
+            f"{len({m for m, _ in calls.showing} - {m for m, _ in calls.functions}):9}"
             f"{sum(changes.values()):9}{sum(counts.values()):7}"
         )
         if "-v" in sys.argv:
