@@ -130,7 +130,15 @@ class Controller:
             self.navigator,
         )
         self.keys = KeyBinder(self)
-        self.triage = Triage(self, self.keys.bind_lasso)
+        self.triage = Triage(
+            self.context,
+            self.everything,
+            self.annotator,
+            self.proposal_actions,
+            self.review,
+            on_lasso_made=self.keys.bind_lasso,
+            on_put_away=lambda: self.choose_tool(self.tool),
+        )
         self.learning = Learning(self.context, self.loader, self.load_model)
         self.display = Display(
             self.context,

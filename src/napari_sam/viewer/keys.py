@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from app_model.types import KeyBinding, KeyCode, KeyMod
 
+from napari_sam.viewer.plugin_layers import own_escape
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -278,7 +280,7 @@ class KeyBinder:
 
     def bind_shapes(self, layer: Shapes) -> None:
         """Bind Escape on the SAM shapes layer, after napari's own use of it."""
-        own = _own_escape(layer)
+        own = own_escape(layer)
         controller = self._controller
 
         def finish_or_discard() -> None:
@@ -334,17 +336,3 @@ class KeyBinder:
         previous = owner.keymap.get(key)
         owner.bind_key(key, press_and_release, overwrite=True)
         self._bound.append((owner, key, previous))
-
-
-def finish_drawing(layer: Shapes) -> None:
-    """Finish the shape that is being drawn, as napari's Escape does."""
-    _own_escape(layer)(layer)
-
-
-def _own_escape(layer: Shapes) -> Callable[[Shapes], Any]:
-    for key, function in layer.class_keymap.items():
-        if str(key) == "Escape" and callable(function):
-            own: Callable[[Shapes], Any] = function
-            return own
-    # The user may have given it another key; then there is nothing to pass on.
-    return lambda layer: None

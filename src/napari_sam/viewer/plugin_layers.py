@@ -16,7 +16,7 @@ from napari.utils.transforms import Affine
 from napari_sam.viewer.coords import layer_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from napari.components import ViewerModel
     from napari.layers import Image, Layer
@@ -135,3 +135,18 @@ def make_labels(image: Image, name: str | None = None) -> Labels:
         name=name or f"{image.name} labels",
         **transform_of(image),
     )
+
+
+def finish_drawing(layer: Shapes) -> None:
+    """Finish the shape that is being drawn, as napari's Escape does."""
+    own_escape(layer)(layer)
+
+
+def own_escape(layer: Shapes) -> Callable[[Shapes], Any]:
+    """Return what napari's Escape does in a Shapes layer."""
+    for key, function in layer.class_keymap.items():
+        if str(key) == "Escape" and callable(function):
+            own: Callable[[Shapes], Any] = function
+            return own
+    # The user may have given it another key; then there is nothing to pass on.
+    return lambda layer: None

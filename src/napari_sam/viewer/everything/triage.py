@@ -15,7 +15,6 @@ from napari_sam.core.everything.triage import inside, mean_features, similarity
 from napari_sam.viewer.background.worker import Job, Priority
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
-from napari_sam.viewer.keys import finish_drawing
 from napari_sam.viewer.overlay import PREVIEW_COLOR
 from napari_sam.viewer.plugin_layers import (
     IDLE_MODE,
@@ -23,6 +22,7 @@ from napari_sam.viewer.plugin_layers import (
     ROLE,
     copy_transform,
     fade_shapes,
+    finish_drawing,
     selection_kept,
     transform_of,
     uncover,
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from napari_sam.core.annotation.review_items import ReviewItem, ReviewItemKey
     from napari_sam.types import FloatArray, Plane
     from napari_sam.viewer.context import Context
-    from napari_sam.viewer.controller import Controller
+    from napari_sam.viewer.everything.mode import EverythingMode
+    from napari_sam.viewer.everything.proposal_actions import ProposalActions
+    from napari_sam.viewer.everything.review import Review
     from napari_sam.viewer.image.encoder import PlaneEncoder
+    from napari_sam.viewer.prompting.annotator import Annotator
 
 _MODE = "add_polygon_lasso"
 
@@ -206,10 +209,20 @@ class Triage:
 
     Parameters
     ----------
-    controller : Controller
-        Has the proposals and the review, and decides.
+    context : Context
+        Shared with the other parts of the controller.
+    everything : EverythingMode
+        Has the proposals.
+    annotator : Annotator
+        Has the object under way.
+    proposal_actions : ProposalActions
+        Decides.
+    review : Review
+        Goes on with what is chosen.
     on_lasso_made : callable
         Takes the layer of the lasso, to bind its keys.
+    on_put_away : callable
+        Takes up the tool again that was there before the lasso.
 
     Attributes
     ----------
@@ -226,14 +239,22 @@ class Triage:
     status = Signal(str)
 
     def __init__(
-        self, controller: Controller, on_lasso_made: Callable[[Shapes], None]
+        self,
+        context: Context,
+        everything: EverythingMode,
+        annotator: Annotator,
+        proposal_actions: ProposalActions,
+        review: Review,
+        *,
+        on_lasso_made: Callable[[Shapes], None],
+        on_put_away: Callable[[], None],
     ) -> None:
-        self._controller = controller
-        self._context = controller.context
-        self._everything = controller.everything
-        self._annotator = controller.annotator
-        self._proposal_actions = controller.proposal_actions
-        self._review = controller.review
+        self._context = context
+        self._everything = everything
+        self._annotator = annotator
+        self._proposal_actions = proposal_actions
+        self._review = review
+        self._on_put_away = on_put_away
         self.lasso = Lasso(self._context, self._on_drawn, on_lasso_made)
         self.likeness: dict[ReviewItemKey, float] = {}
         self._least = ALIKE
@@ -321,7 +342,7 @@ class Triage:
         self.changed.emit()
 
     def _put_lasso_away(self) -> None:
-        self._controller.choose_tool(self._controller.tool)
+        self._on_put_away()
 
     def _on_drawn(self, vertices: npt.NDArray[np.float64]) -> None:
         plane, image = self._context.plane, self._context.image

@@ -10,8 +10,7 @@ from psygnal import Signal
 
 from napari_sam.core.annotation.prompts import PromptItems, same_items
 from napari_sam.viewer.connections import ConnectionSet
-from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.plugin_layers import fade_shapes
+from napari_sam.viewer.plugin_layers import fade_shapes, finish_drawing
 from napari_sam.viewer.prompting.prompt_layers import (
     PromptLayers,
     color_shapes,

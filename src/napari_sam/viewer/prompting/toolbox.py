@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_sam.viewer.connections import ConnectionSet
-from napari_sam.viewer.keys import finish_drawing
-from napari_sam.viewer.plugin_layers import IDLE_MODE, LASSO_ROLE, ROLE, is_ours
+from napari_sam.viewer.plugin_layers import (
+    IDLE_MODE,
+    LASSO_ROLE,
+    ROLE,
+    finish_drawing,
+    is_ours,
+)
 from napari_sam.viewer.prompting.pointer import STILL, followed
 from napari_sam.viewer.prompting.prompt_layers import MODES
 from napari_sam.viewer.settings import Tool
