@@ -227,3 +227,65 @@ def test_the_rules_would_notice() -> None:
     assert seen["napari_sam.core.everything.proposals"] is False
     assert seen["napari_sam.errors"] is True
     assert set(map(part_of, MODULES)) - {"__init__"} <= MAY_IMPORT.keys()
+
+
+def room_of(name: str) -> str:
+    """Return which room of the picture a module lies in."""
+    first, *rest = name.removeprefix("napari_sam.").split(".")
+    if first in ("types", "errors"):
+        return "types"
+    if first in ("api", "api_volumes", "projects"):
+        return "api"
+    folder = PACKAGE / first
+    if first in HOUSES and rest and (folder / rest[0]).is_dir():
+        return f"{first}/{rest[0]}"
+    return first
+
+
+HOUSES = {"viewer"}
+"""Parts whose rooms are drawn one by one."""
+
+
+def picture() -> str:
+    """Draw the rooms and what they import, without what follows from other arrows."""
+    found: dict[str, set[str]] = {}
+    for module in MODULES:
+        name = ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
+        if module.name == "__init__.py":
+            continue
+        room = room_of(name)
+        found.setdefault(room, set())
+        for imported, _ in imports(module):
+            if imported.startswith("napari_sam."):
+                found[room].add(room_of(imported))
+    hidden = {"types", "samples"}
+    arrows = {
+        # What rooms of the viewer share lies outside of them, as what is made of them.
+        room: others - hidden - {room} - ({"viewer"} if "/" in room else set())
+        for room, others in found.items()
+        if room not in hidden
+    }
+
+    def reached(room: str) -> set[str]:
+        seen: set[str] = set()
+        left = set(arrows[room])
+        while left:
+            other = left.pop()
+            if other not in seen:
+                seen.add(other)
+                left |= arrows.get(other, set())
+        return seen
+
+    lines = ["flowchart BT"]
+    for room in sorted(arrows):
+        needed = arrows[room]
+        for other in sorted(needed):
+            if not any(other in reached(o) for o in needed - {other}):
+                lines.append(f"    {other} --> {room}")
+    return "\n".join(lines)
+
+
+def test_the_picture_of_the_house_is_that_of_the_imports() -> None:
+    page = Path(__file__).parents[1] / "docs" / "architecture.md"
+    drawn = picture()
+    assert drawn in page.read_text(encoding="utf-8"), f"draw it anew:\n{drawn}"
