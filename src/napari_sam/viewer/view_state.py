@@ -448,9 +448,9 @@ def _follow(controller: Controller) -> FollowState:
 
 def _search(controller: Controller) -> SearchState:
     context, everything = controller.context, controller.everything
-    planes, plane = context.encoder, context.plane
+    encoder, plane = context.encoder, context.plane
     why_not = controller.images.rest_reason
-    if not why_not and planes is None:
+    if not why_not and encoder is None:
         why_not = "The model is not there yet."
     if everything.is_running:
         why_not = "A search is under way."
@@ -462,9 +462,9 @@ def _search(controller: Controller) -> SearchState:
         why_not=why_not,
         has_box=any(p.box is not None for p in controller.annotator.prompting.here()),
         sees_objects=sees and context.settings.everything.prompts != "grid",
-        is_reduced=planes is not None
+        is_reduced=encoder is not None
         and plane is not None
-        and planes.source.is_reduced(plane),
+        and encoder.source.is_reduced(plane),
         is_running=everything.is_running,
         count=everything.count,
         found=None if plane is None else everything.proposed.unfiltered(plane),

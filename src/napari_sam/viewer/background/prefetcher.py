@@ -152,10 +152,10 @@ class Prefetcher:
 
     def look(self) -> None:
         """Take note of planes that others have encoded, and of those from before."""
-        planes = self._context.encoder
-        if planes is None or self._base is None:
+        encoder = self._context.encoder
+        if encoder is None or self._base is None:
             return
-        ready = planes.ready
+        ready = encoder.ready
         if len(ready) == self._looked_at:
             return
         self._looked_at = len(ready)

@@ -107,11 +107,11 @@ class Searcher:
         self._on_progress()
 
     def _search_planes(
-        self, search: Search, planes: PlaneEncoder, wanted: Sequence[Plane]
+        self, search: Search, encoder: PlaneEncoder, wanted: Sequence[Plane]
     ) -> Generator[Any, None, None]:
         """Search, and make ready to be shown what was found; the worker's side."""
         for step in search_planes(
-            planes, wanted, search.settings, search.region, search.stop.is_set
+            encoder, wanted, search.settings, search.region, search.stop.is_set
         ):
             if isinstance(step, Progress):
                 yield step
@@ -143,7 +143,7 @@ class Searcher:
 
 
 def search_planes(
-    planes: PlaneEncoder,
+    encoder: PlaneEncoder,
     wanted: Sequence[Plane],
     settings: EverythingSettings,
     region: Region | None,
@@ -162,11 +162,11 @@ def search_planes(
         prefix = f"plane {number + 1} of {len(wanted)}: " if len(wanted) > 1 else ""
         encoding = Progress(number, len(wanted), f"{prefix}encoding")
         yield encoding
-        encoded = yield from reporting(planes.iter_get(plane), encoding)
+        encoded = yield from reporting(encoder.iter_get(plane), encoding)
         steps = iter_everything(
-            planes.pixels(plane),
+            encoder.pixels(plane),
             # In steps, so that a click never waits for a tile.
-            planes.engine.iter_encode,
+            encoder.engine.iter_encode,
             settings,
             region=region,
             plane=encoded,

@@ -390,8 +390,8 @@ class Triage:
         A review goes on by likeness.
         """
         context = self._context
-        plane, planes, review_item = context.plane, context.encoder, self._this_one()
-        if plane is None or planes is None or review_item is None:
+        plane, encoder, review_item = context.plane, context.encoder, self._this_one()
+        if plane is None or encoder is None or review_item is None:
             self.status.emit("Click a proposal first, or have the cursor over it.")
             return
         if self._annotator.draft.is_proposal:
@@ -406,7 +406,7 @@ class Triage:
         number = keys.index(review_item.key)
         context.runner.submit(
             Job(
-                partial(_iter_alike, planes, plane, review_items, number),
+                partial(_iter_alike, encoder, plane, review_items, number),
                 priority=Priority.PREDICT,
                 slot=ALIKE_SLOT,
                 on_result=partial(self._on_alike, review_items),
@@ -443,10 +443,10 @@ class Triage:
 
 
 def _iter_alike(
-    planes: PlaneEncoder, plane: Plane, review_items: Sequence[ReviewItem], number: int
+    encoder: PlaneEncoder, plane: Plane, review_items: Sequence[ReviewItem], number: int
 ) -> Generator[None, None, FloatArray]:
     """Compare proposals with one of them; the worker's side."""
-    encoded = yield from planes.iter_get(plane)
+    encoded = yield from encoder.iter_get(plane)
     features = mean_features(
         encoded.embedding, [review_item.mask for review_item in review_items]
     )

@@ -227,11 +227,11 @@ class ImageBinding:
 
         The sliders change before the layer says that its data was replaced.
         """
-        planes = self._context.encoder
+        encoder = self._context.encoder
         return (
             plane is not None
-            and planes is not None
-            and plane.ndim != len(planes.source.shape)
+            and encoder is not None
+            and plane.ndim != len(encoder.source.shape)
         )
 
     @property

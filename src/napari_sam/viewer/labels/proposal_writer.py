@@ -86,8 +86,8 @@ class ProposalWriter:
         context = self._context
         if context.target is None:
             self._make_target()
-        target, planes = context.target, context.encoder
-        if target is None or planes is None or not review_items:
+        target, encoder = context.target, context.encoder
+        if target is None or encoder is None or not review_items:
             return None
         target.catch_up()
         first = target.next_label
@@ -97,7 +97,7 @@ class ProposalWriter:
         plan = target.plan(masks, policy)
         if not plan.changes:
             return None
-        model = planes.engine.model
+        model = encoder.engine.model
         changes = []
         for mask, review_item in zip(masks, review_items, strict=True):
             # What got no pixel is not an object.

@@ -44,8 +44,8 @@ def snapshot_of(
         raise ImageError("There are no labels to save; choose some first.")
     # Of hidden labels napari tells no undo.
     target.catch_up()
-    planes = controller.context.encoder
-    model = planes.engine.model if planes is not None else None
+    encoder = controller.context.encoder
+    model = encoder.engine.model if encoder is not None else None
     return Snapshot(
         target.layer.data,
         target.records,

@@ -85,8 +85,8 @@ class ObjectWriter:
         context = self._context
         if context.target is None:
             self._make_target()
-        target, planes = context.target, context.encoder
-        if target is None or planes is None:
+        target, encoder = context.target, context.encoder
+        if target is None or encoder is None:
             return None
         target.catch_up()
         now = target.next_label
@@ -98,7 +98,7 @@ class ObjectWriter:
         plan = target.plan([d.object for d in drawn], policy)
         if not plan.changes:
             return None
-        model = planes.engine.model
+        model = encoder.engine.model
         groups: dict[int, list[DraftMask]] = {}
         for one in drawn:
             groups.setdefault(one.object.label, []).append(one)

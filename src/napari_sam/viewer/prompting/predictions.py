@@ -135,7 +135,7 @@ class Prediction:
 
 
 def predict(
-    planes: PlaneEncoder,
+    encoder: PlaneEncoder,
     plane: Plane,
     prompts: Sequence[PromptSet],
     level: MaskLevel,
@@ -152,7 +152,7 @@ def predict(
         What can be said of all objects before more is encoded for a better answer,
         and again whenever one of them is answered better.
     """
-    encoded = yield from planes.iter_get(plane)
+    encoded = yield from encoder.iter_get(plane)
     known = {}
     # An answer depends on image and prompts, and not on what was ready when.
     if last is not None and last.level == level and last.is_asked and last.is_final:

@@ -265,7 +265,7 @@ REST_SECONDS = 0.15
 class _Asked:
     """What an answer depends on: equal ones have the same."""
 
-    planes: PlaneEncoder
+    encoder: PlaneEncoder
     plane: Plane
     prompts: PromptSet = field(compare=False)  # see `same_prompts`
     level: MaskLevel
@@ -281,7 +281,7 @@ class _Asked:
         return Answering(
             partial(
                 predict,
-                self.planes,
+                self.encoder,
                 self.plane,
                 [self.prompts],
                 self.level,
@@ -408,10 +408,10 @@ class Hover:
         level: MaskLevel,
         last: Prediction | None,
     ) -> _Asked | None:
-        planes, cleaning = self._context.encoder, self._context.settings.cleaning
-        if planes is None:
+        encoder, cleaning = self._context.encoder, self._context.settings.cleaning
+        if encoder is None:
             return None
-        return _Asked(planes, plane, prompts, level, cleaning, last)
+        return _Asked(encoder, plane, prompts, level, cleaning, last)
 
     def _show(self, prediction: Prediction) -> None:
         image = self._context.image
