@@ -279,9 +279,11 @@ def picture() -> str:
     lines = ["flowchart BT"]
     for room in sorted(arrows):
         needed = arrows[room]
-        for other in sorted(needed):
-            if not any(other in reached(o) for o in needed - {other}):
-                lines.append(f"    {other} --> {room}")
+        lines += [
+            f"    {other} --> {room}"
+            for other in sorted(needed)
+            if not any(other in reached(o) for o in needed - {other})
+        ]
     return "\n".join(lines)
 
 
