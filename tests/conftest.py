@@ -193,11 +193,8 @@ def small_models(_small: tuple[ModelSpec, ...]) -> Iterator[None]:
 
 def _small_network(path: Path) -> SamNetwork:
     """Return a bundled network that sees an image in 512 pixels."""
-    from napari_sam.models.sam1.checkpoint import (
-        SamNetwork,
-        load_network,
-        tiny_vit_name,
-    )
+    from napari_sam.models.image_encoders import tiny_vit_name
+    from napari_sam.models.sam1.checkpoint import SamNetwork, load_network
     from napari_sam.models.sam1.tiny_vit import TinyViT
 
     whole = load_network(path)

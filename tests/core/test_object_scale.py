@@ -21,7 +21,7 @@ from napari_sam.core.everything.object_scale import (
     known_scale,
 )
 from napari_sam.core.everything.search import EverythingSettings, iter_everything, run
-from napari_sam.core.model import ObjectMaps, PointMasks
+from napari_sam.core.model import Capabilities, ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.views import MAX_SCALE, OVERLAP, SIDE, STEP, plan_tiles
 from napari_sam.errors import SettingsError
@@ -58,7 +58,7 @@ class KnownPlane:
 
     labels: np.ndarray
     frame: Frame
-    has_views: bool = True
+    capabilities: Capabilities = Capabilities(object_maps=True, views=True)  # noqa: RUF009
     thresholds: ModelThresholds = ModelThresholds()  # noqa: RUF009
 
     def _cells(self, values: np.ndarray) -> np.ndarray:
@@ -360,11 +360,15 @@ def test_a_model_that_sees_no_objects_takes_no_size() -> None:
         def objects(self) -> None:  # type: ignore[override]
             return None
 
+    def blind(rgb: RGBArray) -> KnownPlane:
+        frame = Frame.fit((rgb.shape[0], rgb.shape[1]))
+        return Blind(rgb[..., 0], frame, Capabilities(views=True))
+
     with pytest.raises(SettingsError, match="does not see objects"):
         run(
             iter_everything(
                 np.zeros((40, 50, 3), np.uint8),
-                lambda rgb: Blind(rgb[..., 0], Frame.fit(rgb.shape[:2])),  # type: ignore[arg-type]
+                blind,  # type: ignore[arg-type]
                 EverythingSettings(object_size=5.0),
             )
         )

@@ -59,7 +59,7 @@ def network() -> SamNetwork:
 @pytest.fixture(scope="module")
 def plane(network: SamNetwork, coins: np.ndarray) -> SamPlane:
     model = SamModel.from_network(network, name="blend", device="cpu", dtype="float32")
-    assert model.blends_masks
+    assert model.capabilities.blends_masks
     # Without the pixels there are no views, which tests/models/test_plane_views.py
     # is about.
     return model.restore(model.encode(coins).embedding)
@@ -256,7 +256,7 @@ def test_a_file_keeps_it(tmp_path: Path, network: SamNetwork) -> None:
     read = load_network(path)
     assert read.blend is not None
     assert float(read.blend.temperature) == pytest.approx(TEMPERATURE, rel=1e-3)
-    assert SamModel.from_file(path, device="cpu").blends_masks
+    assert SamModel.from_file(path, device="cpu").capabilities.blends_masks
 
 
 def test_it_is_part_of_what_a_model_is(network: SamNetwork) -> None:
@@ -279,5 +279,5 @@ def test_a_file_with_a_temperature_that_is_none(
 
 
 def test_only_the_microscopy_model_blends_its_masks() -> None:
-    assert load_model("mobile-sam-microscopy", device="cpu").blends_masks
-    assert not load_model("mobile-sam", device="cpu").blends_masks
+    assert load_model("mobile-sam-microscopy", device="cpu").capabilities.blends_masks
+    assert not load_model("mobile-sam", device="cpu").capabilities.blends_masks

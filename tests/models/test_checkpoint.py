@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models import find_model, load_model
 from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
+from napari_sam.models.image_encoders import tiny_vit_name
 from napari_sam.models.metadata import read_metadata
 from napari_sam.models.sam1.checkpoint import (
     SamNetwork,
@@ -24,7 +25,6 @@ from napari_sam.models.sam1.checkpoint import (
     load_network,
     network_fingerprint,
     save_network,
-    tiny_vit_name,
 )
 from napari_sam.models.sam1.prompt_head import PromptHead
 from napari_sam.models.sam1.sam import SamModel
@@ -308,8 +308,8 @@ def test_a_head_is_built_only_for_its_weights(
     path = tmp_path / "head.safetensors"
     save_network(network, path)
     assert load_network(path).prompt_head is not None
-    assert load_model(path, device="cpu").has_prompt_head
-    assert not load_model("mobile-sam", device="cpu").has_prompt_head
+    assert load_model(path, device="cpu").capabilities.object_maps
+    assert not load_model("mobile-sam", device="cpu").capabilities.object_maps
     whole = load_file(path)
     part = {k: v for k, v in whole.items() if k != "prompt_head.out.bias"}
     more = whole | {"prompt_head.extra": torch.zeros(1)}

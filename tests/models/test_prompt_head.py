@@ -113,7 +113,7 @@ def test_maps_are_probabilities_and_computed_once(desk: Desk) -> None:
         assert values.dtype == np.float32
         assert values.min() >= 0
         assert values.max() <= 1
-    assert desk.model.has_prompt_head
+    assert desk.model.capabilities.object_maps
 
 
 def test_a_model_without_a_head_sees_nothing(plane32: SamPlane) -> None:

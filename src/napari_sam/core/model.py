@@ -67,6 +67,27 @@ class ObjectMaps:
     frame: Frame
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a model can do beyond answering prompts.
+
+    Whoever does something only some models can asks for this, not for what a model is.
+
+    Parameters
+    ----------
+    object_maps : bool
+        It sees objects without being asked; see :meth:`EncodedPlane.objects`.
+    blends_masks : bool
+        It answers with a blend of its masks, from several views.
+    views : bool
+        It encodes parts of a plane at the size of a view.
+    """
+
+    object_maps: bool = False
+    blends_masks: bool = False
+    views: bool = False
+
+
 @runtime_checkable
 class EncodedPlane(Protocol):
     """An encoded plane, ready to answer prompts.  Not thread-safe."""
@@ -84,8 +105,8 @@ class EncodedPlane(Protocol):
         """Those of its model."""
 
     @property
-    def has_views(self) -> bool:
-        """Whether its model encodes parts of a plane at the size of a view."""
+    def capabilities(self) -> Capabilities:
+        """What its model can do with this plane."""
 
     @property
     def nbytes(self) -> int:
@@ -168,12 +189,20 @@ class Model(Protocol):
         """When to believe its scores."""
 
     @property
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond answering prompts."""
+
+    @property
     def encoding_steps(self) -> int:
         """How many steps `iter_encode_rgb` takes."""
 
     @property
     def device(self) -> str:
         """Device it runs on: ``cpu``, ``cuda:0`` or ``mps``."""
+
+    @property
+    def dtype(self) -> str:
+        """Precision of the arithmetic: ``float32`` or ``bfloat16``."""
 
     def encode(self, image: npt.ArrayLike) -> EncodedPlane:
         """Normalise an image of any type to RGB and encode it."""

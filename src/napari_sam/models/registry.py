@@ -15,7 +15,7 @@ from napari_sam.models.metadata import one_line, read_metadata
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from napari_sam.models.sam1.sam import SamModel
+    from napari_sam.core.model import Model
 
 DEFAULT_MODEL = "mobile-sam-microscopy"
 MODELS_FOLDER_VARIABLE = "NAPARI_SAM_MODELS_DIR"
@@ -143,7 +143,7 @@ def load_model(
     *,
     device: str = "auto",
     dtype: str = "auto",
-) -> SamModel:
+) -> Model:
     """Load a model.
 
     Parameters
@@ -160,19 +160,19 @@ def load_model(
 
     Returns
     -------
-    SamModel
-        Not thread-safe.
+    Model
+        Not thread-safe; a :class:`~napari_sam.models.sam1.sam.SamModel` of SAM's weights.
 
     Raises
     ------
     ModelError
-        If there is no such model or device, or the file is damaged or of an
-        architecture other than SAM's.
+        If there is no such model or device, or the file is damaged or of no known
+        family of models.
     """
     spec = find_model(name_or_path)
-    from napari_sam.models.sam1.sam import SamModel
+    from napari_sam.models.loading import load_weights
 
-    return SamModel.from_file(spec.path, name=spec.name, device=device, dtype=dtype)
+    return load_weights(spec.path, name=spec.name, device=device, dtype=dtype)
 
 
 def find_model(name_or_path: str | Path) -> ModelSpec:

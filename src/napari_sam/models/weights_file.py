@@ -11,6 +11,7 @@ larger than the file itself is made of it.
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,8 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from napari_sam.errors import ModelError
+from napari_sam.models.metadata import read_metadata
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 StateDict = dict[str, Tensor]
@@ -39,6 +42,37 @@ _UNUSED = (
 _BATCH_NORM_EPS = 1e-5
 _BATCH_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 _PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightsFile:
+    """What is in a weights file.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    tensors : dict of str to Tensor
+        Its entries, without what some trainers put before SAM's names; they may be
+        a map of the file.
+    about : mapping of str to str
+        What it says about itself; see :mod:`napari_sam.models.metadata`.
+    """
+
+    path: Path
+    tensors: StateDict
+    about: Mapping[str, str]
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """Read a weights file of any family of models.
+
+    Raises
+    ------
+    ModelError
+        As `read_tensors` does.
+    """
+    return WeightsFile(path, _unprefixed(read_tensors(path)), read_metadata(path))
 
 
 def read_tensors(path: Path) -> StateDict:
@@ -125,14 +159,8 @@ def _check_tensors(state: StateDict, path: Path) -> None:
         )
 
 
-def normalised(state: StateDict, path: Path) -> StateDict:
-    """Return a state dictionary with SAM's names, batch norms folded.
-
-    Raises
-    ------
-    ModelError
-        If it has none of SAM's three parts, or a batch norm is not complete.
-    """
+def _unprefixed(state: StateDict) -> StateDict:
+    """Return the entries with SAM's names."""
     for prefix in _PREFIXES:
         if any(key.startswith(f"{prefix}image_encoder.") for key in state):
             state = {
@@ -140,6 +168,17 @@ def normalised(state: StateDict, path: Path) -> StateDict:
                 for key, value in state.items()
                 if key.startswith(prefix)
             }
+    return state
+
+
+def normalised(state: StateDict, path: Path) -> StateDict:
+    """Return the entries that SAM's networks have, batch norms folded.
+
+    Raises
+    ------
+    ModelError
+        If it has none of SAM's three parts, or a batch norm is not complete.
+    """
     missing = [p for p in _PARTS if not any(k.startswith(p + ".") for k in state)]
     if missing:
         raise ModelError(

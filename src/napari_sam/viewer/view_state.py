@@ -455,8 +455,7 @@ def _search(controller: Controller) -> SearchState:
     if everything.is_running:
         why_not = "A search is under way."
     engine = controller.loader.engine
-    # What a model can do beyond the protocol is its own attribute.
-    sees = engine is not None and getattr(engine.model, "has_prompt_head", False)
+    sees = engine is not None and engine.model.capabilities.object_maps
     return SearchState(
         settings=context.settings,
         why_not=why_not,

@@ -319,7 +319,8 @@ def _at_scale(
     if stopped():
         return [search]
     encoded = yield from reporting(windows.iter_look(search.window), encoding)
-    if encoded.objects() is None or not encoded.has_views:
+    can = encoded.capabilities
+    if not (can.object_maps and can.views):
         if settings.object_size is not None:
             raise SettingsError(
                 f"object_size is {settings.object_size:g}, but this model does not see "

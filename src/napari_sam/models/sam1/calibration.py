@@ -75,7 +75,7 @@ def shift_scores(network: SamNetwork, by: float) -> None:
     """
     head = network.mask_decoder.iou_prediction_head
     with torch.no_grad():
-        first = 0 if network.blend is not None else 1
+        first = 0 if network.capabilities.blends_masks else 1
         cast("nn.Linear", head.layers[-1]).bias[first:].add_(by)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,29 +20,26 @@ from torch.overrides import TorchFunctionMode
 from napari_sam.core.atomic import replacing
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.errors import FileFormatError, ModelError
-from napari_sam.models.metadata import ARCHITECTURE, THRESHOLDS, read_metadata
-from napari_sam.models.sam1.mask_decoder import DIM, MaskDecoder
+from napari_sam.models.image_encoders import encoder_kind
+from napari_sam.models.metadata import ARCHITECTURE, THRESHOLDS
+from napari_sam.models.sam1.mask_decoder import MaskDecoder
 from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
 from napari_sam.models.sam1.prompt_encoder import PromptEncoder
 from napari_sam.models.sam1.prompt_head import PromptHead
-from napari_sam.models.sam1.tiny_vit import TinyViT
-from napari_sam.models.sam1.vit import SamViT, ViTShape
 from napari_sam.models.torch_errors import translated_errors
-from napari_sam.models.weights_file import normalised, read_tensors
+from napari_sam.models.weights_file import normalised, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_sam.models.weights_file import StateDict
+    from napari_sam.core.model import Capabilities
+    from napari_sam.models.image_encoders import ImageEncoder
+    from napari_sam.models.weights_file import StateDict, WeightsFile
 
 _ENCODER = "image_encoder."
-_HEAD = "prompt_head."
-_BLEND = "blend."
-SIDE = 1024
-"""Of SAM's input in pixels."""
-_SIDES = 256, 4096
-_VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
+_OPTIONAL = {"prompt_head": PromptHead, "blend": MultimaskEnsemble}
+"""Parts that a network has if there are weights of them."""
 
 
 class SamNetwork(nn.Module):
@@ -50,7 +47,7 @@ class SamNetwork(nn.Module):
 
     Parameters
     ----------
-    image_encoder : TinyViT or SamViT
+    image_encoder : ImageEncoder
         The encoder.
     architecture : str
         ``vit_t``, ``vit_b``, ``vit_l``, ``vit_h``, or a description;
@@ -74,7 +71,7 @@ class SamNetwork(nn.Module):
 
     def __init__(
         self,
-        image_encoder: TinyViT | SamViT,
+        image_encoder: ImageEncoder,
         architecture: str,
         side: int,
         prompt_head: PromptHead | None = None,
@@ -89,6 +86,15 @@ class SamNetwork(nn.Module):
         self.prompt_head = prompt_head
         self.blend = blend
         self.thresholds = ModelThresholds()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, as its encoder and its parts are now."""
+        return replace(
+            self.image_encoder.capabilities,
+            object_maps=self.prompt_head is not None,
+            blends_masks=self.blend is not None,
+        )
 
 
 class _Unfilled(TorchFunctionMode):
@@ -130,20 +136,26 @@ def load_network(path: Path) -> SamNetwork:
         If the file is missing, damaged, or of an architecture other than SAM's.
     """
     with translated_errors("load the model", "cpu"):
-        state = normalised(read_tensors(path), path)
+        return network_of(read_weights(path))
+
+
+def network_of(file: WeightsFile) -> SamNetwork:
+    """Return the network of a weights file that was read, as `load_network` does."""
+    path = file.path
+    with translated_errors("load the model", "cpu"):
+        state = normalised(file.tensors, path)
         # Nothing is allocated before every shape is known to be one in the file.
-        about = read_metadata(path)
         with torch.device("meta"), _Unfilled():
-            network = _network_for(state, path, about.get(ARCHITECTURE, ""))
-            if any(key.startswith(_HEAD) for key in state):
-                network.prompt_head = PromptHead()
-            if any(key.startswith(_BLEND) for key in state):
-                network.blend = MultimaskEnsemble()
+            known = replace(file, tensors=state)
+            network = SamNetwork(*encoder_kind(known).build(known))
+            for name, part in _OPTIONAL.items():
+                if any(key.startswith(f"{name}.") for key in state):
+                    setattr(network, name, part())
         _check_entries(network, state, path)
         # Copies, since a tensor of a safetensors file is a map of that file.
         own = {key: value.to(torch.float32, copy=True) for key, value in state.items()}
         network.load_state_dict(own, assign=True)
-    said = about.get(THRESHOLDS)
+    said = file.about.get(THRESHOLDS)
     if said is not None:
         network.thresholds = ModelThresholds.from_text(said, path.name)
     network = network.eval().requires_grad_(False)
@@ -259,95 +271,6 @@ def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
         )
     # One memory layout and no shared storage, as the format wants.
     return small.clone(memory_format=torch.contiguous_format)
-
-
-def tiny_vit_name(side: int) -> str:
-    """Return what a network with MobileSAM's encoder and this input is called.
-
-    Parameters
-    ----------
-    side : int
-        Of its input in pixels: a convolutional encoder does not show it otherwise.
-    """
-    return "vit_t" if side == SIDE else f"vit_t_{side}"
-
-
-def _tiny_vit_side(name: str, path: Path) -> int:
-    """Return the side of the input that a name tells; SAM's if it tells none."""
-    told = re.fullmatch(r"vit_t_(\d{1,6})", name)
-    if told is None:
-        return SIDE
-    side = int(told[1])
-    if side % TinyViT.patch or not _SIDES[0] <= side <= _SIDES[1]:
-        raise ModelError(
-            f"{path.name} says that its input is {side} pixels a side, which is no "
-            f"multiple of {TinyViT.patch} from {_SIDES[0]} to {_SIDES[1]}; get the "
-            f"file again."
-        )
-    return side
-
-
-def _network_for(state: StateDict, path: Path, name: str) -> SamNetwork:
-    """Return an empty network of the architecture that a state dictionary shows.
-
-    ``name`` is what the file says of its architecture.
-    """
-    if "image_encoder.patch_embed.seq.0.c.weight" in state:
-        side = _tiny_vit_side(name, path)
-        return SamNetwork(TinyViT(), tiny_vit_name(side), side)
-    if "image_encoder.pos_embed" not in state:
-        raise ModelError(
-            f"{path.name} has an image encoder of an unknown kind; choose the weights "
-            f"of SAM, MobileSAM, MedSAM or micro-sam."
-        )
-    shape = _vit_shape(state, path)
-    name = _VIT_NAMES.get((shape.dim, shape.depth), f"vit_{shape.dim}x{shape.depth}")
-    return SamNetwork(SamViT(shape), name, shape.grid * SamViT.patch)
-
-
-def _vit_shape(state: StateDict, path: Path) -> ViTShape:
-    """Read a ViT's shape off its weights."""
-    encoder = {
-        k.removeprefix("image_encoder."): tuple(v.shape)
-        for k, v in state.items()
-        if k.startswith("image_encoder.")
-    }
-    try:
-        depth = len({k.split(".")[1] for k in encoder if k.startswith("blocks.")})
-        spans = [encoder[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)]
-        _, grid, _, dim = encoder["pos_embed"]
-        _, head = encoder["blocks.0.attn.rel_pos_h"]
-        mlp, _ = encoder["blocks.0.mlp.lin1.weight"]
-        out, *_ = encoder["neck.0.weight"]
-        sizes = [(length + 1) // 2 for length, _ in spans]
-    except KeyError as error:
-        raise _unknown_encoder(path, f"no {error}") from error
-    except ValueError as error:
-        raise _unknown_encoder(path, "an entry has too few or too many axes") from error
-    if min(grid, dim, head, mlp, *sizes) < 1 or dim % head or out != DIM:
-        raise _unknown_encoder(
-            path, f"{grid} cells, width {dim}, heads of {head}, {out} channels"
-        )
-    window = min(sizes)
-    return ViTShape(
-        dim=dim,
-        depth=depth,
-        heads=dim // head,
-        grid=grid,
-        window=window,
-        global_blocks=tuple(
-            i for i, s in enumerate(sizes) if s == grid and grid != window
-        ),
-        mlp=mlp,
-        out=out,
-    )
-
-
-def _unknown_encoder(path: Path, why: str) -> ModelError:
-    return ModelError(
-        f"{path.name} has an image encoder of an unknown kind ({why}); choose the "
-        f"weights of SAM, MobileSAM, MedSAM or micro-sam."
-    )
 
 
 def encoder_fingerprint(network: SamNetwork) -> str:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from napari_sam.models.sam1.tiny_vit import TinyViT
-    from napari_sam.models.sam1.vit import SamViT
+    from napari_sam.models.image_encoders import ImageEncoder
     from napari_sam.types import Frame, RGBArray
 
 S = TypeVar("S")
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 
 def iter_features(
-    encoder: TinyViT | SamViT,
+    encoder: ImageEncoder,
     rgb: RGBArray,
     frame: Frame,
     device: torch.device,
@@ -36,7 +35,7 @@ def iter_features(
 
     Parameters
     ----------
-    encoder : TinyViT or SamViT
+    encoder : ImageEncoder
         On the device, in ``dtype``.
     rgb : uint8 array (H, W, 3)
         The pixels, contiguous.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from napari_sam.core.model import ObjectMaps, PointMasks
+from napari_sam.core.model import Capabilities, ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.results import MaskResult, PreviousAnswer, inside_frame
 from napari_sam.errors import PromptError
@@ -59,7 +59,7 @@ class SamPlane:
         blend: MultimaskEnsemble | None = None,
         views: PlaneViews | None = None,
         thresholds: ModelThresholds | None = None,
-        has_views: bool = False,
+        capabilities: Capabilities | None = None,
     ) -> None:
         self._decoder = decoder
         self._embedding = embedding
@@ -67,7 +67,9 @@ class SamPlane:
         self._head = head
         self._blend = blend
         self._views = views
-        self._has_views = has_views
+        self._capabilities = capabilities or Capabilities(
+            object_maps=head is not None, blends_masks=blend is not None
+        )
         self._thresholds = thresholds or ModelThresholds()
         self._fusion = None if blend is None else Fusion(blend, views)
         self._state: ImageState | None = None
@@ -89,9 +91,9 @@ class SamPlane:
         return self._thresholds
 
     @property
-    def has_views(self) -> bool:
-        """Whether its model encodes parts of a plane at the size of a view."""
-        return self._has_views
+    def capabilities(self) -> Capabilities:
+        """What its model can do here; a view by itself has none of its own."""
+        return self._capabilities
 
     @property
     def nbytes(self) -> int:

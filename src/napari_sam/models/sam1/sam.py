@@ -15,18 +15,21 @@ from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE
 from napari_sam.errors import ImageError, ModelError
 from napari_sam.models.devices import resolve_device, resolve_dtype
+from napari_sam.models.families import Family
+from napari_sam.models.image_encoders import ENCODER_KINDS
 from napari_sam.models.sam1.checkpoint import (
     SamNetwork,
     encoder_fingerprint,
     fingerprint,
-    load_network,
     network_fingerprint,
+    network_of,
 )
 from napari_sam.models.sam1.encoding import iter_features
 from napari_sam.models.sam1.fast_decoder import FastDecoder
 from napari_sam.models.sam1.plane import SamPlane
 from napari_sam.models.sam1.view_encoder import PlaneViews, ViewEncoder
 from napari_sam.models.torch_errors import translated_errors
+from napari_sam.models.weights_file import read_weights
 from napari_sam.types import Embedding, Frame
 
 if TYPE_CHECKING:
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from napari_sam.core.embeddings.store import EmbeddingStore
+    from napari_sam.core.model import Capabilities
     from napari_sam.core.model_thresholds import ModelThresholds
     from napari_sam.core.pixels import PlanePixels
+    from napari_sam.models.weights_file import WeightsFile
     from napari_sam.types import RGBArray
 
 
@@ -83,7 +88,7 @@ class SamModel:
         self._dtype = dtype
         self._decoder = FastDecoder(self._network, dtype)
         self._view_encoder: ViewEncoder | None = None
-        if ViewEncoder.fits(network):
+        if self.capabilities.views:
             self._view_encoder = ViewEncoder(
                 self._network, encoder_fingerprint, device, dtype
             )
@@ -100,15 +105,41 @@ class SamModel:
         """Load a weights file; see :func:`napari_sam.models.load_model`."""
         place = resolve_device(device)
         precision = resolve_dtype(dtype, place)
-        network = load_network(path)
-        with translated_errors("load the model", str(place)):
+        with translated_errors("load the model", "cpu"):
+            file = read_weights(path)
+        return cls.from_weights(
+            file, name=name or path.stem, device=place, dtype=precision
+        )
+
+    @classmethod
+    def from_weights(
+        cls, file: WeightsFile, *, name: str, device: torch.device, dtype: torch.dtype
+    ) -> SamModel:
+        """Make a model of a weights file that was read.
+
+        Parameters
+        ----------
+        file : WeightsFile
+            Of SAM's networks.
+        name : str
+            What the model is called.
+        device, dtype
+            Where, and in which precision.
+
+        Raises
+        ------
+        ModelError
+            If the weights are none of SAM's.
+        """
+        network = network_of(file)
+        with translated_errors("load the model", str(device)):
             return cls(
                 network,
-                name=name or path.stem,
-                fingerprint=fingerprint(path, network.architecture),
+                name=name,
+                fingerprint=fingerprint(file.path, network.architecture),
                 encoder_fingerprint=encoder_fingerprint(network),
-                device=place,
-                dtype=precision,
+                device=device,
+                dtype=dtype,
             )
 
     @classmethod
@@ -173,17 +204,9 @@ class SamModel:
         return len(self._encoder.steps())
 
     @property
-    def has_prompt_head(self) -> bool:
-        """Whether it finds objects without a prompt."""
-        return self._network.prompt_head is not None
-
-    @property
-    def blends_masks(self) -> bool:
-        """Whether it answers with a blend of its masks, from several views.
-
-        See :class:`napari_sam.models.sam1.multimask_ensemble.MultimaskEnsemble`.
-        """
-        return self._network.blend is not None
+    def capabilities(self) -> Capabilities:
+        """What it can do beyond answering prompts."""
+        return self._network.capabilities
 
     @property
     def device(self) -> str:
@@ -346,13 +369,13 @@ class SamModel:
             self._network.blend,
             views,
             self.thresholds,
-            has_views=self._view_encoder is not None,
+            capabilities=self.capabilities,
         )
 
     @property
     def _prompted_views(self) -> ViewEncoder | None:
         """What encodes views for prompts, which only a blend knows how to join."""
-        return self._view_encoder if self.blends_masks else None
+        return self._view_encoder if self.capabilities.blends_masks else None
 
     def _decoder_of(self, side: int) -> FastDecoder:
         """Return the decoder for an input of this side."""
@@ -364,3 +387,10 @@ class SamModel:
             f"{self._name} has no input of {side} × {side} pixels; encode the image "
             f"again."
         )
+
+
+SAM_FAMILIES = tuple(
+    Family(kind.name, kind.matches, SamModel.from_weights, kind.encoder.capabilities)
+    for kind in ENCODER_KINDS
+)
+"""SAM's networks, which differ in their image encoders."""

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_sam.core.model import Capabilities
 from napari_sam.models.sam1.layers import Dense, Neck, Step, gelu_
 
 if TYPE_CHECKING:
@@ -270,6 +271,7 @@ class TinyViT(nn.Module):
     """
 
     patch = 16
+    capabilities = Capabilities(views=True)
 
     def __init__(self) -> None:
         super().__init__()

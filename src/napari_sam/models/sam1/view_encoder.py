@@ -19,7 +19,6 @@ from napari_sam.models.sam1.encoding import iter_features
 from napari_sam.models.sam1.fast_decoder import FastDecoder
 from napari_sam.models.sam1.mask_stride import CELL, sample
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
-from napari_sam.models.sam1.tiny_vit import TinyViT
 from napari_sam.types import Embedding, Frame, Region
 
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ class ViewEncoder:
     Parameters
     ----------
     network : SamNetwork
-        Weights, on the device to run on; its encoder in ``dtype``.
+        Weights, on the device to run on; its encoder, which takes inputs of other sizes
+        than its own, in ``dtype``.
     fingerprint : str
         Of the image encoder, by which embeddings are known.
     device : torch.device
@@ -63,15 +63,11 @@ class ViewEncoder:
         self._device = device
         self._dtype = dtype
 
-    @staticmethod
-    def fits(network: SamNetwork) -> bool:
-        """Whether its encoder takes inputs of other sizes than its own."""
-        return isinstance(network.image_encoder, TinyViT)
-
     @cached_property
     def decoder(self) -> FastDecoder:
         """For an embedding of a view."""
-        return FastDecoder(self._network, self._dtype, cells=SIDE // TinyViT.patch)
+        cells = SIDE // self._network.image_encoder.patch
+        return FastDecoder(self._network, self._dtype, cells)
 
     def iter_prepare(
         self, rgb: RGBArray, frame: Frame, store: EmbeddingStore | None = None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_sam.core.model import Capabilities
 from napari_sam.models.sam1.layers import Neck, Step
 
 
@@ -137,6 +138,7 @@ class SamViT(nn.Module):
     """SAM's image encoder of any size."""
 
     patch = 16
+    capabilities = Capabilities()
 
     def __init__(self, shape: ViTShape) -> None:
         super().__init__()
