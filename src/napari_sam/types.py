@@ -9,7 +9,7 @@ pixel at ``(0, 0)``, so an image of height ``H`` spans ``-0.5 .. H - 0.5``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -326,28 +326,41 @@ class Frame:
         )
 
 
+FEATURES = "features"
+"""Name of the one tensor that every embedding has."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """What the image encoder computed for one plane.
+    """What the image encoder computed for one plane, or for a view of it.
 
     Parameters
     ----------
-    features : float16 array (256, side / 16, side / 16)
-        The image embedding.
+    tensors : mapping of str to float16 array
+        By name: ``"features"``, and what else the model answers from.
     frame : Frame
-        How the plane sat in the model's input.
+        How the plane or the view sat in the model's input.
     model : str
         Fingerprint of the image encoder that computed it.
     """
 
-    features: npt.NDArray[np.float16]
+    tensors: Mapping[str, npt.NDArray[np.float16]]
     frame: Frame
     model: str
+
+    def __post_init__(self) -> None:
+        if FEATURES not in self.tensors:
+            raise ValueError(f"an embedding has {FEATURES}, not only {[*self.tensors]}")
+
+    @property
+    def features(self) -> npt.NDArray[np.float16]:
+        """Feature vector of each cell of the input, (C, side / 16, side / 16)."""
+        return self.tensors[FEATURES]
 
     @property
     def nbytes(self) -> int:
         """Bytes held in memory."""
-        return int(self.features.nbytes)
+        return sum(tensor.nbytes for tensor in self.tensors.values())
 
 
 class MaskLevel(StrEnum):

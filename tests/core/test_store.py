@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import shutil
@@ -33,16 +35,22 @@ def key_of(number: int) -> str:
     return f"{number:040x}"
 
 
-def make(number: int = 0, shape: tuple[int, ...] = SMALL) -> Embedding:
-    features = np.random.default_rng(number).normal(size=shape).astype(np.float16)
-    return Embedding(features, Frame((30, 40), (768, 1024), 1024), "model-1")
+def make(
+    number: int = 0,
+    shape: tuple[int, ...] = SMALL,
+    names: tuple[str, ...] = ("features",),
+) -> Embedding:
+    rng = np.random.default_rng(number)
+    tensors = {name: rng.normal(size=shape).astype(np.float16) for name in names}
+    return Embedding(tensors, Frame((30, 40), (768, 1024), 1024), "model-1")
 
 
 def same(a: Embedding | None, b: Embedding) -> bool:
     return (
         a is not None
-        and np.array_equal(a.features, b.features)
-        and a.features.dtype == np.float16
+        and a.tensors.keys() == b.tensors.keys()
+        and all(np.array_equal(a.tensors[n], b.tensors[n]) for n in b.tensors)
+        and all(tensor.dtype == np.float16 for tensor in a.tensors.values())
         and (a.frame, a.model) == (b.frame, b.model)
     )
 
@@ -235,6 +243,104 @@ def test_any_truncation_is_noticed(length):
 def test_any_other_bytes_are_noticed(content):
     with pytest.raises(DamagedEntry):
         loads(key_of(5), content)
+
+
+SEVERAL = ("features", "fine", "finer")
+
+
+def changed(content: bytes, change) -> bytes:
+    """Return the content of an entry with other tensors, all else as it was."""
+    from safetensors.numpy import load, save
+
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(content[8 : 8 + length])["__metadata__"]
+    return save(change(load(content)), about)
+
+
+def first_format(number: int) -> bytes:
+    """Return an entry as it was written before tensors had names of their own."""
+    from safetensors.numpy import save
+
+    features, key = make(number).features, key_of(number)
+    about = {
+        "format": "napari-sam embedding 1",
+        "key": key,
+        "model": "model-1",
+        "frame": json.dumps([[30, 40], [768, 1024], 1024]),
+    }
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps([about, features.shape], sort_keys=True).encode())
+    digest.update(features.data)
+    return save({"features": features}, about | {"checksum": digest.hexdigest()})
+
+
+def test_all_tensors_of_an_embedding_are_found_again(disk_only):
+    several = make(3, names=SEVERAL)
+    assert several.nbytes == 3 * make(3).nbytes
+    disk_only.put(key_of(3), several)
+    found = disk_only.get(key_of(3))
+    assert same(found, several)
+    assert all(tensor.flags.writeable for tensor in found.tensors.values())
+    with pytest.raises(ValueError, match="features"):
+        make(3, names=("fine",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {n: t[n] for n in ("features", "fine")},
+        lambda t: {n: t[n] for n in ("fine", "finer")},
+        lambda t: {},
+        lambda t: t | {"more": t["fine"]},
+        lambda t: t | {"fine": t["finer"], "finer": t["fine"]},
+        lambda t: t | {"fine": t["fine"].astype(np.float32)},
+    ],
+    ids=["one missing", "features missing", "none", "one more", "swapped", "wide"],
+)
+def test_an_entry_with_other_tensors_is_dropped(disk_only, change):
+    disk_only.put(key_of(1), make(1, names=SEVERAL))
+    path = disk_only.folder / f"{key_of(1)}.safetensors"
+    path.write_bytes(changed(path.read_bytes(), change))
+    assert disk_only.get(key_of(1)) is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("keep", [1, 9, 100, 0.5, -1])
+def test_an_entry_of_several_tensors_cut_short_is_dropped(disk_only, keep):
+    disk_only.put(key_of(1), make(1, names=SEVERAL))
+    path = disk_only.folder / f"{key_of(1)}.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[: keep if isinstance(keep, int) else len(content) // 2])
+    assert disk_only.get(key_of(1)) is None
+    assert not path.exists()
+
+
+def test_an_entry_of_the_first_format_is_dropped(disk_only):
+    disk_only.put(key_of(2), make(2))
+    path = disk_only.folder / f"{key_of(1)}.safetensors"
+    path.write_bytes(first_format(1))
+    assert disk_only.get(key_of(1)) is None
+    assert not path.exists()
+    disk_only.put(key_of(1), make(1))
+    assert same(disk_only.get(key_of(1)), make(1))
+
+
+def test_entries_of_the_first_format_make_room(tmp_path):
+    """They have keys that nobody asks for, so they are the least recently used."""
+    rgb = np.zeros((4, 5, 3), np.uint8)
+    former = hashlib.blake2b(f"1 a {rgb.shape}\n".encode(), digest_size=20)
+    former.update(rgb.data)
+    assert embedding_key(rgb, "a") != former.hexdigest()
+    size = len(dumps(key_of(0), make()))
+    for number in range(8):
+        path = tmp_path / f"{key_of(100 + number)}.safetensors"
+        path.write_bytes(first_format(100 + number))
+        os.utime(path, (number, number))
+    store = EmbeddingStore(tmp_path, ram_bytes=0, disk_bytes=4 * size)
+    for number in range(3):
+        store.put(key_of(number), make(number))
+    assert all(same(store.get(key_of(n)), make(n)) for n in range(3))
+    assert store.info().bytes <= 4 * size
 
 
 def test_an_entry_under_another_name_is_noticed():

@@ -86,7 +86,7 @@ def embeddings(draw):
         size=(3, cells, cells)
     )
     frame = Frame.fit(size, side)
-    return Embedding(features.astype(np.float16), frame, "encoder")
+    return Embedding({"features": features.astype(np.float16)}, frame, "encoder")
 
 
 @settings(deadline=None)

@@ -76,7 +76,9 @@ def plane_of(mask: np.ndarray, seed: int) -> KnownPlane:
     frame = Frame.fit((64, 64), 256)
     features = np.random.default_rng(seed).normal(size=(8, 16, 16))
     features[3] += 6 * mask.reshape(16, 4, 16, 4).mean(axis=(1, 3))
-    return KnownPlane(Embedding(features.astype(np.float16), frame, "known"), frame)
+    return KnownPlane(
+        Embedding({"features": features.astype(np.float16)}, frame, "known"), frame
+    )
 
 
 def square(row: int, col: int) -> np.ndarray:

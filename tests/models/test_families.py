@@ -39,14 +39,13 @@ class ToyPlane:
     thresholds = ModelThresholds()
     nbytes = 0
 
-    def __init__(self, embedding: Embedding, threshold: float) -> None:
+    def __init__(self, embedding: Embedding) -> None:
         self.embedding = embedding
         self.frame = embedding.frame
-        self._threshold = threshold
 
     def predict(self, *_: Any, **__: Any) -> MaskResult:
         cells = self.embedding.features[0].astype(np.float32)[::4, ::4]
-        logits = np.stack([cells - self._threshold] * 4)
+        logits = np.stack([cells - self.embedding.tensors["threshold"]] * 4)
         return MaskResult(logits, np.full(4, 0.5, np.float32), self.frame, 0)
 
     predict_prompts = iter_prompts = predict_many = iter_points = predict
@@ -74,9 +73,10 @@ class Toy:
         yield
         gray = np.zeros((1, SIDE, SIDE), np.float16)
         gray[0, : rgb.shape[0], : rgb.shape[1]] = rgb.mean(axis=2)
+        tensors = {"features": gray, "threshold": np.float16([self.threshold])}
         size = rgb.shape[:2]
         frame = Frame(image_size or size, size, SIDE)
-        return self.restore(Embedding(gray, frame, self.encoder_fingerprint))
+        return self.restore(Embedding(tensors, frame, self.encoder_fingerprint))
 
     def encode(self, image: Any) -> ToyPlane:
         raise NotImplementedError
@@ -84,7 +84,7 @@ class Toy:
     encode_rgb = encode
 
     def restore(self, embedding: Embedding, *_: Any, **__: Any) -> ToyPlane:
-        return ToyPlane(embedding, self.threshold)
+        return ToyPlane(embedding)
 
 
 TOY = Family("toy", lambda tensors: ENTRY in tensors, Toy, Toy.capabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,6 @@ from napari_sam.core.model import EncodedPlane, Model
 from napari_sam.core.results import upscale_mask
 from napari_sam.errors import ImageError, ModelError, PromptError
 from napari_sam.types import (
-    Embedding,
     Frame,
     MaskCrop,
     MaskLevel,
@@ -169,9 +169,9 @@ def test_an_embedding_of_another_model_is_refused(
 ) -> None:
     e = plane32.embedding
     with pytest.raises(ModelError, match="not computed by"):
-        model32.restore(Embedding(e.features, e.frame, "another"))
+        model32.restore(replace(e, model="another"))
     with pytest.raises(ModelError, match="not computed by"):
-        model32.restore(Embedding(e.features[:, :32], e.frame, e.model))
+        model32.restore(replace(e, tensors={"features": e.features[:, :32]}))
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,9 @@ def test_settings_out_of_range_are_refused(name: str, value: object):
 
 def blank(frame: Frame, objects: list[MaskCrop], keys: list[int]) -> Example:
     features = np.zeros((256, 64, 64), np.float16)
-    return Example(Embedding(features, frame, "m"), tuple(objects), tuple(keys))
+    return Example(
+        Embedding({"features": features}, frame, "m"), tuple(objects), tuple(keys)
+    )
 
 
 @given(

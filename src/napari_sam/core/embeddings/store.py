@@ -2,7 +2,8 @@
 
 An entry's key is a hash of the pixels the model saw and of the model, so an
 embedding is found again under a renamed layer, in a sub-stack, in another
-session or by another process, and never mistaken for another one.
+session or by another process, and never mistaken for another one.  Entries of an
+older format or preprocessing are never asked for, so they are the first to go.
 
 The disk part is a cache in the strict sense: losing it costs time only.  That
 decides its fault policy.  Entries are written aside and renamed, so a process
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.core.embeddings.disk_cache import EntryFolder
-from napari_sam.core.embeddings.file_format import DamagedEntry, dumps, loads
+from napari_sam.core.embeddings.file_format import FORMAT, DamagedEntry, dumps, loads
 from napari_sam.core.imaging import PREPROCESSING_VERSION
 from napari_sam.types import Embedding
 
@@ -94,7 +95,8 @@ def embedding_key(rgb: RGBArray, model: str, frame: Frame | None = None) -> str:
     """
     digest = hashlib.blake2b(digest_size=20)
     sits = "" if frame is None else f" in {frame.input_size} of {frame.side}"
-    digest.update(f"{PREPROCESSING_VERSION} {model} {rgb.shape}{sits}\n".encode())
+    version = f"{FORMAT}, preprocessing {PREPROCESSING_VERSION}"
+    digest.update(f"{version} {model} {rgb.shape}{sits}\n".encode())
     digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
 

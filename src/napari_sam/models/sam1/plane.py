@@ -17,7 +17,7 @@ from napari_sam.models.sam1.mask_prompt import bounding_box, mask_logits
 from napari_sam.models.sam1.prompt_head import CENTRE, FOREGROUND, PromptHead
 from napari_sam.models.sam1.prompts import Tokens, numbers, tokens
 from napari_sam.models.torch_errors import translated_errors
-from napari_sam.types import Embedding, MaskCrop
+from napari_sam.types import FEATURES, Embedding, MaskCrop
 
 if TYPE_CHECKING:
     import contextlib
@@ -332,7 +332,8 @@ class SamPlane:
         decoder = views.decoder
         grid = decoder.grid
         features = state.features.T.reshape(-1, grid, grid).to("cpu", torch.float16)
-        embedding = Embedding(features.numpy(), view.frame, self._embedding.model)
+        tensors = {FEATURES: features.numpy()}
+        embedding = Embedding(tensors, view.frame, self._embedding.model)
         return self._alone(decoder, embedding, state)
 
     def _alone(

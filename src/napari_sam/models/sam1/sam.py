@@ -30,7 +30,7 @@ from napari_sam.models.sam1.plane import SamPlane
 from napari_sam.models.sam1.view_encoder import PlaneViews, ViewEncoder
 from napari_sam.models.torch_errors import translated_errors
 from napari_sam.models.weights_file import read_weights
-from napari_sam.types import Embedding, Frame
+from napari_sam.types import FEATURES, Embedding, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -319,7 +319,7 @@ class SamModel:
         )
         if image_size is not None:
             sits = replace(sits, image_size=(int(image_size[0]), int(image_size[1])))
-        embedding = Embedding(features, sits, self._encoder_fingerprint)
+        embedding = Embedding({FEATURES: features}, sits, self._encoder_fingerprint)
         return self.restore(embedding, pixels, store=store)
 
     def restore(

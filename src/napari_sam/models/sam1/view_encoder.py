@@ -19,7 +19,7 @@ from napari_sam.models.sam1.encoding import iter_features
 from napari_sam.models.sam1.fast_decoder import FastDecoder
 from napari_sam.models.sam1.mask_stride import CELL, sample
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
-from napari_sam.types import Embedding, Frame, Region
+from napari_sam.types import FEATURES, Embedding, Frame, Region
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -80,7 +80,7 @@ class ViewEncoder:
             features = yield from iter_features(
                 self._network.image_encoder, pixels, frame, self._device, self._dtype
             )
-            embedding = Embedding(features, frame, self._fingerprint)
+            embedding = Embedding({FEATURES: features}, frame, self._fingerprint)
             if store is not None:
                 store.put(key, embedding)
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from napari_sam.errors import DataError
 from napari_sam.models.sam1.preprocess import preprocess
-from napari_sam.types import Embedding, Frame
+from napari_sam.types import FEATURES, Embedding, Frame
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -110,7 +110,7 @@ def embeddings(
     neck = copy.deepcopy(network.image_encoder.neck).to(precision)
     return [
         Embedding(
-            neck(x[None].to(precision))[0].half().cpu().numpy(),
+            {FEATURES: neck(x[None].to(precision))[0].half().cpu().numpy()},
             example.embedding.frame,
             "",
         )
