@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+from napari_sam.core.steps import Run
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
@@ -81,14 +82,10 @@ def iter_refine(
     result, stages = _rounds(prompts, known)
     is_told = False
     for number, stage in enumerate(stages):
-        steps = plane.iter_prompts(stage, _earlier(result, level))
+        run = Run(plane.iter_prompts(stage, _earlier(result, level)))
         later = stages[number + 1 :]
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result = end.value
-                break
+        while run.advance():
+            step = run.latest
             if step is None:
                 yield None
             elif not later:
@@ -97,6 +94,7 @@ def iter_refine(
                 # Of the clicks that follow, what can be said without waiting either.
                 is_told = True
                 yield _outlook(plane, later, level, step)
+        result = run.value
     # There was an answer to begin with, or a round.
     return cast("MaskResult", result)
 
@@ -130,11 +128,12 @@ def _outlook(
     """Return the first that can be said after some more rounds."""
     for stage in stages:
         steps = plane.iter_prompts(stage, result.earlier(level))
-        try:
-            while (step := next(steps)) is None:
-                pass
-            result = step
-        except StopIteration as end:
-            result = end.value
+        run = Run(steps)
+        while run.advance():
+            if run.latest is not None:
+                result = run.latest
+                break
+        else:
+            result = run.value
         steps.close()
     return result

@@ -31,7 +31,7 @@ from napari_sam.core.everything.selection import Candidates
 from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.pixels import ArrayPixels
-from napari_sam.core.steps import finish, mapped, reporting
+from napari_sam.core.steps import Run, finish, mapped, reporting
 from napari_sam.errors import ImageError, SettingsError
 from napari_sam.types import Frame, Plane, Progress, ProgressCallback, Region
 
@@ -351,13 +351,11 @@ def _until(
     steps: Generator[Progress, None, T], stopped: ShouldStop
 ) -> Generator[Progress, None, T | None]:
     """Go on with steps until they end, or somebody wants to stop."""
+    run = Run(steps)
     while not stopped():
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            found: T = end.value
-            return found
-        yield step
+        if not run.advance():
+            return run.value
+        yield run.latest
     steps.close()
     return None
 

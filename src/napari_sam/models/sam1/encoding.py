@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from napari_sam.core.steps import Run
 from napari_sam.models.sam1.preprocess import preprocess
 from napari_sam.models.torch_errors import translated_errors
 
@@ -76,15 +77,16 @@ def inferring(
     doing, device : str
         For messages, as in `translated_errors`.
     """
+    run = Run(steps)
+
+    def advance() -> bool:
+        with torch.inference_mode(), translated_errors(doing, device):
+            return run.advance()
+
     try:
-        while True:
-            try:
-                with torch.inference_mode(), translated_errors(doing, device):
-                    step = next(steps)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            yield step
+        while advance():
+            yield run.latest
+        return run.value
     finally:
         steps.close()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_sam.core.results import HighResLogits
+from napari_sam.core.steps import Run
 from napari_sam.models.sam1.multimask_ensemble import ignored_clicks
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
 from napari_sam.models.sam1.together import together
@@ -152,19 +153,16 @@ class Fusion:
         if self._views is None:
             return self.answers([asked])[0]
         told: _Seen | None = None
-        steps = self._steps(self._views, asked)
-        while True:
-            try:
-                look = next(steps)
-            except StopIteration as end:
-                answer: Answer = end.value
-                return answer
+        run = Run(self._steps(self._views, asked))
+        while run.advance():
+            look = run.latest
             if self._views.is_encoded(look.view):
                 continue
             if look.so_far is not None and look.so_far is not told:
                 told = look.so_far
                 yield self._answer(self._views, told)
             yield from self._views.iter_encode(look.view)
+        return run.value
 
     def _steps(
         self, views: PlaneViews, asked: Question

@@ -10,6 +10,7 @@ import torch
 from napari_sam.core.model import Capabilities, ObjectMaps, PointMasks
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.core.results import MaskResult, PreviousAnswer, inside_frame
+from napari_sam.core.steps import mapped
 from napari_sam.errors import PromptError
 from napari_sam.models.sam1.encoding import inferring
 from napari_sam.models.sam1.fusion import Answer, Fusion, Question
@@ -457,13 +458,12 @@ class SamPlane:
             return self._result(
                 Answer(asked.logits[0], asked.iou[0], None), given, dense
             )
-        steps = self._fusion.iter_answer(asked)
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return self._result(end.value, given, dense)
-            yield None if step is None else self._result(step, given, dense)
+
+        def told(answer: Answer | None) -> MaskResult | None:
+            return None if answer is None else self._result(answer, given, dense)
+
+        answer = yield from mapped(self._fusion.iter_answer(asked), told)
+        return self._result(answer, given, dense)
 
     def _questions(
         self, given: Tokens, dense: FloatArray | None, before: HighResLogits | None

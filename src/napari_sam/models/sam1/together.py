@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from napari_sam.core.steps import Run
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Sequence
 
@@ -28,20 +30,12 @@ def together(procedures: Sequence[Generator[Place, None, Result]]) -> list[Resul
     list
         In the order of the procedures.
     """
-    results: dict[int, Result] = {}
-    wanted: dict[Place, list[int]] = {}
-
-    def advance(i: int, then: dict[Place, list[int]]) -> None:
-        try:
-            then.setdefault(next(procedures[i]), []).append(i)
-        except StopIteration as end:
-            results[i] = end.value
-
-    for i in range(len(procedures)):
-        advance(i, wanted)
-    while wanted:
-        now, wanted = wanted, {}
-        for members in now.values():
-            for i in members:
-                advance(i, wanted)
-    return [results[i] for i in range(len(procedures))]
+    runs = [Run(steps) for steps in procedures]
+    going = runs
+    while going:
+        wanted: dict[Place, list[Run[Place, Result]]] = {}
+        for run in going:
+            if run.advance():
+                wanted.setdefault(run.latest, []).append(run)
+        going = [run for members in wanted.values() for run in members]
+    return [run.value for run in runs]
