@@ -261,6 +261,44 @@ def test_reordered_takes_scores_and_the_choice_along() -> None:
     assert single.reordered([2, 0, 1]).default == 0
 
 
+def leveled(*levels: str) -> MaskResult:
+    """Return discs that grow with the level, of any number of levels."""
+    frame = Frame.fit((300, 200))
+    radii = [30.0, *(20.0 + 10 * n for n in range(len(levels)))]
+    logits = np.stack([disc_logits(frame, (150, 100), r) for r in radii])
+    iou = np.linspace(0.5, 0.9, len(radii), dtype=np.float32)
+    detail = HighResLogits(logits.copy(), View(Region(0, 0, 300, 200), frame))
+    return MaskResult(logits, iou, frame, 0, detail, levels)
+
+
+@pytest.mark.parametrize("levels", [(), ("whole",), ("a", "b", "c", "d", "e")])
+def test_a_model_may_have_any_number_of_levels(levels: tuple[str, ...]) -> None:
+    r = leveled(*levels)
+    assert r.masks.shape == (len(levels), 300, 200)
+    assert r.masks.dtype == bool
+    assert r.scores.shape == (len(levels),)
+    assert r.best.any()
+    for number, level in enumerate(levels):
+        assert np.array_equal(r.crop(level).full((300, 200)), r.masks[number])
+        assert len(r.compact(level).logits) == 1 + len(levels)
+        assert np.array_equal(r.earlier(level).logits, r.logits[1 + number])
+    # What a model does not distinguish is what it would choose itself.
+    assert np.array_equal(r.crop(MaskLevel.SUBPART).mask, r.crop().mask)
+    turned = r.reordered(range(len(levels))[::-1])
+    assert np.array_equal(turned.masks, r.masks[::-1])
+    with pytest.raises(ValueError, match="permutation"):
+        r.reordered(range(len(levels) + 1))
+
+
+@pytest.mark.parametrize("shown", [2, 4])
+def test_a_detail_shows_the_first_or_all(shown: int) -> None:
+    r = leveled("a", "b")
+    assert r.detail is not None
+    logits = np.repeat(r.detail.logits[:1], shown, axis=0)
+    with pytest.raises(ValueError, match="detail shows 1 or 3"):
+        replace(r, detail=replace(r.detail, logits=logits))
+
+
 @pytest.mark.parametrize("order", [(0, 1), (0, 1, 1), (1, 2, 3)])
 def test_reordered_refuses_what_is_no_order(order: tuple[int, ...]) -> None:
     frame = Frame.fit((64, 64))

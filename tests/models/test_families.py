@@ -45,8 +45,9 @@ class ToyPlane:
 
     def predict(self, *_: Any, **__: Any) -> MaskResult:
         cells = self.embedding.features[0].astype(np.float32)[::4, ::4]
-        logits = np.stack([cells - self.embedding.tensors["threshold"]] * 4)
-        return MaskResult(logits, np.full(4, 0.5, np.float32), self.frame, 0)
+        logits = (cells - self.embedding.tensors["threshold"])[None]
+        score = np.array([0.5], np.float32)
+        return MaskResult(logits, score, self.frame, 0, levels=())
 
     predict_prompts = iter_prompts = predict_many = iter_points = predict
     iter_view = objects = predict

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 
 from napari_sam.core.masks import crop_iou
-from napari_sam.types import NESTED_LEVELS, MaskCrop, PointPrompt, PromptSet
+from napari_sam.types import MaskCrop, MaskLevel, PointPrompt, PromptSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,7 +190,7 @@ def interactive_score(
         plane, truth, n_clicks=n_clicks, feed_logits=feed_logits
     ):
         mine.append(crop_iou(shown, truth))
-        best.append(_best_of_three(result, truth))
+        best.append(_best_of_levels(result, truth))
         predicted.append(result.score)
     mine += mine[-1:] * (n_clicks - len(mine))
     best += best[-1:] * (n_clicks - len(best))
@@ -200,7 +200,7 @@ def interactive_score(
         np.array(mine, np.float32),
         np.array(best, np.float32),
         crop_iou(boxed.crop(), truth),
-        _best_of_three(boxed, truth),
+        _best_of_levels(boxed, truth),
         np.array(predicted, np.float32),
         boxed.score,
     )
@@ -238,8 +238,9 @@ def iter_clicks(
         click = next_click(shown, truth)
 
 
-def _best_of_three(result: MaskResult, truth: MaskCrop) -> float:
-    return max(crop_iou(result.crop(level), truth) for level in NESTED_LEVELS)
+def _best_of_levels(result: MaskResult, truth: MaskCrop) -> float:
+    levels = result.levels or (MaskLevel.AUTO,)
+    return max(crop_iou(result.crop(level), truth) for level in levels)
 
 
 def overlaps(truth: npt.NDArray[Any], predicted: npt.NDArray[Any]) -> csr_array:

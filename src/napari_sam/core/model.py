@@ -36,7 +36,7 @@ class PointMasks:
     point : int array (M,)
         Which of the given points each mask belongs to.
     token : int array (M,)
-        Which of the three multimask outputs it is (0, 1, 2); 0 for a blend.
+        Which of the model's levels it is, from 0; 0 for a blend.
     """
 
     logits: FloatArray

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from napari_sam.core.views import View
 
-_LEVEL_INDEX = {level: i for i, level in enumerate(NESTED_LEVELS, start=1)}
 _CHUNK_PIXELS = 1 << 18  # of interpolated float32 at a time; stays in the L2 cache
 
 
@@ -40,7 +39,7 @@ class HighResLogits:
 
     Parameters
     ----------
-    logits : float32 array (1, h, w) or (4, h, w)
+    logits : float32 array (N, h, w)
         Logits over the square input of the view, positive inside: of the first of
         :attr:`MaskResult.logits` only, or of all of them.
     view : View
@@ -51,9 +50,9 @@ class HighResLogits:
     view: View
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 3 or len(self.logits) not in (1, 4):
+        if self.logits.ndim != 3 or not len(self.logits):
             raise ValueError(
-                f"logits are (1, h, w) or (4, h, w), not {self.logits.shape}"
+                f"logits are (1, h, w) or (N, h, w), not {self.logits.shape}"
             )
 
     def shows(self, index: int) -> bool:
@@ -101,21 +100,24 @@ class MaskResult:
 
     Parameters
     ----------
-    logits : float32 array (4, side / 4, side / 4)
-        Low-resolution logits, positive inside: the single-mask output, then
-        subpart, part and whole ordered by area.  Of a model that blends its
-        masks, the first is the blend.
-    predicted_iou : float32 array (4,)
+    logits : float32 array (1 + L, side / 4, side / 4)
+        Low-resolution logits, positive inside: the single-mask output, then one of
+        each level, ordered by area.  Of a model that blends its masks, the first is
+        the blend.
+    predicted_iou : float32 array (1 + L,)
         The model's own estimate of the IoU of each.
     frame : Frame
         How the image sat in the model's input.
     default : int
-        Index of the model's own choice: the best-scored of the three for
+        Index of the model's own choice: the best-scored of the levels for
         exactly one point, the first of ``logits`` otherwise and of a model that
         blends its masks.
     detail : HighResLogits, optional
         The first of ``logits``, or all of them, in finer cells, where a view shows the
         object larger.
+    levels : tuple of L str
+        Names of the answers to an ambiguous prompt, from the smallest: subpart, part
+        and whole of SAM's models; none of a model that gives one mask.
     """
 
     logits: FloatArray
@@ -123,25 +125,29 @@ class MaskResult:
     frame: Frame
     default: int
     detail: HighResLogits | None = None
+    levels: tuple[str, ...] = NESTED_LEVELS
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 3 or self.logits.shape[0] != 4:
-            raise ValueError(f"logits are (4, h, w), not {self.logits.shape}")
-        if self.predicted_iou.shape != (4,):
-            raise ValueError(f"predicted_iou is (4,), not {self.predicted_iou.shape}")
-        if not 0 <= self.default < 4:
-            raise ValueError(f"default is 0 to 3, not {self.default}")
+        n = 1 + len(self.levels)
+        if self.logits.ndim != 3 or self.logits.shape[0] != n:
+            raise ValueError(f"logits are ({n}, h, w), not {self.logits.shape}")
+        if self.predicted_iou.shape != (n,):
+            raise ValueError(f"predicted_iou is ({n},), not {self.predicted_iou.shape}")
+        if not 0 <= self.default < n:
+            raise ValueError(f"default is 0 to {n - 1}, not {self.default}")
+        if self.detail is not None and len(self.detail.logits) not in (1, n):
+            raise ValueError(f"detail shows 1 or {n}, not {len(self.detail.logits)}")
 
     @property
     def masks(self) -> BoolArray:
-        """Subpart, part and whole at image resolution, (3, H, W)."""
-        return np.stack(
-            [self.crop_of(n).full(self.frame.image_size) for n in range(1, 4)]
-        )
+        """Those of the levels at image resolution, (L, H, W); L is 3 of SAM's."""
+        size = self.frame.image_size
+        masks = [self.crop_of(n).full(size) for n in range(1, len(self.logits))]
+        return np.array(masks, bool).reshape(-1, *size)
 
     @property
     def scores(self) -> FloatArray:
-        """Predicted IoU of subpart, part and whole, (3,)."""
+        """Predicted IoU of the levels, (L,)."""
         return self.predicted_iou[1:]
 
     @property
@@ -154,11 +160,13 @@ class MaskResult:
         """Predicted IoU of :attr:`best`."""
         return float(self.predicted_iou[self.default])
 
-    def index_of(self, level: MaskLevel) -> int:
-        """Return where a level lies in :attr:`logits`."""
-        return _LEVEL_INDEX.get(level, self.default)
+    def index_of(self, level: str) -> int:
+        """Return where a level lies in :attr:`logits`; the default if it is none."""
+        if level not in self.levels:
+            return self.default
+        return 1 + self.levels.index(level)
 
-    def crop(self, level: MaskLevel = MaskLevel.AUTO) -> MaskCrop:
+    def crop(self, level: str = MaskLevel.AUTO) -> MaskCrop:
         """Return one mask at image resolution, cut to its bounding box."""
         return self.crop_of(self.index_of(level))
 
@@ -168,7 +176,7 @@ class MaskResult:
             return self.detail.crop(index)
         return upscale_mask(self.logits[index], self.frame)
 
-    def earlier(self, level: MaskLevel = MaskLevel.AUTO) -> PreviousAnswer:
+    def earlier(self, level: str = MaskLevel.AUTO) -> PreviousAnswer:
         """Return what the next prompts are to refine.
 
         Of an object that is tiny in the whole image, :attr:`logits` tell the model
@@ -180,16 +188,17 @@ class MaskResult:
         return PreviousAnswer(self.logits[index], detail.reordered([index]))
 
     def reordered(self, order: Sequence[int]) -> MaskResult:
-        """Return the same answers with other ones as subpart, part and whole.
+        """Return the same answers with the levels given to other ones.
 
         Parameters
         ----------
         order : sequence of int
-            For each of the three, which of the present ones it becomes: a
-            permutation of 0, 1, 2.
+            For each level, which of the present ones it becomes: a permutation of
+            their numbers from 0.
         """
-        if sorted(order) != [0, 1, 2]:
-            raise ValueError(f"order is a permutation of 0, 1, 2, not {order}")
+        numbers = list(range(len(self.levels)))
+        if sorted(order) != numbers:
+            raise ValueError(f"order is a permutation of {numbers}, not {order}")
         index = [0, *(1 + int(n) for n in order)]
         return replace(
             self,
@@ -199,15 +208,15 @@ class MaskResult:
             detail=self.detail and self.detail.reordered(index),
         )
 
-    def compact(self, level: MaskLevel = MaskLevel.AUTO) -> MaskResult:
+    def compact(self, level: str = MaskLevel.AUTO) -> MaskResult:
         """Return what one mask and its refinement need, in an eighth of the memory.
 
-        Only this level's logits are left, in half precision, and stand for all four:
+        Only this level's logits are left, in half precision, and stand for all:
         to see another level, ask the model again.
 
         Parameters
         ----------
-        level : MaskLevel
+        level : str
             Which answer to keep.
         """
         index = self.index_of(level)
@@ -230,9 +239,7 @@ class MaskResult:
         arrays = [self.logits, *([] if self.detail is None else [self.detail.logits])]
         return sum(a[:1].nbytes if a.strides[0] == 0 else a.nbytes for a in arrays)
 
-    def stability(
-        self, level: MaskLevel = MaskLevel.AUTO, offset: float = 1.0
-    ) -> float:
+    def stability(self, level: str = MaskLevel.AUTO, offset: float = 1.0) -> float:
         """Return how little the mask changes as its threshold moves.
 
         The IoU of the masks thresholded at ``+offset`` and ``-offset``

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean, crop_iou
 from napari_sam.core.refine import iter_refine
-from napari_sam.types import NESTED_LEVELS, MaskLevel
+from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -374,13 +374,13 @@ def _leveled(
 ) -> tuple[MaskResult, MaskCrop]:
     """Return an answer with its levels in order, and its mask at one of them."""
 
-    def cleaned(which: MaskLevel) -> MaskCrop:
+    def cleaned(which: str) -> MaskCrop:
         clicked = [(p.row, p.column) for p in prompts.points if p.positive]
         shape = result.frame.image_size
         return clean(result.crop(which), cleaning, clicked, shape=shape)
 
-    if level is MaskLevel.AUTO:
+    if level not in result.levels:
         return result, cleaned(level)
-    masks = [cleaned(which) for which in NESTED_LEVELS]
+    masks = [cleaned(which) for which in result.levels]
     order = sorted(range(len(masks)), key=lambda i: masks[i].area)
-    return result.reordered(order), masks[order[NESTED_LEVELS.index(level)]]
+    return result.reordered(order), masks[order[result.levels.index(level)]]
