@@ -161,7 +161,7 @@ def load_model(
     Returns
     -------
     Model
-        Not thread-safe; a :class:`~napari_sam.models.sam1.sam.SamModel` of SAM's weights.
+        Not thread-safe; a `SamModel` of SAM's weights.
 
     Raises
     ------

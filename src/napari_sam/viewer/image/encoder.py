@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from napari_sam.core.steps import Run
 from napari_sam.core.volumes.engine import PlaneEngine
 from napari_sam.types import Progress
 
@@ -187,13 +188,11 @@ class _Watch:
 
     def over(self, steps: Generator[None, None, T]) -> Generator[None, None, T]:
         """Pass a generator through."""
+        run = Run(steps)
         while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                self.seconds += time.perf_counter() - self._start
-                value: T = end.value
-                return value
+            goes_on = run.advance()
             self.seconds += time.perf_counter() - self._start
+            if not goes_on:
+                return run.value
             yield
             self._start = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_sam.core.steps import Run
 from napari_sam.errors import DataError, FileFormatError, PromptError, SamError
 from napari_sam.types import Progress
 from napari_sam.viewer.background.prefetcher import SHOWN_SLOT
@@ -90,16 +91,12 @@ def learn(
     settings = settings or AdaptSettings()
     if neck:
         settings = replace(settings, parts="decoder+neck")
-    steps = iter_adapt(base, examples, settings, device=device)
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            adapted: Adapted = end.value
-            return adapted
-        yield progress
+    run = Run(iter_adapt(base, examples, settings, device=device))
+    while run.advance():
+        yield run.latest
         while is_wanted_elsewhere():
             time.sleep(_REST_SECONDS)
+    return run.value
 
 
 class Learning:

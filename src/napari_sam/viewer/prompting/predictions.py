@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_sam.core.masks import PostProcessing, clean, crop_iou
 from napari_sam.core.refine import iter_refine
+from napari_sam.core.steps import Run
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Answering:
         self, begin: Callable[[], Generator[Prediction | None, None, Prediction]]
     ) -> None:
         self._begin = begin
-        self._steps: Generator[Prediction | None, None, Prediction] | None = None
+        self._run: Run[Prediction | None, Prediction] | None = None
         self._is_told = threading.Event()
         self.latest: Prediction | None = None
 
@@ -245,17 +246,18 @@ class Answering:
 
     def _step(self) -> Prediction | None:
         """Make a step; what it brought if that is not the final answer."""
-        if self._steps is None:
-            self._steps = self._begin()
+        if self._run is None:
+            self._run = Run(self._begin())
         try:
-            answer = next(self._steps)
-        except StopIteration as end:
-            self._tell(end.value)
-            return None
+            goes_on = self._run.advance()
         except Exception:
             # A generator that failed is over: who asks again begins again.
-            self._steps = None
+            self._run = None
             raise
+        if not goes_on:
+            self._tell(self._run.value)
+            return None
+        answer = self._run.latest
         if answer is not None:
             self._tell(answer)
         return answer
@@ -269,14 +271,12 @@ def _next_answer(
     steps: Generator[MaskResult | None, None, MaskResult],
 ) -> Generator[None, None, tuple[MaskResult, bool]]:
     """Return the next answer of a procedure, and whether it is its last."""
-    while True:
-        try:
-            step = next(steps)
-        except StopIteration as end:
-            return end.value, True
-        if step is not None:
-            return step, False
+    run = Run(steps)
+    while run.advance():
+        if run.latest is not None:
+            return run.latest, False
         yield
+    return run.value, True
 
 
 def _with_answers(
