@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MIDDLE, FIRST, LAST = 16, 12, 21
-CELL = (72, 27)
+MASK_STRIDE = (72, 27)
 SHIFT, NONE = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.NoModifier
 
 
@@ -116,7 +116,7 @@ class Hand(Window):
 
 def follow_one(hand: Hand) -> None:
     """One click, Shift+T, N."""
-    hand.point(*CELL)
+    hand.point(*MASK_STRIDE)
     hand.press(Qt.Key.Key_T, SHIFT)
     hand.accept()
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_sam.core.views import View
     from napari_sam.types import RGBArray
 
-CELL = 4
+MASK_STRIDE = 4
 
 
 def discs(shape: tuple[int, int], diameter: float, pitch: float) -> np.ndarray:
@@ -62,9 +62,11 @@ class KnownPlane:
     thresholds: ModelThresholds = ModelThresholds()  # noqa: RUF009
 
     def _cells(self, values: np.ndarray) -> np.ndarray:
-        n = self.frame.side // CELL
+        n = self.frame.side // MASK_STRIDE
         out = np.zeros((n, n), values.dtype)
-        at = [(np.arange(n) * CELL + CELL / 2) / s for s in self.frame.scale]
+        at = [
+            (np.arange(n) * MASK_STRIDE + MASK_STRIDE / 2) / s for s in self.frame.scale
+        ]
         rows, cols = (
             a[a < size].astype(int)
             for a, size in zip(at, self.frame.image_size, strict=True)
@@ -127,9 +129,9 @@ class Seen:
 
     def objects(self) -> ObjectMaps:
         """Return one object; everything else is nothing."""
-        n = self.frame.side // CELL
+        n = self.frame.side // MASK_STRIDE
         foreground, center = np.zeros((2, n, n), np.float32)
-        foreground.flat[: round((self.size / CELL) ** 2)] = 1
+        foreground.flat[: round((self.size / MASK_STRIDE) ** 2)] = 1
         center[n // 4, n // 4] = self.clarity
         return ObjectMaps(foreground, center, self.frame)
 

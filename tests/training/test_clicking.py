@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.models.sam1.mask_stride import CELL
+from napari_sam.models.sam1.mask_stride import MASK_STRIDE
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
 from napari_sam.training import simulated_clicks
 
@@ -66,7 +66,7 @@ def test_a_correction_is_where_the_answer_is_wrong(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth, predicted = blob(rng), blob(rng)
     x, y, label = simulated_clicks.correction(rng, predicted, truth)
-    row, col = int((y + 0.5) // CELL), int((x + 0.5) // CELL)
+    row, col = int((y + 0.5) // MASK_STRIDE), int((x + 0.5) // MASK_STRIDE)
     if (truth != predicted).any():
         assert truth[row, col] != predicted[row, col]
     assert label == (TokenLabel.POSITIVE if truth[row, col] else TokenLabel.NEGATIVE)

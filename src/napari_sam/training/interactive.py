@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_sam.models.sam1.mask_stride import CELL
+from napari_sam.models.sam1.mask_stride import MASK_STRIDE
 from napari_sam.models.sam1.multimask_ensemble import ignored_clicks
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
 from napari_sam.training import simulated_clicks
@@ -232,8 +232,8 @@ class _Targets:
 
     def __init__(self, masks: Tensor) -> None:
         full = masks[:, None].float()
-        self.soft = F.avg_pool2d(full, CELL)[:, 0]
-        self.fine = F.avg_pool2d(full, CELL // 2)[:, 0] >= 0.5
+        self.soft = F.avg_pool2d(full, MASK_STRIDE)[:, 0]
+        self.fine = F.avg_pool2d(full, MASK_STRIDE // 2)[:, 0] >= 0.5
         self.coarse = (self.soft >= 0.5).cpu().numpy()
 
 

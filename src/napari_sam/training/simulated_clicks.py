@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_sam.models.sam1.mask_stride import CELL
+from napari_sam.models.sam1.mask_stride import MASK_STRIDE
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
 
 if TYPE_CHECKING:
@@ -157,5 +157,5 @@ def _pick(rng: np.random.Generator, allowed: BoolArray) -> tuple[int, int]:
 
 def _cell(rng: np.random.Generator, row: int, col: int) -> tuple[float, float]:
     """Return (x, y) somewhere in a cell of the logits."""
-    dx, dy = rng.uniform(0, CELL, 2)
-    return col * CELL + dx - 0.5, row * CELL + dy - 0.5
+    dx, dy = rng.uniform(0, MASK_STRIDE, 2)
+    return col * MASK_STRIDE + dx - 0.5, row * MASK_STRIDE + dy - 0.5

@@ -1,4 +1,4 @@
-"""The cells of mask logits, and what is between them."""
+"""The stride of mask logits, and what is between them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from torch import Tensor
 
-CELL = 4
-"""Input pixels along a side of a cell of the logits."""
+MASK_STRIDE = 4
+"""Input pixels from one logit of a mask to the next."""
 
 
 def sample(logits: Tensor, xy: Tensor) -> Tensor:
@@ -27,6 +27,6 @@ def sample(logits: Tensor, xy: Tensor) -> Tensor:
     -------
     float tensor (N, M, a, b)
     """
-    size = CELL * xy.new_tensor([logits.shape[-1], logits.shape[-2]])
+    size = MASK_STRIDE * xy.new_tensor([logits.shape[-1], logits.shape[-2]])
     at = xy / size * 2 - 1
     return F.grid_sample(logits, at, "bilinear", "border", align_corners=False)

@@ -17,7 +17,7 @@ from napari_sam.core.steps import finish
 from napari_sam.core.views import SIDE, View, object_view, prompt_views
 from napari_sam.models.sam1.encoding import iter_features
 from napari_sam.models.sam1.fast_decoder import FastDecoder
-from napari_sam.models.sam1.mask_stride import CELL, sample
+from napari_sam.models.sam1.mask_stride import MASK_STRIDE, sample
 from napari_sam.models.sam1.prompt_encoder import TokenLabel
 from napari_sam.types import FEATURES, Embedding, Frame, Region
 
@@ -149,11 +149,11 @@ class PlaneViews:
         inside = (logits[:rows, :cols] > 0).nonzero()
         if not len(inside):
             return None
-        cells = torch.cat([inside, inside + 1]) * float(CELL)
+        cells = torch.cat([inside, inside + 1]) * float(MASK_STRIDE)
         scale = cells.new_tensor(view.frame.scale)
         places = cells / scale + cells.new_tensor([view.region.row0, view.region.col0])
         extent = self._extent(torch.cat([places, self._places(_given(xy, labels))]))
-        area = len(inside) * CELL**2 / float(scale.prod())
+        area = len(inside) * MASK_STRIDE**2 / float(scale.prod())
         return object_view(extent, area, self._frame.image_size, max(view.frame.scale))
 
     def of_prompts(self, xy: Tensor, labels: Tensor) -> list[View]:
@@ -238,7 +238,10 @@ class PlaneViews:
         -------
         float tensor (112, 112)
         """
-        at = torch.arange(SIDE // CELL, device=logits.device) * CELL + CELL / 2.0
+        at = (
+            torch.arange(SIDE // MASK_STRIDE, device=logits.device) * MASK_STRIDE
+            + MASK_STRIDE / 2.0
+        )
         y, x = (
             (at / wanted + start - first) * scale
             for wanted, start, first, scale in zip(
@@ -271,28 +274,28 @@ class PlaneViews:
             Logits over the whole input; nothing by default.
         """
         if answer is None:
-            cells = self._frame.side // CELL
+            cells = self._frame.side // MASK_STRIDE
             answer = closer.new_full((cells, cells), _OUTSIDE)
         # Cells that lie wholly in the view; each is the mean of 4 × 4 samples.
         r, scale = view.region, self._frame.scale
         row0, col0 = (
-            int(np.ceil(start * s / CELL))
+            int(np.ceil(start * s / MASK_STRIDE))
             for start, s in zip((r.row0, r.col0), scale, strict=True)
         )
         row1, col1 = (
-            int(stop * s / CELL)
+            int(stop * s / MASK_STRIDE)
             for stop, s in zip((r.row1, r.col1), scale, strict=True)
         )
         if row1 <= row0 or col1 <= col0:
             return answer
         y, x = (
-            torch.arange(a * CELL, b * CELL, device=answer.device) + 0.5
+            torch.arange(a * MASK_STRIDE, b * MASK_STRIDE, device=answer.device) + 0.5
             for a, b in ((row0, row1), (col0, col1))
         )
         at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         sampled = sample(closer[None, None], self._to_view(view, at)[None])
         result = answer.clone()
-        result[row0:row1, col0:col1] = F.avg_pool2d(sampled, CELL)[0, 0]
+        result[row0:row1, col0:col1] = F.avg_pool2d(sampled, MASK_STRIDE)[0, 0]
         return result
 
     def shown(self, view: View) -> View:
