@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from napari_sam.core.morphology import (
     keep_pieces,
     smooth_outline,
 )
+from napari_sam.core.settings import Range, Settings
 from napari_sam.errors import LabelsError
 from napari_sam.types import BoolArray, MaskCrop, Region
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PostProcessing:
+class PostProcessing(Settings):
     """What is done to a mask before it is shown and written.
 
     Parameters
@@ -44,14 +45,8 @@ class PostProcessing:
 
     fill_holes: bool = True
     largest_piece: bool = True
-    smooth: float = 0.0
-    min_area: int = 0
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.smooth) and self.smooth >= 0):
-            raise ValueError(f"smooth must be 0 or more pixels, not {self.smooth}")
-        if self.min_area < 0:
-            raise ValueError(f"min_area must be 0 or more pixels, not {self.min_area}")
+    smooth: Annotated[float, Range(0)] = 0.0
+    min_area: Annotated[int, Range(0)] = 0
 
 
 def clean(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
-from napari_sam.core.names import check_number
+from napari_sam.core.settings import Settings, Share
 from napari_sam.errors import ModelError, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
-class ModelThresholds:
+class ModelThresholds(Settings):
     """Thresholds that suit one model's scores; they come with its weights.
 
     The defaults of a grid are those of the reference implementation of SAM.
@@ -33,20 +33,16 @@ class ModelThresholds:
         Below these nothing is written before a person has looked.
     """
 
-    grid_score: float = 0.88
-    grid_stability: float = 0.95
-    grid_floor: float = 0.6
-    score: float = 0.6
-    stability: float = 0.8
-    floor: float = 0.3
-    centre: float = 0.2
-    foreground: float = 0.5
-    confident_score: float = 0.88
-    confident_stability: float = 0.95
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            check_number(field.name, getattr(self, field.name), 0, 1)
+    grid_score: Share = 0.88
+    grid_stability: Share = 0.95
+    grid_floor: Share = 0.6
+    score: Share = 0.6
+    stability: Share = 0.8
+    floor: Share = 0.3
+    centre: Share = 0.2
+    foreground: Share = 0.5
+    confident_score: Share = 0.88
+    confident_stability: Share = 0.95
 
     def limits(self, on_objects: bool) -> tuple[float, float, float]:
         """Return predicted IoU, stability, and the floor of both.

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_sam.errors import SettingsError
 
@@ -29,23 +26,6 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
             f"There is no setting {name!r}; "
             + (hint or f"choose from {', '.join(sorted(known))}.")
         )
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> None:
-    """Refuse what is not a number between two limits, both included.
-
-    Raises
-    ------
-    SettingsError
-        If it is not.
-    """
-    limits = f"{low} or more" if high == math.inf else f"from {low} to {high}"
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        raise SettingsError(
-            f"{name} is {value!r}, which is no number; choose a value {limits}."
-        )
-    if not low <= value <= high:
-        raise SettingsError(f"{name} is {value}; choose a value {limits}.")
 
 
 def check_type(name: str, value: Any, kind: type, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from napari_sam.core.everything.settings import (
     LARGEST_SHARE,
@@ -13,6 +13,7 @@ from napari_sam.core.everything.settings import (
     Prompts,
 )
 from napari_sam.core.metrics import AP_THRESHOLDS, MAX_OBJECTS, MIN_AREA
+from napari_sam.core.settings import Range, Settings, Share
 from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _PRECISIONS = ("0.5", "0.75", "mean")
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationSettings:
+class EvaluationSettings(Settings):
     """The protocol; see :mod:`napari_sam.core.metrics`.
 
     Parameters
@@ -41,38 +42,33 @@ class EvaluationSettings:
     everything : int
         Images per source on which everything mode is measured, from the first.
     prompts : {"auto", "grid", "objects"}
-        Where the model is asked then.
+        Where the model is asked then: on a grid, or where it sees objects; auto: where
+        it sees objects if it can.
     points_per_side : int
-        Its grid.
+        Points along each side of its grid.
     max_area_share : float
         Masks of more than this share of the plane are left out.
     overlap : {"area", "score"}
-        Whether the smaller or the better-scored mask gets pixels that masks
-        share.  The defaults are those of the viewer and the command line.
+        Who gets pixels that masks share: the smallest, or the best-scored.  The
+        defaults are those of the viewer and the command line.
     seed : int
-        Of the choice of objects; an image's objects depend on this and on its
+        Seed of the choice of objects.  An image's objects depend on this and on its
         name alone.
     """
 
-    max_objects: int = MAX_OBJECTS
-    min_area: int = MIN_AREA
+    max_objects: Annotated[int, Range(0)] = MAX_OBJECTS
+    min_area: Annotated[int, Range(0)] = MIN_AREA
     clicks: tuple[int, ...] = CLICKS
     feed_logits: bool = True
-    everything: int = 0
+    everything: Annotated[int, Range(0)] = 0
     prompts: Prompts = "auto"
     points_per_side: int = 32
-    max_area_share: float = LARGEST_SHARE
+    max_area_share: Share = LARGEST_SHARE
     overlap: Literal["area", "score"] = "area"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("max_objects", "min_area", "everything"):
-            if getattr(self, name) < 0:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}; give 0 or a positive number."
-                )
-        if self.overlap not in ("area", "score"):
-            raise SettingsError(f"overlap is {self.overlap!r}; choose area or score.")
+        Settings.__post_init__(self)
         self.everything_settings()  # refuses what is wrong before the work
         if not self.clicks or self.clicks[0] < 1:
             raise SettingsError(f"clicks are {self.clicks}; give numbers from 1.")

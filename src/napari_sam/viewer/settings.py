@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
 from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
-from napari_sam.core.names import check_number, check_type
+from napari_sam.core.settings import Range, Settings, Share
 
 POLICY_NAMES = {
     OverlapPolicy.KEEP: "keep other objects",
@@ -70,7 +71,7 @@ class ProposalColor(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotationSettings:
+class AnnotationSettings(Settings):
     """Everything the dock widget lets the user choose.
 
     Parameters
@@ -118,40 +119,12 @@ class AnnotationSettings:
     normalisation: Normalisation = Normalisation.PERCENTILE
     prefetch: bool = True
     everything: EverythingSettings = field(default_factory=EverythingSettings)
-    min_area: float | None = None
-    min_score: float | None = None
-    min_stability: float | None = None
-    max_share: float | None = None
-    confident_score: float | None = None
-    confident_stability: float | None = None
-
-    def __post_init__(self) -> None:
-        check_type("policy", self.policy, OverlapPolicy, "an OverlapPolicy")
-        check_type("cleaning", self.cleaning, PostProcessing, "a PostProcessing")
-        check_type("accept_wait", self.accept_wait, AcceptWait, "an AcceptWait")
-        check_type("preview", self.preview, PreviewStyle, "a PreviewStyle")
-        check_type(
-            "proposal_color", self.proposal_color, ProposalColor, "a ProposalColor"
-        )
-        check_type(
-            "normalisation", self.normalisation, Normalisation, "a Normalisation"
-        )
-        check_type(
-            "everything", self.everything, EverythingSettings, "an EverythingSettings"
-        )
-        for name in ("live", "hover", "prefetch"):
-            check_type(name, getattr(self, name), bool, "True or False")
-        if self.min_area is not None:
-            check_number("min_area", self.min_area, 0, math.inf)
-        for name in (
-            "min_score",
-            "min_stability",
-            "max_share",
-            "confident_score",
-            "confident_stability",
-        ):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0, 1)
+    min_area: Annotated[float | None, Range(0)] = None
+    min_score: Share | None = None
+    min_stability: Share | None = None
+    max_share: Share | None = None
+    confident_score: Share | None = None
+    confident_stability: Share | None = None
 
     @property
     def filters(self) -> tuple[float | None, ...]:

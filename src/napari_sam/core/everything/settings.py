@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from napari_sam.core.everything.selection import Thresholds
-from napari_sam.core.names import check_number
-from napari_sam.errors import SettingsError
+from napari_sam.core.settings import Range, Settings, Share
 
 if TYPE_CHECKING:
     from napari_sam.core.model_thresholds import ModelThresholds
@@ -23,7 +21,7 @@ SMALLEST_AREA = 20
 
 
 @dataclass(frozen=True, slots=True)
-class EverythingSettings:
+class EverythingSettings(Settings):
     """Settings of everything mode: of scripts, window and command line alike.
 
     The reference implementation's defaults, except where it says otherwise.  What
@@ -33,24 +31,25 @@ class EverythingSettings:
     Parameters
     ----------
     prompts : {"auto", "grid", "objects"}
-        Where the model is asked: on a grid, or where it sees objects, which
-        needs a model with a prompt head.  ``"auto"`` takes the objects if the
-        model sees them.
+        Where the model is asked: on a grid, or where it sees objects; auto: where
+        it sees objects if it can.  Objects need a model with a prompt head.
     points_per_side : int
-        The grid has this many points along each side.
+        Points along each side of the grid.
     min_centre : float, optional
         Where the model sees objects: lowest probability of an object's centre.
     min_foreground : float, optional
         Of masks found on objects: lowest probability of foreground, on average
         over the mask.  Masks below are not kept.
     object_size : float, optional
-        Where the model sees objects: their diameter in pixels of the plane.  It is
-        searched at the scale that shows them as large as is best, in tiles; by default
-        the model looks how large they are.
+        Diameter of the objects, where the model sees them, in pixels of the plane; by
+        default it looks how large they are.  It is searched at the scale that shows
+        them as large as is best, in tiles.
     pred_iou_thresh : float, optional
-        Masks whose predicted IoU is not above this are hidden.
+        Masks whose predicted IoU is not above this are hidden; by default 0.88 on a
+        grid and 0.6 on objects, unless the model says otherwise.
     stability_score_thresh : float, optional
-        Masks less stable than this are hidden.
+        Masks less stable than this are hidden; by default 0.95 on a grid and 0.8 on
+        objects, unless the model says otherwise.
     stability_score_offset : float
         By how much the logit threshold is moved to measure stability.
     box_nms_thresh : float
@@ -79,57 +78,23 @@ class EverythingSettings:
     """
 
     prompts: Prompts = "auto"
-    points_per_side: int = 32
-    min_centre: float | None = None
-    min_foreground: float | None = None
-    object_size: float | None = None
-    pred_iou_thresh: float | None = None
-    stability_score_thresh: float | None = None
-    stability_score_offset: float = 1.0
-    box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
-    crop_nms_thresh: float = 0.7
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    min_mask_region_area: int = 0
-    min_area: float = SMALLEST_AREA
-    max_area_share: float = LARGEST_SHARE
-    pred_iou_floor: float | None = None
-    stability_score_floor: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.prompts not in get_args(Prompts):
-            raise SettingsError(
-                f"prompts is {self.prompts!r}; choose from "
-                f"{', '.join(get_args(Prompts))}."
-            )
-        check_number("points_per_side", self.points_per_side, 1, 512)
-        check_number("stability_score_offset", self.stability_score_offset, 0, 100)
-        check_number("crop_n_layers", self.crop_n_layers, 0, 4)
-        check_number("crop_overlap_ratio", self.crop_overlap_ratio, 0, 0.95)
-        check_number(
-            "crop_n_points_downscale_factor",
-            self.crop_n_points_downscale_factor,
-            1,
-            64,
-        )
-        check_number("min_mask_region_area", self.min_mask_region_area, 0, math.inf)
-        check_number("min_area", self.min_area, 0, math.inf)
-        if self.object_size is not None:
-            check_number("object_size", self.object_size, 1, math.inf)
-        for name in (
-            "min_centre",
-            "min_foreground",
-            "pred_iou_thresh",
-            "stability_score_thresh",
-            "box_nms_thresh",
-            "crop_nms_thresh",
-            "max_area_share",
-            "pred_iou_floor",
-            "stability_score_floor",
-        ):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0, 1)
+    points_per_side: Annotated[int, Range(1, 512)] = 32
+    min_centre: Share | None = None
+    min_foreground: Share | None = None
+    object_size: Annotated[float | None, Range(1)] = None
+    pred_iou_thresh: Share | None = None
+    stability_score_thresh: Share | None = None
+    stability_score_offset: Annotated[float, Range(0, 100)] = 1.0
+    box_nms_thresh: Share = 0.7
+    crop_n_layers: Annotated[int, Range(0, 4)] = 0
+    crop_nms_thresh: Share = 0.7
+    crop_overlap_ratio: Annotated[float, Range(0, 0.95)] = 512 / 1500
+    crop_n_points_downscale_factor: Annotated[int, Range(1, 64)] = 1
+    min_mask_region_area: Annotated[int, Range(0)] = 0
+    min_area: Annotated[float, Range(0)] = SMALLEST_AREA
+    max_area_share: Share = LARGEST_SHARE
+    pred_iou_floor: Share | None = None
+    stability_score_floor: Share | None = None
 
     def floor(self, own: ModelThresholds, on_objects: bool) -> tuple[float, float]:
         """Return predicted IoU and stability below which nothing is kept.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
-from napari_sam.core.names import check_number, check_type
+from napari_sam.core.settings import Range, Settings, Share
 from napari_sam.core.volumes.doubts import find_doubts, least_certain
 from napari_sam.core.volumes.tracks import Tracks
-from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,20 +31,20 @@ INSIDE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class LinkSettings:
+class LinkSettings(Settings):
     """What is linked with what.
 
     Parameters
     ----------
     min_iou : float, optional
-        Smallest intersection over union of two segments of one object, above 0 to 1;
-        0.5 along z and 0.1 along time by default.
+        Smallest overlap (intersection over union) of two segments of one object; by
+        default 0.5 along z and 0.1 along time.
     time : bool
-        Whether the first axis is time, not z.
+        Along time instead of z: the first axis is time.
     gap : int
-        How many slices an object may be missing in.  They are not filled.
+        Slices that an object may be missing in.  They are not filled.
     min_extent : int
-        Objects through fewer slices are left out.
+        Objects through fewer slices are left out, and counted.
     split : bool
         Along z, whether objects are cut at the waists of their areas.
     waist : float
@@ -62,34 +61,14 @@ class LinkSettings:
         If one is outside its range.
     """
 
-    min_iou: float | None = None
+    min_iou: Annotated[float | None, Range(0, 1, above=True)] = None
     time: bool = False
-    gap: int = 0
-    min_extent: int = 1
+    gap: Annotated[int, Range(0)] = 0
+    min_extent: Annotated[int, Range(1)] = 1
     split: bool = True
-    waist: float = WAIST
+    waist: Share = WAIST
     ends: bool = True
     divisions: bool = True
-
-    def __post_init__(self) -> None:
-        if self.min_iou is not None:
-            check_number("min_iou", self.min_iou, 0, 1)
-            if self.min_iou == 0:
-                raise SettingsError(
-                    "min_iou is 0, so that all would be linked with all; choose a value"
-                    f" above 0, such as {MIN_IOU}."
-                )
-        check_number("waist", self.waist, 0, 1)
-        for name, low in (("gap", 0), ("min_extent", 1)):
-            value = getattr(self, name)
-            check_number(name, value, low, math.inf)
-            if value != int(value):
-                raise SettingsError(
-                    f"{name} is {value}; choose a whole number of slices, {low} or"
-                    " more."
-                )
-        for name in ("time", "split", "ends", "divisions"):
-            check_type(name, getattr(self, name), bool, "True or False")
 
     @property
     def threshold(self) -> float:

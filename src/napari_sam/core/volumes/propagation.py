@@ -13,13 +13,13 @@ import itertools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from scipy import ndimage
 
 from napari_sam.core.model import EncodedPlane
-from napari_sam.core.names import check_number
+from napari_sam.core.settings import Range, Settings
 from napari_sam.core.volumes.judge import EndRule, confidence
 from napari_sam.core.volumes.memory import Memory, appearance
 from napari_sam.core.volumes.place import Place
@@ -30,7 +30,7 @@ from napari_sam.core.volumes.shapes import (
     outline_change,
     without,
 )
-from napari_sam.errors import PromptError, SettingsError
+from napari_sam.errors import PromptError
 from napari_sam.types import BoolArray, MaskCrop, Region
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PropagationSettings:
+class PropagationSettings(Settings):
     """Settings of a propagation.
 
     Parameters
@@ -72,16 +72,7 @@ class PropagationSettings:
 
     time: bool = False
     find_ends: bool = True
-    ghosts: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("time", "find_ends"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise SettingsError(f"{name} is {value!r}; choose True or False.")
-        check_number("ghosts", self.ghosts, 0, 1000)
-        if not isinstance(self.ghosts, int):
-            raise SettingsError(f"ghosts is {self.ghosts}; choose a whole number.")
+    ghosts: Annotated[int, Range(0, 1000)] = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)

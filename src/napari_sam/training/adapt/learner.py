@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sam.errors import SettingsError
+from napari_sam.core.settings import Range, Settings, Share
 from napari_sam.training.adapt.neck import through_neck
 from napari_sam.training.adapt.windows import cut, make_batch, window_side
 from napari_sam.training.interactive import backward_from
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 StateDict = dict[str, Tensor]
 
-_PARTS = ("decoder", "decoder+neck")
 _NECK = "image_encoder.neck."
 _TRAINED = ("mask_decoder.", "prompt_encoder.")
 _AT_ONCE = 4
@@ -31,7 +30,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptSettings:
+class AdaptSettings(Settings):
     """How to learn from a few objects.
 
     Parameters
@@ -56,35 +55,13 @@ class AdaptSettings:
     """
 
     parts: Literal["decoder", "decoder+neck"] = "decoder"
-    steps: int = 120
-    objects: int = 8
-    side: int = 32
-    learning_rate: float = 1e-4
-    pull: float = 0.002
-    boxes: float = 0.35
-    average: float = 0.95
-
-    def __post_init__(self) -> None:
-        if self.parts not in _PARTS:
-            raise SettingsError(
-                f"parts is {self.parts!r}; choose {' or '.join(_PARTS)}."
-            )
-        for name in ("steps", "objects"):
-            if getattr(self, name) < 1:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1."
-                )
-        if not 8 <= self.side <= 64:
-            raise SettingsError(f"side is {self.side}; choose 8 to 64 cells.")
-        for name in ("pull", "boxes", "average"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
-                )
-        if not 0 < self.learning_rate < 1:
-            raise SettingsError(
-                f"learning_rate is {self.learning_rate}; choose one between 0 and 1."
-            )
+    steps: Annotated[int, Range(1)] = 120
+    objects: Annotated[int, Range(1)] = 8
+    side: Annotated[int, Range(8, 64)] = 32
+    learning_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
+    pull: Share = 0.002
+    boxes: Share = 0.35
+    average: Share = 0.95
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, relative: up quickly, then a cosine."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from napari_sam.core.names import check_names
+from napari_sam.core.settings import Range, Settings, Share
 from napari_sam.errors import SettingsError
 
 Parts = Literal["all", "decoder", "decoder+neck"]
@@ -19,7 +21,7 @@ _FINE = 0x66
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(Settings):
     """Everything that decides what training does, apart from the data.
 
     Parameters
@@ -27,7 +29,7 @@ class Recipe:
     steps : int
         Steps of the optimiser.
     seed : int
-        Of every random choice: the same seed, data and machine give the same
+        Seed of every random choice.  The same seed, data and machine give the same
         weights.
     parts : {"all", "decoder", "decoder+neck"}
         What is trained.  ``decoder`` includes the prompt encoder and the head
@@ -39,128 +41,100 @@ class Recipe:
     side : int
         Side of a crop in the model's pixels, a multiple of 16.  Multiples of
         112 waste nothing in TinyViT's windows.
-    fine_steps, fine_side, fine_images : int
-        The last steps use crops of another side and number: the full frame.
+    fine_steps : int
+        Last steps, on crops of another side and number: the full frame.
+    fine_side : int
+        Side of a crop then.
+    fine_images : int
+        Crops per step then.
     fine_share : float
-        Share of the steps before, drawn at random, that use them too.  Without
+        Share of the steps before, drawn at random, that use those crops too.  Without
         any, the model forgets objects that are larger than the small crops.
     accumulate : int
         Batches whose gradients make one step.
     learning_rate : float
-        Of the decoder, at the plateau.
+        Learning rate of the decoder, at the plateau.
     encoder_rate : float
         Learning rate of the encoder as a fraction of the decoder's.
     head_rate : float
-        The same for the head that finds objects.
+        Learning rate of the head that finds objects, as such a fraction.
     weight_decay : float
-        AdamW's, on matrices and kernels only.
+        Weight decay of the optimiser, on matrices and kernels only.
     clip : float
         Greatest norm of the gradient.
     warmup : int
         Steps over which the learning rate rises.
     cooldown : float
-        Fraction of the steps over which it falls to zero.  Up to there nothing
-        depends on ``steps``, so that a run can be made longer by resuming it.
+        Last part of the steps, over which the learning rate falls to zero.  Up to
+        there nothing depends on ``steps``, so that a run can be made longer by
+        resuming it.
     average : float
         Decay of the exponential moving average that is evaluated and kept.
-    min_size, max_size : float
-        Range of object sizes (square root of the area) in the model's pixels;
-        the larger one grows with the side in the fine steps.
+    min_size : float
+        Smallest objects, by the square root of their area in the model's pixels.
+    max_size : float
+        Largest objects, by the same measure.  It grows with the side in the fine
+        steps.
     natural : float
         Share of crops at about the scale that the whole image would have.
     boxes : float
-        Share of first prompts that are noisy boxes; the others are points.
+        Share of first prompts that are noisy boxes, not points.
     recall : float
-        How much of the remembered encoder the weights begin with, 0 to 1.
+        Share of the remembered encoder in the weights that the run begins with.
     remember : float
         Weight of the distance from the remembered encoder's embedding, on the
-        sources that are remembered: see
+        sources that are remembered.  See
         :class:`napari_sam.training.finetune.memory.Memory`.
     keep : float
-        How much of the weights it began with the finished ones keep, 0 to 1: see
+        Share of the weights it began with that the result keeps.  See
         :class:`napari_sam.training.finetune.finishing.Finish`.  It changes
         nothing of the training itself.
     score_shift : float
-        Added to the scores of the finished weights' answers to a click: see
+        Value added to the scores of the result's answers to a click.  See
         :func:`napari_sam.models.sam1.calibration.shift_scores`.  Nor does this.
     """
 
-    steps: int = 2000
-    seed: int = 0
+    steps: Annotated[int, Range(1)] = 2000
+    seed: Annotated[int, Range(0)] = 0
     parts: Parts = "all"
-    images: int = 4
-    prompts: int = 8
-    side: int = 448
-    fine_steps: int = 0
-    fine_side: int = 1024
-    fine_images: int = 1
-    fine_share: float = 0.0
-    accumulate: int = 1
+    images: Annotated[int, Range(1)] = 4
+    prompts: Annotated[int, Range(1)] = 8
+    side: Annotated[int, Range(64, 1024, step=16)] = 448
+    fine_steps: Annotated[int, Range(0)] = 0
+    fine_side: Annotated[int, Range(64, 1024, step=16)] = 1024
+    fine_images: Annotated[int, Range(1)] = 1
+    fine_share: Share = 0.0
+    accumulate: Annotated[int, Range(1)] = 1
     learning_rate: float = 2e-4
     encoder_rate: float = 0.5
     head_rate: float = 5.0
     weight_decay: float = 0.01
     clip: float = 1.0
     warmup: int = 50
-    cooldown: float = 0.3
-    average: float = 0.99
-    min_size: float = 10.0
-    max_size: float = 320.0
-    natural: float = 0.5
-    boxes: float = 0.4
-    recall: float = 0.0
-    remember: float = 0.0
-    keep: float = 0.0
-    score_shift: float = 0.0
+    cooldown: Share = 0.3
+    average: Share = 0.99
+    min_size: Annotated[float, Range(0, above=True)] = 10.0
+    max_size: Annotated[float, Range(0, above=True)] = 320.0
+    natural: Share = 0.5
+    boxes: Share = 0.4
+    recall: Share = 0.0
+    remember: Annotated[float, Range(0)] = 0.0
+    keep: Share = 0.0
+    score_shift: Annotated[float, Range(-1, 1)] = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "images", "prompts", "accumulate", "fine_images"):
-            if getattr(self, name) < 1:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}; it must be at least 1."
-                )
-        for name in ("side", "fine_side"):
-            side = getattr(self, name)
-            if side < 64 or side > 1024 or side % 16:
-                raise SettingsError(
-                    f"{name} is {side}; choose a multiple of 16 from 64 to 1024."
-                )
-        if not 0 <= self.fine_steps <= self.steps:
+        Settings.__post_init__(self)
+        if self.fine_steps > self.steps:
             raise SettingsError(
                 f"fine_steps is {self.fine_steps}; it must be between 0 and the "
                 f"{self.steps} steps."
-            )
-        if self.parts not in ("all", "decoder", "decoder+neck"):
-            raise SettingsError(
-                f"parts is {self.parts!r}; choose all, decoder or decoder+neck."
-            )
-        for name in (
-            "fine_share",
-            "cooldown",
-            "natural",
-            "boxes",
-            "recall",
-            "average",
-            "keep",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(
-                    f"{name} is {getattr(self, name)}; choose a value from 0 to 1."
-                )
-        if not abs(self.score_shift) <= 1:
-            raise SettingsError(
-                f"score_shift is {self.score_shift}; choose a value from -1 to 1."
-            )
-        if not self.remember >= 0:
-            raise SettingsError(
-                f"remember is {self.remember}; give 0 or a positive number."
             )
         if self.remember and self.parts == "decoder":
             raise SettingsError(
                 f"remember is {self.remember}, but only the decoder is trained and the "
                 f"encoder stays as it is; leave it out."
             )
-        if not 0 < self.min_size <= self.max_size:
+        if self.min_size > self.max_size:
             raise SettingsError(
                 f"Object sizes {self.min_size} to {self.max_size} are no range; give "
                 f"the smaller one first."
@@ -188,9 +162,5 @@ class Recipe:
     @staticmethod
     def from_json(value: dict[str, Any]) -> Recipe:
         """Rebuild a recipe; unknown entries are refused."""
-        unknown = sorted(value.keys() - {f.name for f in fields(Recipe)})
-        if unknown:
-            raise SettingsError(
-                f"The recipe has no setting called {unknown[0]!r}; take it out."
-            )
+        check_names(value, [f.name for f in fields(Recipe)])
         return Recipe(**value)
