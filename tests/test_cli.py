@@ -338,7 +338,7 @@ def test_model_and_settings_refusals(
     weights = tmp_path / "cut.safetensors"
     weights.write_bytes(b"\0" * 100)
     refusal(capsys, *start, "--model", weights)
-    assert "points_per_side" in refusal(capsys, *start, "--points-per-side", "0")
+    assert "--points-per-side is 0" in refusal(capsys, *start, "--points-per-side", "0")
 
 
 def test_gui_refusals(

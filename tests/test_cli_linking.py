@@ -127,7 +127,7 @@ def test_what_cannot_be_linked_is_refused_before_anything_is_written(
     assert "add --time" in refusal(capsys, "link", file, "-o", out, "--ctc", "x")
     assert "add --time" in refusal(capsys, "link", file, "-o", out)
     said = refusal(capsys, "link", file, "-o", out, "--time", "--min-iou=2")
-    assert "min_iou is 2" in said
+    assert "--min-iou is 2" in said
     assert "labels.tif" in refusal(capsys, "link", file, "-o", file, "--time")
     full = tmp_path / "full"
     full.mkdir()
@@ -199,7 +199,7 @@ def test_everything_links_what_it_finds(
         (("--link", "--plane=1"), "--plane asks for one plane"),
         (("--all-planes", "--gap=1"), "--gap is about linking"),
         (("--all-planes", "--min-extent=2"), "--min-extent is about linking"),
-        (("--link", "--min-iou=0"), "min_iou is 0"),
+        (("--link", "--min-iou=0"), "--min-iou is 0"),
         (("--all-planes", "--no-grow"), "--no-grow is about linking"),
     ):
         assert said in refusal(capsys, "everything", stack, out, *options, *FAST)

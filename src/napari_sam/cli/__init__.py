@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(format="napari-sam: %(message)s", level=logging.WARNING)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    options = make_parser().parse_args(arguments)
     try:
+        options = make_parser().parse_args(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
     except SamError as error:

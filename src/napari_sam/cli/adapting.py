@@ -5,13 +5,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.options import add_overwrite, add_sources, natural, positive
+from napari_sam.cli.options import (
+    add_base,
+    add_device,
+    add_no_cache,
+    add_overwrite,
+    add_quiet,
+    add_sources,
+    natural,
+    positive,
+)
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
-from napari_sam.models import DEFAULT_MODEL, find_model
+from napari_sam.models import find_model
 from napari_sam.models.user_models import check_name, export_model, remove_model
 
 if TYPE_CHECKING:
@@ -19,13 +28,12 @@ if TYPE_CHECKING:
 
     from napari_sam.types import Progress
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 NOT_BETTER = 1
 """Exit code of an adaptation that was not worth keeping."""
 
 
-def add_adapt(commands: Commands) -> None:
+def add_adapt(commands: Any) -> None:
     """Add the command to those of the main parser."""
     adapt = commands.add_parser(
         "adapt",
@@ -37,12 +45,7 @@ def add_adapt(commands: Commands) -> None:
         " code 1 if not); every command and the viewer then know it by its name.",
     )
     add_sources(adapt)
-    adapt.add_argument(
-        "--base",
-        default=DEFAULT_MODEL,
-        metavar="MODEL",
-        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
-    )
+    add_base(adapt)
     adapt.add_argument(
         "--name", required=True, help="what to call the result; -2 is added if taken"
     )
@@ -62,12 +65,9 @@ def add_adapt(commands: Commands) -> None:
     adapt.add_argument(
         "--always", action="store_true", help="save it even if it is not better"
     )
-    adapt.add_argument(
-        "--no-cache", action="store_true", help="store no embeddings on disk"
-    )
-    adapt.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    adapt.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    adapt.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_no_cache(adapt)
+    add_device(adapt)
+    add_quiet(adapt)
     adapt.set_defaults(run=run_adapt)
 
 

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli import training as run
 from napari_sam.cli.options import (
-    add_everything_options,
+    add_device,
     add_overwrite,
+    add_quiet,
+    add_settings,
     add_sources,
-    natural,
 )
 from napari_sam.models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import argparse
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-
-def add_evaluate(commands: Commands) -> None:
+def add_evaluate(commands: Any) -> None:
     """Add the command to those of the main parser."""
-    evaluate = commands.add_parser(
+    commands.add_parser(
         "evaluate",
         help="measure models on images with ground truth",
         description="Measure the masks that simulated users get: mean IoU after 1, 3"
         " and 5 clicks and for a box, how well the model knows it, and on request"
         " everything mode. The table goes to standard output. What cannot be used is"
         " named, with the reason.",
+        fill=_add_options,
     )
+
+
+def _add_options(evaluate: argparse.ArgumentParser) -> None:
+    from napari_sam.training import EvaluationSettings
+
     add_sources(evaluate)
     evaluate.add_argument(
         "--split",
@@ -43,28 +48,25 @@ def add_evaluate(commands: Commands) -> None:
         metavar="MODEL",
         help=f"name or weights file (default: {DEFAULT_MODEL}); repeat it to compare",
     )
-    evaluate.add_argument(
-        "--max-objects",
-        type=natural,
-        default=15,
-        metavar="N",
-        help="objects per image (default: 15)",
-    )
-    evaluate.add_argument(
-        "--everything",
-        type=natural,
-        default=0,
-        metavar="N",
-        help="also measure everything mode, on the first N images of each source",
-    )
-    add_everything_options(evaluate)
-    evaluate.add_argument(
-        "--anew",
-        action="store_true",
-        help="ask anew with all clicks, instead of refining the answer before",
-    )
-    evaluate.add_argument(
-        "--seed", type=int, default=0, help="of the choice of objects (default: 0)"
+    add_settings(
+        evaluate,
+        EvaluationSettings,
+        (
+            "max_objects",
+            "everything",
+            "prompts",
+            "points_per_side",
+            "overlap",
+            "feed_logits",
+            "seed",
+        ),
+        flags={"feed_logits": "--anew"},
+        texts={
+            "everything": "also measure everything mode, on the first N images of each"
+            " source",
+            "feed_logits": "ask anew with all clicks, instead of refining the answer"
+            " before",
+        },
     )
     evaluate.add_argument(
         "--out", type=Path, metavar="JSON", help="write means and every object"
@@ -73,7 +75,6 @@ def add_evaluate(commands: Commands) -> None:
         "--markdown", type=Path, metavar="MD", help="write the table to a file as well"
     )
     add_overwrite(evaluate)
-    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    evaluate.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    evaluate.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_device(evaluate)
+    add_quiet(evaluate)
     evaluate.set_defaults(run=run.evaluate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,13 +19,22 @@ from napari_sam.cli.images import (
     write_result,
 )
 from napari_sam.cli.linking import (
+    LINK_FLAGS,
+    add_link_options,
     check_axes,
     grown_planes,
     link_settings,
     linked_planes,
     summary,
 )
+from napari_sam.cli.options import (
+    add_files,
+    add_settings,
+    flag_of,
+    given_settings,
+)
 from napari_sam.cli.report import Report, say
+from napari_sam.core.steps import finish
 from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -42,6 +51,76 @@ if TYPE_CHECKING:
     Labels = npt.NDArray[np.uint32]
 
 
+def add_everything(commands: Any) -> None:
+    """Add the command to those of the main parser."""
+    commands.add_parser(
+        "everything",
+        help="segment all objects of an image or stack",
+        description="Segment all objects of an image, of one plane of a stack, or of"
+        " every plane. Labels are numbered through the stack; with --link or --time the"
+        " objects of neighbouring planes are linked and share one number. With"
+        " --all-planes, finished planes are kept beside OUT until it is written; after"
+        " Ctrl-C or a failure the same command goes on there.",
+        fill=_add_options,
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    from napari_sam.core.everything.settings import EverythingSettings
+
+    add_files(parser)
+    parser.add_argument(
+        "--all-planes", action="store_true", help="every plane of a stack, one by one"
+    )
+    add_settings(
+        parser,
+        EverythingSettings,
+        (
+            "prompts",
+            "points_per_side",
+            "pred_iou_thresh",
+            "stability_score_thresh",
+            "crop_n_layers",
+            "object_size",
+        ),
+        flags={
+            "pred_iou_thresh": "--min-score",
+            "stability_score_thresh": "--min-stability",
+            "crop_n_layers": "--crop-layers",
+        },
+        metavars={"object_size": "PIXELS"},
+    )
+    parser.add_argument(
+        "--overlap",
+        choices=["score", "area"],
+        default="area",
+        help="who gets pixels that masks share: the best-scored, or the smallest"
+        " (default)",
+    )
+    parser.add_argument(
+        "--min-area", type=float, metavar="PIXELS", help="smaller objects are left out"
+    )
+    parser.add_argument(
+        "--max-area",
+        type=float,
+        metavar="PIXELS",
+        help="larger objects are left out (default: 40 %% of the plane)",
+    )
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="link the objects of all planes along z, for each time point",
+    )
+    parser.add_argument(
+        "--no-grow",
+        action="store_true",
+        help="with --link, do not propagate objects into slices in which they were not"
+        " found",
+    )
+    add_link_options(parser, is_automatic=True)
+    parser.set_defaults(run=run_everything)
+
+
 def run_everything(options: argparse.Namespace) -> int:
     """Segment all objects of an image, a plane or a stack."""
     from napari_sam.api import leading_planes
@@ -56,7 +135,7 @@ def run_everything(options: argparse.Namespace) -> int:
         shape = image.shape
         planes = leading_planes(shape)
         if linking is not None:
-            check_axes(shape, image.label_axes, along_time=options.time)
+            check_axes(shape, image.label_axes, along_time=linking.time)
     else:
         planes = [chosen_plane(image, options.plane)]
         shape = planes[0].shape(image.shape)
@@ -122,20 +201,13 @@ def run_everything(options: argparse.Namespace) -> int:
 
 def _linking(options: argparse.Namespace) -> LinkSettings | None:
     """Return how planes are linked, if they are."""
-    if not (options.link or options.time):
-        defaults = {
-            "min_iou": None,
-            "gap": 0,
-            "min_extent": None,
-            "no_split": False,
-            "no_grow": False,
-        }
-        for name, default in defaults.items():
-            if getattr(options, name) != default:
-                raise SettingsError(
-                    f"--{name.replace('_', '-')} is about linking; add --link or"
-                    " --time."
-                )
+    from napari_sam.core.volumes.linked import LinkSettings
+
+    given = given_settings(options, LinkSettings)
+    if not (options.link or given.get("time")):
+        flags = [LINK_FLAGS.get(name, flag_of(name)) for name in given]
+        for flag in [*flags, *["--no-grow"] * options.no_grow]:
+            raise SettingsError(f"{flag} is about linking; add --link or --time.")
         return None
     if options.plane is not None:
         raise SettingsError(
@@ -161,14 +233,7 @@ def _settings(options: argparse.Namespace) -> EverythingSettings:
             f"--min-area {low:g} is above --max-area {high:g}, so nothing fits; swap"
             " them."
         )
-    return EverythingSettings(
-        prompts=options.prompts,
-        points_per_side=options.points_per_side,
-        pred_iou_thresh=options.min_score,
-        stability_score_thresh=options.min_stability,
-        crop_n_layers=options.crop_layers,
-        object_size=options.object_size,
-    )
+    return EverythingSettings(**given_settings(options, EverythingSettings))
 
 
 class _Search:
@@ -206,12 +271,7 @@ class _Search:
         from napari_sam.core.everything.search import iter_everything
 
         steps = iter_everything(rgb, self.engine.encode, self._settings)
-        while True:
-            try:
-                self._show(next(steps))
-            except StopIteration as end:
-                proposals = end.value
-                break
+        proposals = finish(steps, self._show)
         o = self._options
         kept = proposals.filter(min_area=o.min_area, max_area=o.max_area)
         labels: Labels = kept.to_labels(overlap=self._options.overlap).astype(np.uint32)

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.images import objects
-from napari_sam.cli.options import add_overwrite, natural, positive
+from napari_sam.cli.options import (
+    add_overwrite,
+    add_quiet,
+    add_settings,
+    given_settings,
+)
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.errors import LabelsError, SettingsError
@@ -27,21 +32,22 @@ if TYPE_CHECKING:
 
 def add_link(commands: Any) -> None:
     """Add the command ``link``."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    commands.add_parser(
         "link",
         help="link labels of single slices or frames into objects or tracks",
         description="Give each object of a stack of label images, in which every slice"
         " is numbered for itself, one number through the stack: along z, for each time"
         " point, or with --time along time, where divisions are looked for.",
+        fill=_add_options,
     )
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("labels", type=Path, metavar="LABELS", help=".tif or .zarr")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="OUT", help="labels, .tif"
     )
     add_link_options(parser)
-    parser.add_argument(
-        "--no-divisions", action="store_true", help="along time, look for none"
-    )
     parser.add_argument(
         "--ctc",
         type=Path,
@@ -55,12 +61,14 @@ def add_link(commands: Any) -> None:
         help="also write the tracks as GEFF; needs napari-sam[tracks]",
     )
     add_overwrite(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_quiet(parser)
     parser.set_defaults(run=run_link)
 
 
 MIN_EXTENT = 2
 """Of what everything mode finds along z, see docs/linking.md."""
+LINK_FLAGS = {"split": "--no-split", "divisions": "--no-divisions"}
+"""Options that are not called as the settings of linking are."""
 
 
 def add_link_options(
@@ -75,36 +83,20 @@ def add_link_options(
     is_automatic : bool
         Whether everything mode finds what is linked.
     """
-    extent = f"{MIN_EXTENT} along z, 1 along time" if is_automatic else "1"
-    parser.add_argument(
-        "--time", action="store_true", help="link along time instead of z"
-    )
-    parser.add_argument(
-        "--min-iou",
-        type=float,
-        metavar="IOU",
-        help="smallest overlap of an object in neighbouring slices (default: 0.5 along"
-        " z, 0.1 along time)",
-    )
-    parser.add_argument(
-        "--gap",
-        type=natural,
-        default=0,
-        metavar="N",
-        help="slices that an object may be missing in (default: 0)",
-    )
-    parser.add_argument(
-        "--min-extent",
-        type=positive,
-        metavar="N",
-        help="objects through fewer slices are left out, and counted (default:"
-        f" {extent})",
-    )
-    parser.add_argument(
-        "--no-split",
-        action="store_true",
-        help="along z, do not cut objects where they are narrow",
-    )
+    from napari_sam.core.volumes.linked import LinkSettings
+
+    names = {"time", "min_iou", "gap", "min_extent", "split", "divisions"}
+    texts = {
+        "split": "along z, do not cut objects where they are narrow",
+        "divisions": "along time, look for no divisions",
+    }
+    if is_automatic:
+        names.remove("divisions")
+        texts["min_extent"] = (
+            "objects through fewer slices are left out, and counted (default:"
+            f" {MIN_EXTENT} along z, 1 along time)"
+        )
+    add_settings(parser, LinkSettings, names, flags=LINK_FLAGS, texts=texts)
 
 
 def link_settings(
@@ -126,17 +118,10 @@ def link_settings(
     """
     from napari_sam.core.volumes.linked import LinkSettings
 
-    extent = options.min_extent
-    if extent is None:
-        extent = MIN_EXTENT if is_automatic and not options.time else 1
-    return LinkSettings(
-        min_iou=options.min_iou,
-        time=options.time,
-        gap=options.gap,
-        min_extent=extent,
-        split=not options.no_split,
-        divisions=not getattr(options, "no_divisions", False),
-    )
+    given = given_settings(options, LinkSettings)
+    if is_automatic and not given.get("time"):
+        given.setdefault("min_extent", MIN_EXTENT)
+    return LinkSettings(**given)
 
 
 def check_axes(shape: tuple[int, ...], axes: str, *, along_time: bool) -> None:

@@ -3,9 +3,130 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from napari_sam.core.settings import Setting, settings_of
 from napari_sam.models import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+def add_settings(
+    parser: argparse.ArgumentParser,
+    kind: type[Any],
+    names: Collection[str] = (),
+    *,
+    flags: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
+    metavars: Mapping[str, str] | None = None,
+) -> None:
+    """Add options for the fields of settings; `given_settings` returns their values.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Gets them.
+    kind : type
+        The class of the settings.
+    names : collection of str
+        Its fields; by default all that are numbers, choices, or on or off.
+    flags : mapping of str to str, optional
+        Options that are not called as their fields are.
+    texts : mapping of str to str, optional
+        Help on the fields whose documentation says too little to who reads only it.
+    metavars : mapping of str to str, optional
+        What values stand for; else N is a whole number, and X any.
+    """
+    texts = texts_of(kind) | dict(texts or {})
+    for one in settings_of(kind):
+        has_option = one.kind in (bool, int, float) or one.choices
+        if not has_option or (names and one.name not in names):
+            continue
+        text = texts.get(one.name, "")
+        if one.kind is not bool and one.default is not None and "default" not in text:
+            default = one.default if one.choices else f"{one.default:g}"
+            text += f" (default: {default})"
+        short = {int: "N", float: "X"}.get(one.kind)
+        if one.choices:
+            short = f"{{{','.join(one.choices)}}}"
+        parser.add_argument(
+            (flags or {}).get(one.name, flag_of(one.name)),
+            dest=_place(kind, one.name),
+            action=_Keep,
+            nargs=0 if one.kind is bool else None,
+            setting=one,
+            metavar=(metavars or {}).get(one.name, short),
+            default=argparse.SUPPRESS,
+            help=text.replace("%", "%%"),
+        )
+
+
+def given_settings(options: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
+    """Return what the user chose of the fields of `add_settings`, by name."""
+    start = _place(kind, "")
+    return {
+        place.removeprefix(start): value
+        for place, value in vars(options).items()
+        if place.startswith(start)
+    }
+
+
+def flag_of(name: str) -> str:
+    """Return what the option of a field is called."""
+    return f"--{name.replace('_', '-')}"
+
+
+def texts_of(kind: type[Any]) -> dict[str, str]:
+    """Return the first sentence of what a class documents of each field, as help."""
+    _, _, section = (inspect.getdoc(kind) or "").partition("Parameters\n----------\n")
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    for line in section.splitlines():
+        if line.startswith(" "):
+            for name in names:
+                texts[name] += f"{line.strip()} "
+        elif line:
+            names = line.partition(" : ")[0].split(", ")
+            texts |= dict.fromkeys(names, "")
+    return {name: _as_help(text) for name, text in texts.items()}
+
+
+def _as_help(text: str) -> str:
+    sentence = re.split(r"\.(?: |$)", text, maxsplit=1)[0].replace("`", "")
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _place(kind: type[Any], name: str) -> str:
+    return f"{kind.__name__}.{name}"
+
+
+class _Keep(argparse.Action):
+    """Refuse what a field cannot be in the words of the settings, named as here."""
+
+    def __init__(self, *args: Any, setting: Setting, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._setting = setting
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        one, value = self._setting, values
+        if one.kind is bool:
+            value = not one.default
+        elif one.kind in (int, float):
+            with suppress(ValueError):
+                value = one.kind(values)
+        one.check(value, self.option_strings[0])
+        setattr(namespace, self.dest, value)
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -48,29 +169,25 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_everything_options(parser: argparse.ArgumentParser) -> None:
-    """Add where everything mode asks, and who gets what masks share."""
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add what :func:`napari_sam.cli.images.check_files` looks at, and the plane."""
+    parser.add_argument("image", type=Path, metavar="IN", help="image or stack")
+    parser.add_argument("out", type=Path, metavar="OUT", help="labels, .tif")
     parser.add_argument(
-        "--prompts",
-        choices=["auto", "grid", "objects"],
-        default="auto",
-        help="ask on a grid, or where the model sees objects; auto: where it sees"
-        " objects if it can (default)",
+        "--plane", type=_plane, metavar="I[,J...]", help="plane of a stack, from 0"
     )
     parser.add_argument(
-        "--points-per-side",
-        type=int,
-        default=32,
-        metavar="N",
-        help="of the grid (default: 32)",
+        "--preview", type=Path, metavar="PNG", help="also a picture of the result"
     )
-    parser.add_argument(
-        "--overlap",
-        choices=["score", "area"],
-        default="area",
-        help="who gets pixels that masks share: the best-scored, or the smallest"
-        " (default)",
-    )
+    add_overwrite(parser)
+    add_model_options(parser)
+
+
+def _plane(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like 12 or 0,12") from None
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
@@ -85,11 +202,36 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what :func:`napari_sam.cli.images.engine_of` reads, and ``quiet``."""
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
+    add_device(parser)
+    add_no_cache(parser)
+    add_quiet(parser)
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """Add the model that learns."""
+    parser.add_argument(
+        "--base",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add where a model runs, and at which precision."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
+
+
+def add_no_cache(parser: argparse.ArgumentParser) -> None:
+    """Add the wish to leave no embeddings behind."""
     parser.add_argument(
         "--no-cache", action="store_true", help="store no embeddings on disk"
     )
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add the wish to see no progress."""
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 

@@ -5,20 +5,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_sam.cli import commands as run
 from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.evaluating import add_evaluate
-from napari_sam.cli.everything import run_everything
-from napari_sam.cli.linking import add_link, add_link_options
-from napari_sam.cli.options import (
-    add_everything_options,
-    add_model_options,
-    add_overwrite,
-)
+from napari_sam.cli.everything import add_everything
+from napari_sam.cli.linking import add_link
+from napari_sam.cli.options import add_files
 from napari_sam.cli.propagating import add_propagate
 from napari_sam.cli.train import add_train
 from napari_sam.models import DEFAULT_MODEL
@@ -26,6 +22,8 @@ from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_sam.types import Box
 
 
@@ -36,69 +34,16 @@ def make_parser() -> argparse.ArgumentParser:
         description="Segment Anything for microscopy: in napari, or from here.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", parser_class=_Command
+    )
 
     gui = commands.add_parser("gui", help="open napari with the plugin docked")
     gui.add_argument("paths", nargs="*", type=Path, metavar="PATH")
     gui.add_argument("--sample", choices=sorted(SAMPLES), help="open a bundled image")
     gui.set_defaults(run=run.gui)
 
-    everything = commands.add_parser(
-        "everything",
-        help="segment all objects of an image or stack",
-        description="Segment all objects of an image, of one plane of a stack, or of"
-        " every plane. Labels are numbered through the stack; with --link or --time the"
-        " objects of neighbouring planes are linked and share one number. With"
-        " --all-planes, finished planes are kept beside OUT until it is written; after"
-        " Ctrl-C or a failure the same command goes on there.",
-    )
-    _add_files(everything)
-    everything.add_argument(
-        "--all-planes", action="store_true", help="every plane of a stack, one by one"
-    )
-    add_everything_options(everything)
-    everything.add_argument(
-        "--min-score",
-        type=float,
-        metavar="S",
-        help="lowest predicted IoU (default: 0.88 on a grid, 0.6 on objects)",
-    )
-    everything.add_argument(
-        "--min-stability",
-        type=float,
-        metavar="S",
-        help="lowest stability (default: 0.95 on a grid, 0.8 on objects)",
-    )
-    everything.add_argument(
-        "--min-area", type=float, metavar="PIXELS", help="smaller objects are left out"
-    )
-    everything.add_argument(
-        "--max-area",
-        type=float,
-        metavar="PIXELS",
-        help="larger objects are left out (default: 40 %% of the plane)",
-    )
-    everything.add_argument("--crop-layers", type=int, default=0, metavar="N")
-    everything.add_argument(
-        "--object-size",
-        type=float,
-        metavar="PIXELS",
-        help="diameter of the objects, for the scale at which they are searched"
-        " (default: the model looks how large they are)",
-    )
-    everything.add_argument(
-        "--link",
-        action="store_true",
-        help="link the objects of all planes along z, for each time point",
-    )
-    everything.add_argument(
-        "--no-grow",
-        action="store_true",
-        help="with --link, do not propagate objects into slices in which they were not"
-        " found",
-    )
-    add_link_options(everything, is_automatic=True)
-    everything.set_defaults(run=run_everything)
+    add_everything(commands)
 
     predict = commands.add_parser(
         "predict",
@@ -107,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
         " own, and with a single box the points refine it. Coordinates are pixels, row"
         " first, and may be fractions. Write --point=... if the first is negative.",
     )
-    _add_files(predict)
+    add_files(predict)
     predict.add_argument(
         "--point", action="append", default=[], type=_point, metavar="R,C[:+|-]",
         help="a point on the object, or with :- off it; repeatable",
@@ -139,19 +84,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("image", type=Path, metavar="IN", help="image or stack")
-    parser.add_argument("out", type=Path, metavar="OUT", help="labels, .tif")
-    parser.add_argument(
-        "--plane", type=_plane, metavar="I[,J...]", help="plane of a stack, from 0"
-    )
-    parser.add_argument(
-        "--preview", type=Path, metavar="PNG", help="also a picture of the result"
-    )
-    add_overwrite(parser)
-    add_model_options(parser)
-
-
 def _numbers(text: str, count: int, example: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
@@ -180,11 +112,23 @@ def _box(text: str) -> Box:
     )
 
 
-def _plane(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like 12 or 0,12") from None
+class _Command(argparse.ArgumentParser):
+    """Get the options when the command is chosen: some settings import scipy."""
+
+    def __init__(
+        self,
+        *args: Any,
+        fill: Callable[[argparse.ArgumentParser], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._fill = fill
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        fill, self._fill = self._fill, None
+        if fill is not None:
+            fill(self)
+        return super().parse_known_args(args, namespace)
 
 
 class _Version(argparse.Action):

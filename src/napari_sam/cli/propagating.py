@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.cli.images import engine_of, objects, open_image
-from napari_sam.cli.options import add_model_options, add_overwrite, natural
+from napari_sam.cli.options import (
+    add_model_options,
+    add_overwrite,
+    add_settings,
+    given_settings,
+    natural,
+)
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.errors import LabelsError, PromptError
@@ -30,13 +36,19 @@ if TYPE_CHECKING:
 
 def add_propagate(commands: Any) -> None:
     """Add the command to the parser's commands."""
-    parser = commands.add_parser(
+    commands.add_parser(
         "propagate",
         help="follow labelled objects through a stack or a time-lapse",
         description="Follows every object of SEED through STACK. Slices in which SEED"
         " has a label are kept as they are, and never lose a pixel to another label."
         " OUT has the stack's shape and SEED's numbers.",
+        fill=_add_options,
     )
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    from napari_sam.core.volumes.propagation import PropagationSettings
+
     parser.add_argument("image", type=Path, metavar="STACK", help="of three axes")
     parser.add_argument(
         "--seed",
@@ -61,11 +73,15 @@ def add_propagate(commands: Any) -> None:
     parser.add_argument(
         "--axis", type=int, default=0, metavar="N", help="to follow along (default: 0)"
     )
-    parser.add_argument("--time", action="store_true", help="the axis is time")
-    parser.add_argument(
-        "--to-limits",
-        action="store_true",
-        help="do not look for ends; follow as long as anything is found",
+    add_settings(
+        parser,
+        PropagationSettings,
+        ("time", "find_ends"),
+        flags={"find_ends": "--to-limits"},
+        texts={
+            "time": "the axis is time",
+            "find_ends": "do not look for ends; follow as long as anything is found",
+        },
     )
     add_overwrite(parser)
     add_model_options(parser)
@@ -100,7 +116,7 @@ def run_propagate(options: argparse.Namespace) -> int:
     def encode(plane: Plane) -> Generator[None, None, EncodedPlane]:
         return (yield from engine.iter_encode(slices.rgb_of(plane.index[0] or 0)))
 
-    settings = PropagationSettings(time=options.time, find_ends=not options.to_limits)
+    settings = PropagationSettings(**given_settings(options, PropagationSettings))
     first = Plane((1, 2), (0, None, None))
     followed = {
         label: Followed(first, 0, slices.limits, settings, seeds)

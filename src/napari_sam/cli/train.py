@@ -7,62 +7,32 @@ import argparse
 import json
 import signal
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_sam.cli.options import add_sources, natural, positive
+from napari_sam.cli.options import (
+    add_base,
+    add_device,
+    add_quiet,
+    add_settings,
+    add_sources,
+    flag_of,
+    given_settings,
+    natural,
+    positive,
+)
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
+from napari_sam.core.steps import finish
 from napari_sam.errors import FileFormatError, SettingsError
-from napari_sam.models import DEFAULT_MODEL, find_model
+from napari_sam.models import find_model
+from napari_sam.training.finetune.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_sam.training.finetune.recipe import Recipe
+    from napari_sam.types import Progress
 
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-_RECIPE: dict[str, tuple[Callable[[str], Any], str]] = {
-    "steps": (positive, "steps of the optimiser (default: 2000)"),
-    "seed": (natural, "of every random choice (default: 0)"),
-    "images": (positive, "crops per step (default: 4)"),
-    "prompts": (positive, "objects per crop (default: 8)"),
-    "side": (positive, "side of a crop, a multiple of 16 (default: 448)"),
-    "fine_steps": (natural, "last steps, on crops of another side (default: 0)"),
-    "fine_side": (positive, "their side (default: 1024)"),
-    "fine_images": (positive, "crops per step then (default: 1)"),
-    "fine_share": (float, "share of the steps before that use them too (default: 0)"),
-    "accumulate": (positive, "batches whose gradients make a step (default: 1)"),
-    "learning_rate": (float, "of the decoder (default: 0.0002)"),
-    "encoder_rate": (float, "that of the encoder, as a fraction (default: 0.5)"),
-    "min_size": (float, "smallest objects, in the model's pixels (default: 10)"),
-    "max_size": (float, "largest objects, in the model's pixels (default: 320)"),
-    "natural": (
-        float,
-        "share of crops at the scale of the whole image (default: 0.5)",
-    ),
-    "boxes": (float, "share of first prompts that are boxes (default: 0.4)"),
-    "recall": (
-        float,
-        "share of the remembered encoder in the weights it begins with (default: 0)",
-    ),
-    "remember": (
-        float,
-        "weight of the distance from the remembered embedding (default: 0)",
-    ),
-    "average": (float, "decay of the average of the weights (default: 0.99)"),
-    "keep": (
-        float,
-        "share of the weights it begins with that the result keeps (default: 0)",
-    ),
-    "score_shift": (
-        float,
-        "added to the result's scores of answers to a click (default: 0)",
-    ),
-    "cooldown": (float, "last part of the steps, slowing down (default: 0.3)"),
-}
 
 _TEXTS = {
     "licence": "of the weights",
@@ -71,7 +41,7 @@ _TEXTS = {
 }
 
 
-def add_train(commands: Commands) -> None:
+def add_train(commands: Any) -> None:
     """Add the command to those of the main parser."""
     train = commands.add_parser(
         "train",
@@ -88,22 +58,11 @@ def add_train(commands: Commands) -> None:
     train.add_argument(
         "--resume", action="store_true", help="go on with the run in OUT"
     )
-    train.add_argument(
-        "--base",
-        default=DEFAULT_MODEL,
-        metavar="MODEL",
-        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
-    )
-    train.add_argument(
-        "--parts",
-        choices=["all", "decoder", "decoder+neck"],
-        help="what is trained (default: all)",
-    )
+    add_base(train)
     train.add_argument(
         "--recipe", type=Path, metavar="JSON", help="settings from a file"
     )
-    for name, (kind, text) in _RECIPE.items():
-        train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    add_settings(train, Recipe)
     train.add_argument(
         "--share",
         action="append",
@@ -129,7 +88,7 @@ def add_train(commands: Commands) -> None:
         "--name", help="what the model is called; that of OUT by default"
     )
     for name, text in _TEXTS.items():
-        train.add_argument(f"--{name.replace('_', '-')}", default="", help=text)
+        train.add_argument(flag_of(name), default="", help=text)
     train.add_argument("--save-every", type=positive, default=100, metavar="STEPS")
     train.add_argument("--evaluate-every", type=positive, default=500, metavar="STEPS")
     train.add_argument(
@@ -140,9 +99,8 @@ def add_train(commands: Commands) -> None:
         help="evaluate on at most N images of each source (default: 20; 0: not at all)",
     )
     train.add_argument("--workers", type=positive, default=1, metavar="N")
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    train.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-    train.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_device(train)
+    add_quiet(train)
     train.set_defaults(run=run_train)
 
 
@@ -184,34 +142,30 @@ def run_train(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         workers=options.workers,
     )
-    validation = _validation(options)
     steps = iter_run(
         base.path,
         groups,
         recipe,
         options.out,
         remember=remembered,
-        validation=validation,
+        validation=_validation(options),
         settings=settings,
         resume=options.resume,
     )
     progress = Report(quiet=quiet)
-    with _stop_on_interrupt() as asked_to_stop:
-        while True:
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                result = end.value
-                break
-            progress(step)
-            if asked_to_stop():
-                steps.close()
-                progress.close()
-                say(
-                    f"stopped; go on with --resume and the state in {options.out}",
-                    quiet=quiet,
-                )
-                return 130
+    try:
+        with _stopped_by_interrupt() as check:
+
+            def show(step: Progress) -> None:
+                progress(step)
+                check()
+
+            result = finish(steps, show)
+    except _Stopped:
+        steps.close()  # which saves the state
+        progress.close()
+        say(f"stopped; go on with --resume and the state in {options.out}", quiet=quiet)
+        return 130
     progress.close()
     if is_first:
         write_recipe(
@@ -229,8 +183,12 @@ def run_train(options: argparse.Namespace) -> int:
     return 0
 
 
+class _Stopped(Exception):
+    """Ends a run between two steps."""
+
+
 @contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+def _stopped_by_interrupt() -> Iterator[Callable[[], None]]:
     """Let the step under way end after Ctrl-C; a second one ends it at once."""
     asked: list[int] = []
 
@@ -238,9 +196,13 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         asked.append(number)
         signal.signal(signal.SIGINT, before)
 
+    def check() -> None:
+        if asked:
+            raise _Stopped
+
     before = signal.signal(signal.SIGINT, handler)
     try:
-        yield lambda: bool(asked)
+        yield check
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -261,19 +223,8 @@ def _validation(options: argparse.Namespace) -> Any:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from napari_sam.training.finetune.recipe import Recipe
-
     values = {} if options.recipe is None else _read_recipe(options.recipe)
-    for field in fields(Recipe):
-        chosen = getattr(options, field.name, None)
-        if field.name in (*_RECIPE, "parts") and chosen is not None:
-            values[field.name] = chosen
-    try:
-        return Recipe.from_json(values)
-    except TypeError as error:
-        raise SettingsError(
-            f"The recipe has a value of the wrong kind ({error}); correct it."
-        ) from error
+    return Recipe.from_json(values | given_settings(options, Recipe))
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

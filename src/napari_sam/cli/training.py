@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_sam.cli.options import given_settings
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.errors import DataError
@@ -24,15 +25,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from napari_sam.training import EvaluationSettings
     from napari_sam.training import evaluate as measure
 
-    settings = EvaluationSettings(
-        max_objects=options.max_objects,
-        feed_logits=not options.anew,
-        everything=options.everything,
-        prompts=options.prompts,
-        points_per_side=options.points_per_side,
-        overlap=options.overlap,
-        seed=options.seed,
-    )
+    settings = EvaluationSettings(**given_settings(options, EvaluationSettings))
     check_outputs([options.out, options.markdown], overwrite=options.overwrite)
     # Before the images, so that a wrong name is known at once.
     models = [
