@@ -14,9 +14,11 @@ import pytest
 
 from napari_sam.core.atomic import (
     HOST,
+    beside,
     check_writable,
     replacing,
     replacing_folder,
+    write_text,
 )
 from napari_sam.errors import FileFormatError
 
@@ -29,6 +31,38 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX file system
 def write(path: Path, text: str = "new") -> None:
     with replacing(path) as aside:
         aside.write_text(text)
+
+
+def test_text_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text in ("déjà\n", ""):
+        write_text(path, text)
+        assert path.read_text(encoding="utf-8") == text
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(FileFormatError, match="cannot be written"):
+        write_text(tmp_path / "no" / "a.json", "")
+
+
+def test_a_file_beside_is_renamed_or_removed(tmp_path: Path) -> None:
+    place = tmp_path / "a.bin"
+    with beside(place, mark="0" * 40, suffix=".tmp") as aside:
+        assert aside.name.startswith(f".{'0' * 40}.{HOST}.{os.getpid()}.")
+        aside.write_bytes(b"1")
+        assert not place.exists()
+    assert place.read_bytes() == b"1"
+
+    def stopped() -> None:
+        with beside(place) as aside:
+            aside.write_bytes(b"2")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert place.read_bytes() == b"1"
+    assert list(tmp_path.iterdir()) == [place]
+    # Errors are the system's, as whoever can do without the file looks at them.
+    with pytest.raises(FileNotFoundError), beside(tmp_path / "no" / "a.bin"):
+        pass
 
 
 def refusal(path: Path) -> str:

@@ -319,5 +319,5 @@ def test_files_that_are_no_proposals_are_refused(tmp_path: Path) -> None:
         Proposals.load(bad)
     with pytest.raises(FileFormatError):
         Proposals.load(tmp_path / "missing.npz")
-    with pytest.raises(FileFormatError, match="choose another folder"):
+    with pytest.raises(FileFormatError, match="choose another place"):
         proposals_of(Candidates.empty()).save(tmp_path / "no" / "such.npz")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Measure models on images with ground truth."""
-    from napari_sam.core.atomic import replacing
+    from napari_sam.core.atomic import write_text
     from napari_sam.models import DEFAULT_MODEL, load_model
     from napari_sam.training import EvaluationSettings
     from napari_sam.training import evaluate as measure
@@ -39,8 +39,7 @@ def evaluate(options: argparse.Namespace) -> int:
     outputs = ((options.out, report.to_json), (options.markdown, report.to_markdown))
     for path, content in outputs:
         if path is not None:
-            with replacing(path) as aside:
-                aside.write_text(content(), encoding="utf-8")
+            write_text(path, content())
             say(f"wrote {path}", quiet=options.quiet)
     print(report.to_markdown(), end="")
     return 0

@@ -22,9 +22,11 @@ HOST = re.sub(r"[^\w-]", "-", socket.gethostname(), flags=re.ASCII)[:64]
 """The name of this machine in the names of temporary files."""
 
 # Host and process say who writes.  The name does not hold the target's, which may
-# be as long as the file system allows.
+# be as long as the file system allows, but for the keys of a folder of entries.
 _TEMPORARY = re.compile(
-    r"\.napari-sam\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}(\.[^/]*)?", re.ASCII
+    r"\.(?:napari-sam|[0-9a-f]{40})\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}"
+    r"(\.[^/]*)?",
+    re.ASCII,
 )
 _LONGEST_SUFFIX = 16
 _ABANDONED_S = 86_400.0
@@ -48,24 +50,62 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     try:
         place, mode = _examined(target)
-        sweep(place.parent)
-        suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
-        name = f".napari-sam.{HOST}.{os.getpid()}.{secrets.token_hex(4)}{suffix}"
-        aside = place.parent / name
-        os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except (OSError, ValueError) as error:
         raise _unwritable(target, error) from error
+    sweep(place.parent)
+    suffix = target.suffix if len(target.suffix) <= _LONGEST_SUFFIX else ""
     try:
-        yield aside
-        _flush(aside)
-        if mode is not None:
-            aside.chmod(mode)
-        os.replace(aside, place)
+        with beside(place, suffix=suffix) as aside:
+            yield aside
+            _flush(aside)
+            if mode is not None:
+                aside.chmod(mode)
     except OSError as error:
         raise _unwritable(target, error) from error
+
+
+@contextmanager
+def beside(
+    place: Path, *, mark: str = "napari-sam", suffix: str = ""
+) -> Iterator[Path]:
+    """Give a new file in the same folder that is renamed to ``place`` at the end.
+
+    That is all of what `replacing` does that a file needs which can be made again:
+    nothing waits for the device, and errors are the system's.
+
+    Parameters
+    ----------
+    place : Path
+        Where the file is to be.
+    mark, suffix : str
+        Start and end of the name that it has until then.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made or renamed; nothing is left of it then.
+    """
+    name = f".{mark}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}{suffix}"
+    aside = place.parent / name
+    os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield aside
+        os.replace(aside, place)
     finally:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file as `replacing` does.
+
+    Raises
+    ------
+    FileFormatError
+        As there.
+    """
+    with replacing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 @contextmanager
@@ -166,8 +206,16 @@ class _Proven(Exception):
     """Ends the writing of a file that only was to be possible."""
 
 
-def sweep(folder: Path) -> None:
-    """Remove temporary files of `replacing` whose writer is no more."""
+def sweep(folder: Path, abandoned_s: float = _ABANDONED_S) -> None:
+    """Remove temporary files of `beside` whose writer is no more.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    abandoned_s : float
+        Age in seconds beyond which those of other computers go, too.
+    """
     with suppress(OSError), os.scandir(folder) as items:
         for item in items:
             match = _TEMPORARY.fullmatch(item.name)
@@ -176,7 +224,7 @@ def sweep(folder: Path) -> None:
             with suppress(OSError):
                 age = time.time() - item.stat(follow_symlinks=False).st_mtime
                 is_ours = match["host"] == HOST
-                if age > _ABANDONED_S or (is_ours and is_dead(int(match["pid"]))):
+                if age > abandoned_s or (is_ours and is_dead(int(match["pid"]))):
                     os.unlink(item.path)
 
 

@@ -43,7 +43,7 @@ from napari_sam.core.annotation.project import (
 )
 from napari_sam.core.annotation.records import ObjectRecords
 from napari_sam.core.annotation.under_way import KeptObject, ProposalKey, UnderWay
-from napari_sam.core.atomic import replacing
+from napari_sam.core.atomic import replacing, write_text
 from napari_sam.core.everything.proposals import Proposals
 from napari_sam.errors import FileFormatError
 from napari_sam.io.file_lock import FileLock
@@ -320,11 +320,7 @@ class ProjectFolder:
         """
         if self.is_read_only:
             return
-        try:
-            with replacing(self.path / _UNDER_WAY) as aside:
-                aside.write_text(now.to_text(), encoding="utf-8")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        write_text(self.path / _UNDER_WAY, now.to_text())
 
     def append(self, transaction: Transaction) -> None:
         """Write a transaction to disk.
@@ -458,8 +454,6 @@ class ProjectFolder:
             free = snapshot.next_label
             for frame in encode_chunks(sequence, changed, after, free, lineage):
                 stream.write(frame)
-            stream.flush()
-            os.fsync(stream.fileno())
         sync_folder(journal.folder)
 
     def _write_proposals(
@@ -526,9 +520,8 @@ class ProjectFolder:
             self.journal.close()
             self.journal = None
         if finished and self._lock is not None:
-            with suppress(OSError):
-                text = "" if offered else NOT_OFFERED
-                (self.path / CLOSED).write_text(text, encoding="utf-8")
+            with suppress(FileFormatError):
+                write_text(self.path / CLOSED, "" if offered else NOT_OFFERED)
         if self._lock is not None:
             self._lock.release()
 
@@ -635,10 +628,7 @@ def _write_file(folder: Path, file: ProjectFile) -> None:
 
 def _replace(path: Path, text: str) -> None:
     """Replace a file by another that is on disk before it has the name."""
-    with replacing(path) as aside, aside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
+    write_text(path, text)
     sync_folder(path.parent)
 
 

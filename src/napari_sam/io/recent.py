@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-from napari_sam.core.atomic import replacing
+from napari_sam.core.atomic import write_text
 from napari_sam.errors import SamError
 from napari_sam.io.project import is_project
 from napari_sam.io.recovery import state_folder
@@ -30,8 +30,7 @@ def remember_project(path: Path) -> None:
     paths = [path, *(p for p in recent_projects() if p != path)][:_MOST]
     with suppress(OSError, SamError):
         _file().parent.mkdir(parents=True, exist_ok=True)
-        with replacing(_file()) as aside:
-            aside.write_text(json.dumps([str(p) for p in paths]), encoding="utf-8")
+        write_text(_file(), json.dumps([str(p) for p in paths]))
 
 
 def _file() -> Path:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from napari_sam.core.atomic import HOST, is_dead
+from napari_sam.core.atomic import beside, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _ENTRY = re.compile(r"[0-9a-f]{40}\.safetensors")
-# Host and process say who writes a temporary file.
-_TEMPORARY = re.compile(
-    r"\.[0-9a-f]{40}\.(?P<host>[\w-]*)\.(?P<pid>\d+)\.[0-9a-f]{8}\.tmp", re.ASCII
-)
 _ABANDONED_S = 600.0
 _CLOCK_ERROR_NS = 3_600 * 10**9  # between computers that share a folder
 
@@ -164,29 +159,20 @@ class EntryFolder:
         with self._lock:
             for file in self.scan():
                 self.remove(file.key)
-            self._sweep()
+            sweep(self.path, _ABANDONED_S)
             self._size = None
 
     def _file(self, key: str) -> Path:
         return self.path / f"{key}.safetensors"
 
     def _write(self, key: str, content: bytes) -> None:
-        name = f".{key}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-        temporary = self.path / name
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-            temporary.replace(self._file(key))
-        except BaseException:
-            # Also when interrupted: the folder is no place for half a file.
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        with beside(self._file(key), mark=key, suffix=".tmp") as aside:
+            aside.write_bytes(content)
 
     def _trim(self, newest: str) -> None:
         """Count the files; if beyond the budget, drop the oldest."""
         if self._size is None:
-            self._sweep()
+            sweep(self.path, _ABANDONED_S)
         files = self.scan()
         self._size = sum(file.size for file in files)
         self._written = 0
@@ -211,16 +197,3 @@ class EntryFolder:
         if self._size is not None:
             self._size -= dropped
         return dropped > 0
-
-    def _sweep(self) -> None:
-        """Remove temporary files whose writer is no more."""
-        with suppress(OSError), os.scandir(self.path) as items:
-            for item in items:
-                match = _TEMPORARY.fullmatch(item.name)
-                if match is None:
-                    continue
-                with suppress(OSError):
-                    age = time.time() - item.stat(follow_symlinks=False).st_mtime
-                    is_ours = match["host"] == HOST
-                    if age > _ABANDONED_S or (is_ours and is_dead(int(match["pid"]))):
-                        os.unlink(item.path)

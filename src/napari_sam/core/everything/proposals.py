@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass, fields, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from napari_sam.core.atomic import replacing
 from napari_sam.core.everything.selection import (
     Candidates,
     Thresholds,
@@ -301,7 +301,6 @@ class Proposals:
         FileFormatError
             If the file cannot be written.
         """
-        target = Path(path)
         c = self.candidates
         arrays: dict[str, Any] = {
             "version": np.array(_FILE_VERSION),
@@ -323,22 +322,9 @@ class Proposals:
                 [np.zeros(0, np.uint32), *(m.runs for m in c.masks)]
             ),
         }
-        try:
-            with tempfile.NamedTemporaryFile(
-                dir=target.parent, prefix=target.name, suffix=".tmp", delete=False
-            ) as file:
-                aside = Path(file.name)
-                try:
-                    np.savez_compressed(file, **arrays)
-                    file.close()
-                    aside.replace(target)
-                finally:
-                    aside.unlink(missing_ok=True)
-        except OSError as error:
-            raise FileFormatError(
-                f"The proposals cannot be written to {target} ({error.strerror}); "
-                "choose another folder."
-            ) from error
+        # As a file, since numpy adds its ending to other names.
+        with replacing(path) as aside, aside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Proposals:

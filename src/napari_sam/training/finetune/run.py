@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from napari_sam.core.atomic import replacing
+from napari_sam.core.atomic import replacing, write_text
 from napari_sam.core.stopwatch import Stopwatch, format_duration
 from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models.devices import resolve_device, resolve_dtype
@@ -426,5 +426,4 @@ def _best_so_far(log: Path, step: int) -> tuple[float, int]:
 
 def write_recipe(path: Path, content: dict[str, Any]) -> None:
     """Write what a run was started with, for the model card."""
-    with replacing(path) as aside:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")
