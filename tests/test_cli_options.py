@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from napari_sam.cli import main
 from napari_sam.cli.options import add_settings, given_settings, texts_of
 from napari_sam.cli.parser import make_parser
+from napari_sam.cli.report import Report
 from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.settings import Setting, settings_of
 from napari_sam.core.volumes.linked import LinkSettings
@@ -21,6 +22,7 @@ from napari_sam.errors import SettingsError
 from napari_sam.training.adapt.loop import AdaptSettings
 from napari_sam.training.finetune.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
+from napari_sam.types import Progress
 
 KINDS = (
     Recipe,
@@ -172,3 +174,32 @@ def test_help_has_words_on_all_options(
     said = capsys.readouterr().out
     assert "SettingS" not in said
     assert "Recipe." not in said
+
+
+def test_progress_has_a_time_of_its_own_for_each_stage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("napari_sam.core.stopwatch.time.perf_counter", lambda: now)
+    report = Report(quiet=False)
+    for seconds, done, text in (
+        (0, 0, "encoding"),
+        (100, 5, "encoding"),
+        (200, 10, "encoding"),
+        (200, 0, "learning"),
+        (210, 5, "learning, about 30 s left"),
+        (220, 8, "learning"),
+    ):
+        now = float(seconds)
+        report(Progress(done, 10, text))
+    report.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "  0% encoding",
+        " 50% encoding, 1 min 40 s left",
+        "100% encoding, 0 s left",
+        "  0% learning",
+        " 50% learning, about 30 s left",
+        " 80% learning, 5 s left",
+    ]
+    Report(quiet=True)(Progress(1, 2, "encoding"))
+    assert capsys.readouterr().err == ""

@@ -194,6 +194,20 @@ TestAnyUse.settings = settings(max_examples=100, deadline=None)
 # -- time left ---------------------------------------------------------------
 
 
+def test_what_is_done_says_how_long_the_rest_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("napari_sam.core.stopwatch.time.perf_counter", lambda: now)
+    watch = Stopwatch()
+    assert watch.elapsed == 0
+    assert watch.seconds_left(0, 10) is None
+    now = 130.0
+    assert watch.elapsed == 30
+    assert watch.seconds_left(2, 10) == 120
+    assert watch.seconds_left(10, 10) == 0
+
+
 def test_progress_says_how_much_of_the_stack_and_how_long():
     queue = PrefetchQueue(142, whole_stack=True)
     assert queue.eta_seconds is None

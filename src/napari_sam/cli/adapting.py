@@ -26,8 +26,6 @@ from napari_sam.models.user_models import check_name, export_model, remove_model
 if TYPE_CHECKING:
     import argparse
 
-    from napari_sam.types import Progress
-
 
 NOT_BETTER = 1
 """Exit code of an adaptation that was not worth keeping."""
@@ -99,7 +97,7 @@ def run_adapt(options: argparse.Namespace) -> int:
         settings = replace(settings, steps=options.steps)
     store = EmbeddingStore(ram_bytes=0, disk_bytes=0) if options.no_cache else None
     samples = read_samples_of(options)
-    progress = _Stages(quiet=options.quiet)
+    progress = Report(quiet=options.quiet)
     adapted = finish(
         iter_adapt_samples(
             [samples],
@@ -123,27 +121,6 @@ def run_adapt(options: argparse.Namespace) -> int:
     path = adapted.save(options.name)
     say(f"saved as {path.stem} in {path.parent}", quiet=options.quiet)
     return 0
-
-
-class _Stages:
-    """Progress of encoding, then of learning: each with a time of its own."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._total = 0
-        self._report = Report(quiet=quiet)
-
-    def __call__(self, step: Progress) -> None:
-        """Show how far the work is."""
-        if step.total != self._total:
-            self._total = step.total
-            self._report = Report(quiet=self._quiet)
-        # The report tells the time left itself.
-        self._report(replace(step, text=step.text.partition(", about ")[0]))
-
-    def close(self) -> None:
-        """Remove the line."""
-        self._report.close()
 
 
 def check_export(name: str, target: Path, *, overwrite: bool) -> None:

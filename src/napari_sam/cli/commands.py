@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from napari_sam.cli.images import (
     write_result,
 )
 from napari_sam.cli.report import say
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.errors import FileFormatError, PromptError, SamError, SettingsError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def predict(options: argparse.Namespace) -> int:
             "All points are off the object (:-); give one that is on it as well."
         )
     check_files(options)
-    start = time.perf_counter()
+    watch = Stopwatch()
     image = open_image(options)
     rgb = to_rgb(pixels_of(image, chosen_plane(image, options.plane)))
     _check_prompts(points, boxes, (rgb.shape[0], rgb.shape[1]))
@@ -71,7 +71,7 @@ def predict(options: argparse.Namespace) -> int:
     shown = None if options.preview is None else (rgb, labels)
     write_result(options, image, labels, shown)
     say(
-        f"{objects(n_found)} in {time.perf_counter() - start:.1f} s",
+        f"{objects(n_found)} in {watch.elapsed:.1f} s",
         quiet=options.quiet,
     )
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_sam.core.embeddings.store import EmbeddingStore
+from napari_sam.core.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +44,9 @@ def examine(model: str, device: str) -> Iterator[tuple[str, str]]:
 
     from napari_sam.models import load_model
 
-    start = time.perf_counter()
+    watch = Stopwatch()
     sam = load_model(model, device=device)
-    yield "model", f"{sam.name}, loaded in {time.perf_counter() - start:.2f} s"
+    yield "model", f"{sam.name}, loaded in {watch.elapsed:.2f} s"
     import torch
 
     yield "device", f"{sam.device}, {sam.dtype}"
@@ -63,9 +63,9 @@ def examine(model: str, device: str) -> Iterator[tuple[str, str]]:
 def _seconds(call: Callable[[], object], repeats: int) -> str:
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        watch = Stopwatch()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(watch.elapsed)
     return f"{median(times) * 1e3:.0f} ms (median of {repeats}, {_SIDE} x {_SIDE})"
 
 

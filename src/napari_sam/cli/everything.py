@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from napari_sam.cli.options import (
 )
 from napari_sam.cli.report import Report, say
 from napari_sam.core.steps import finish
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def run_everything(options: argparse.Namespace) -> int:
     linking = _linking(options)
     settings = _settings(options)
     check_files(options)
-    start = time.perf_counter()
+    watch = Stopwatch()
     image = open_image(options)
     if options.all_planes:
         shape = image.shape
@@ -193,7 +193,7 @@ def run_everything(options: argparse.Namespace) -> int:
         finished.remove()
     on = f" on {len(planes)} planes" if len(planes) > 1 else ""
     say(
-        f"{told}{on} in {time.perf_counter() - start:.1f} s",
+        f"{told}{on} in {watch.elapsed:.1f} s",
         quiet=options.quiet,
     )
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from napari_sam.cli.options import (
 )
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.errors import LabelsError, SettingsError
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def run_link(options: argparse.Namespace) -> int:
         check_ctc_folder(options.ctc, overwrite=options.overwrite)
     if options.geff is not None:
         check_geff_folder(options.geff, overwrite=options.overwrite)
-    start = time.perf_counter()
+    watch = Stopwatch()
     image = _read(options.labels)
     labels = np.asarray(image.data)
     check_axes(labels.shape, image.label_axes, along_time=settings.time)
@@ -334,7 +334,7 @@ def run_link(options: argparse.Namespace) -> int:
         )
         say(f"wrote {options.geff}", quiet=options.quiet)
     say(
-        f"{summary(linked, settings)} in {time.perf_counter() - start:.1f} s",
+        f"{summary(linked, settings)} in {watch.elapsed:.1f} s",
         quiet=options.quiet,
     )
     return 0

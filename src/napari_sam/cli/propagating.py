@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from napari_sam.cli.options import (
 )
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.errors import LabelsError, PromptError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run_propagate(options: argparse.Namespace) -> int:
         [options.out], inputs=[options.image, options.seed], overwrite=options.overwrite
     )
     find_model(options.model)
-    start = time.perf_counter()
+    watch = Stopwatch()
     image = open_image(options)
     slices = Slices.of(image.data, options.axis, image.rgb, options.limits)
     labels = _seeds(options, image, slices)
@@ -147,7 +147,7 @@ def run_propagate(options: argparse.Namespace) -> int:
                 quiet=options.quiet,
             )
     say(
-        f"{objects(len(prompted))} in {time.perf_counter() - start:.1f} s",
+        f"{objects(len(prompted))} in {watch.elapsed:.1f} s",
         quiet=options.quiet,
     )
     return 0

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
+
+from napari_sam.core.stopwatch import Stopwatch, format_duration
 
 if TYPE_CHECKING:
     from napari_sam.types import Progress
@@ -23,19 +24,25 @@ class Report:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._is_terminal = sys.stderr.isatty()
-        self._start = time.perf_counter()
+        self._restart()
+
+    def _restart(self) -> None:
+        self._watch = Stopwatch()
+        self._part = 0.0
         self._tenth = -1
 
     def __call__(self, step: Progress) -> None:
-        """Show how far the work is."""
+        """Show how far the work is, and the time left unless the step says it."""
         if self._quiet or not step.total:
             return
         part = step.done / step.total
-        left = ""
-        if step.done:
-            seconds = (time.perf_counter() - self._start) * (1 / part - 1)
-            left = f", {seconds:.0f} s left"
-        line = f"{part:4.0%} {step.text}{left}"
+        if part < self._part:  # the next of several stages
+            self._restart()
+        self._part = part
+        line = f"{part:4.0%} {step.text}"
+        seconds = self._watch.seconds_left(step.done, step.total)
+        if seconds is not None and not step.text.endswith(" left"):
+            line += f", {format_duration(seconds)} left"
         if self._is_terminal:
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         elif int(part * 10) > self._tenth:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from statistics import median
 
@@ -10,14 +11,25 @@ _WINDOW = 9
 
 
 class Stopwatch:
-    """A running estimate of how long one step takes.
+    """How long something has taken since this was made, and will still take.
 
-    The median of the last nine steps: a step that the system interrupted does
-    not disturb it, and it follows a machine that becomes busy.
+    Steps that are `observe`d are known by the median of the last nine: a step that
+    the system interrupted does not disturb it, and it follows a machine that becomes
+    busy.  Of other work, what is done says how long the rest takes.
     """
 
     def __init__(self) -> None:
+        self._start = time.perf_counter()
         self._recent: deque[float] = deque(maxlen=_WINDOW)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return time.perf_counter() - self._start
+
+    def seconds_left(self, done: float, total: float) -> float | None:
+        """Return the seconds for the rest if it goes on as it did, None at first."""
+        return self.elapsed * (total / done - 1) if done else None
 
     def observe(self, seconds: float) -> None:
         """Take note of how long a step took."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from napari_sam.core.metrics import (
     object_mask,
 )
 from napari_sam.core.steps import finish
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.training.data.sample_sets import SampleSet
 from napari_sam.training.report import EvaluationSettings, ObjectScore, Report, Row
 from napari_sam.types import Progress
@@ -163,7 +163,7 @@ class _Tally:
     def add(
         self, sample: Sample, settings: EvaluationSettings, *, with_everything: bool
     ) -> None:
-        start = time.perf_counter()
+        watch = Stopwatch()
         if settings.max_objects or with_everything:
             plane = self.model.encode_rgb(sample.rgb)
             self.objects += iter_object_scores(
@@ -171,7 +171,7 @@ class _Tally:
             )
             if with_everything:
                 self.precisions.append(self._precision(sample, plane, settings))
-        self.seconds += time.perf_counter() - start
+        self.seconds += watch.elapsed
 
     def _precision(
         self, sample: Sample, plane: EncodedPlane, settings: EvaluationSettings

@@ -13,12 +13,12 @@ CVPR 2022) in the proportion that does best on objects which teach nothing.
 from __future__ import annotations
 
 import copy
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
 from napari_sam.core.steps import mapped
+from napari_sam.core.stopwatch import Stopwatch, format_duration
 from napari_sam.errors import ModelError
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.registry import find_model
@@ -167,7 +167,6 @@ class _Adaptation:
 
     def iter_run(self) -> Generator[Progress, None, Adapted]:
         """Measure, learn, choose, measure again."""
-        start = time.perf_counter()
         clock = self._clock
         yield clock.progress("starting")
         if self._with_neck:
@@ -183,7 +182,7 @@ class _Adaptation:
             clock.advance(_STEP_COST)
         yield from self._iter_choose(learner)
         after = yield from self._iter_measure("measuring after")
-        return self._result(learner, before, after, time.perf_counter() - start)
+        return self._result(learner, before, after, clock.elapsed)
 
     def _learner(self) -> Learner:
         features = self._inputs or [
@@ -267,7 +266,7 @@ def _loaded(base: SamNetwork | str | Path) -> tuple[SamNetwork, Base]:
     return network.float(), Base(name, licence, encoder_fingerprint(network))
 
 
-class _Clock:
+class _Clock(Stopwatch):
     """How far the work is, and how long the rest will take.
 
     Parameters
@@ -277,9 +276,9 @@ class _Clock:
     """
 
     def __init__(self, total: int) -> None:
+        super().__init__()
         self._total = total
         self._done = 0
-        self._start = time.perf_counter()
 
     def advance(self, cost: int) -> None:
         """Note that something has been done."""
@@ -287,10 +286,9 @@ class _Clock:
 
     def progress(self, text: str) -> Progress:
         """Return where the work is now."""
-        passed = time.perf_counter() - self._start
-        if self._done and passed > _SOON:
-            left = passed * (self._total / self._done - 1)
-            text = f"{text}, about {_in_words(left)} left"
+        left = self.seconds_left(self._done, self._total)
+        if left is not None and self.elapsed > _SOON:
+            text = f"{text}, about {format_duration(left)} left"
         return Progress(self._done, self._total, text)
 
     def over(
@@ -303,9 +301,3 @@ class _Clock:
             return self.progress(text)
 
         return mapped(steps, told)
-
-
-def _in_words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min"

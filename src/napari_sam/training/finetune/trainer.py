@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from napari_sam.core.stopwatch import Stopwatch
 from napari_sam.training.data.batches import iter_batches
 from napari_sam.training.data.crops import Cropper
 from napari_sam.training.interactive import Figures, backward
@@ -94,7 +94,7 @@ def iter_training(
         workers=workers,
     )
     state.network.train()
-    started = time.perf_counter()
+    watch = Stopwatch()
     for step in batches:
         figures = [
             backward(
@@ -111,9 +111,8 @@ def iter_training(
         if ranks > 1:
             _average_gradients(state, ranks)
         norm = state.apply_gradients()
-        now = time.perf_counter()
-        yield _report(state, figures, norm, now - started)
-        started = time.perf_counter()
+        yield _report(state, figures, norm, watch.elapsed)
+        watch = Stopwatch()
 
 
 def _report(
