@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.options import (
-    add_base,
-    add_device,
-    add_no_cache,
-    add_overwrite,
-    add_quiet,
+    add_common,
     add_sources,
     natural,
     positive,
@@ -43,7 +39,7 @@ def add_adapt(commands: Any) -> None:
         " code 1 if not); every command and the viewer then know it by its name.",
     )
     add_sources(adapt)
-    add_base(adapt)
+    add_common(adapt, "--base")
     adapt.add_argument(
         "--name", required=True, help="what to call the result; -2 is added if taken"
     )
@@ -63,9 +59,7 @@ def add_adapt(commands: Any) -> None:
     adapt.add_argument(
         "--always", action="store_true", help="save it even if it is not better"
     )
-    add_no_cache(adapt)
-    add_device(adapt)
-    add_quiet(adapt)
+    add_common(adapt, "--no-cache", "--device", "--dtype", "--quiet")
     adapt.set_defaults(run=run_adapt)
 
 
@@ -79,7 +73,7 @@ def add_model_actions(models: argparse.ArgumentParser) -> None:
         metavar=("NAME", "FILE"),
         help="copy a model's weights, for another computer or person",
     )
-    add_overwrite(models)
+    add_common(models, "--overwrite")
 
 
 def run_adapt(options: argparse.Namespace) -> int:

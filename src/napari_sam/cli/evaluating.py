@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli import training as run
 from napari_sam.cli.options import (
-    add_device,
-    add_overwrite,
-    add_quiet,
+    add_common,
     add_settings,
     add_sources,
 )
@@ -74,7 +72,5 @@ def _add_options(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--markdown", type=Path, metavar="MD", help="write the table to a file as well"
     )
-    add_overwrite(evaluate)
-    add_device(evaluate)
-    add_quiet(evaluate)
+    add_common(evaluate, "--overwrite", "--device", "--dtype", "--quiet")
     evaluate.set_defaults(run=run.evaluate)

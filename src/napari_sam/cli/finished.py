@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.atomic import check_writable, replacing
+from napari_sam.core.atomic import check_writable, make_folder, replacing
 from napari_sam.errors import FileFormatError
 
 if TYPE_CHECKING:
@@ -96,13 +96,7 @@ class FinishedPlanes:
         FileFormatError
             If they cannot be written.
         """
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise FileFormatError(
-                f"{self.folder} cannot be made ({error.strerror or error}); free some"
-                " space there or choose another place."
-            ) from error
+        make_folder(self.folder)
         with replacing(self._file(key)) as aside:
             np.savez_compressed(aside, labels=labels)
 

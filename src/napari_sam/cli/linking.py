@@ -10,8 +10,7 @@ import numpy as np
 
 from napari_sam.cli.images import objects
 from napari_sam.cli.options import (
-    add_overwrite,
-    add_quiet,
+    add_common,
     add_settings,
     given_settings,
 )
@@ -60,8 +59,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="also write the tracks as GEFF; needs napari-sam[tracks]",
     )
-    add_overwrite(parser)
-    add_quiet(parser)
+    add_common(parser, "--overwrite", "--quiet")
     parser.set_defaults(run=run_link)
 
 

@@ -179,8 +179,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview", type=Path, metavar="PNG", help="also a picture of the result"
     )
-    add_overwrite(parser)
-    add_model_options(parser)
+    add_common(parser, "--overwrite", *USE_MODEL)
 
 
 def _plane(text: str) -> tuple[int, ...]:
@@ -190,49 +189,31 @@ def _plane(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is not like 12 or 0,12") from None
 
 
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add the leave to replace files that are there."""
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace output files that are there already",
-    )
+_COMMON: dict[str, dict[str, Any]] = {
+    "--overwrite": {
+        "action": "store_true",
+        "help": "replace output files that are there already",
+    },
+    "--model": {"default": DEFAULT_MODEL, "help": "name or weights file"},
+    "--base": {
+        "default": DEFAULT_MODEL,
+        "metavar": "MODEL",
+        "help": f"name or weights file to begin with (default: {DEFAULT_MODEL})",
+    },
+    "--device": {"default": "auto", "help": "auto, cpu, cuda or mps"},
+    "--dtype": {"default": "auto", "help": "auto, float32 or bfloat16"},
+    "--no-cache": {"action": "store_true", "help": "store no embeddings on disk"},
+    "--quiet": {"action": "store_true", "help": "no progress"},
+}
+USE_MODEL = ("--model", "--device", "--dtype", "--no-cache", "--quiet")
+"""What :func:`napari_sam.cli.images.engine_of` reads, and ``--quiet``."""
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add what :func:`napari_sam.cli.images.engine_of` reads, and ``quiet``."""
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file")
-    add_device(parser)
-    add_no_cache(parser)
-    add_quiet(parser)
-
-
-def add_base(parser: argparse.ArgumentParser) -> None:
-    """Add the model that learns."""
-    parser.add_argument(
-        "--base",
-        default=DEFAULT_MODEL,
-        metavar="MODEL",
-        help=f"name or weights file to begin with (default: {DEFAULT_MODEL})",
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add where a model runs, and at which precision."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32 or bfloat16")
-
-
-def add_no_cache(parser: argparse.ArgumentParser) -> None:
-    """Add the wish to leave no embeddings behind."""
-    parser.add_argument(
-        "--no-cache", action="store_true", help="store no embeddings on disk"
-    )
-
-
-def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Add the wish to see no progress."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+def add_common(parser: argparse.ArgumentParser, *flags: str) -> None:
+    """Add options that several commands have, as all of them have them."""
+    for flag in flags:
+        short = ("-q",) if flag == "--quiet" else ()
+        parser.add_argument(*short, flag, **_COMMON[flag])
 
 
 def positive(text: str) -> int:

@@ -14,10 +14,9 @@ from napari_sam.cli.adapting import add_adapt, add_model_actions
 from napari_sam.cli.evaluating import add_evaluate
 from napari_sam.cli.everything import add_everything
 from napari_sam.cli.linking import add_link
-from napari_sam.cli.options import add_files
+from napari_sam.cli.options import add_common, add_files
 from napari_sam.cli.propagating import add_propagate
 from napari_sam.cli.train import add_train
-from napari_sam.models import DEFAULT_MODEL
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
 
@@ -78,8 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     cache.set_defaults(run=run.cache)
 
     doctor = commands.add_parser("doctor", help="versions, device, speed, cache")
-    doctor.add_argument("--model", default=DEFAULT_MODEL)
-    doctor.add_argument("--device", default="auto")
+    add_common(doctor, "--model", "--device")
     doctor.set_defaults(run=run.doctor)
     return parser
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_sam.cli.images import engine_of, objects, open_image
 from napari_sam.cli.options import (
-    add_model_options,
-    add_overwrite,
+    USE_MODEL,
+    add_common,
     add_settings,
     given_settings,
     natural,
@@ -83,8 +83,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
             "find_ends": "do not look for ends; follow as long as anything is found",
         },
     )
-    add_overwrite(parser)
-    add_model_options(parser)
+    add_common(parser, "--overwrite", *USE_MODEL)
     parser.set_defaults(run=run_propagate)
 
 

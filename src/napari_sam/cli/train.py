@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.options import (
-    add_base,
-    add_device,
-    add_quiet,
+    add_common,
     add_settings,
     add_sources,
     flag_of,
@@ -58,7 +56,7 @@ def add_train(commands: Any) -> None:
     train.add_argument(
         "--resume", action="store_true", help="go on with the run in OUT"
     )
-    add_base(train)
+    add_common(train, "--base")
     train.add_argument(
         "--recipe", type=Path, metavar="JSON", help="settings from a file"
     )
@@ -99,8 +97,7 @@ def add_train(commands: Any) -> None:
         help="evaluate on at most N images of each source (default: 20; 0: not at all)",
     )
     train.add_argument("--workers", type=positive, default=1, metavar="N")
-    add_device(train)
-    add_quiet(train)
+    add_common(train, "--device", "--dtype", "--quiet")
     train.set_defaults(run=run_train)
 
 

@@ -96,6 +96,23 @@ def beside(
             aside.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder that files are to be put in, if it is not there.
+
+    Raises
+    ------
+    FileFormatError
+        If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileFormatError(
+            f"The folder {path} cannot be made ({error.strerror or error}); free some"
+            " space there or choose another one."
+        ) from error
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file as `replacing` does.
 

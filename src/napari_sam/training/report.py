@@ -263,25 +263,13 @@ class Report:
     @staticmethod
     def from_json(text: str) -> Report:
         """Return the report that `to_json` wrote."""
-        content = json.loads(text)
-        rows = []
-        for values in content["rows"]:
-            del values["summary"]
-            objects = tuple(ObjectScore(**_frozen(o)) for o in values.pop("objects"))
-            rows.append(Row(**_frozen(values), objects=objects))
-        settings = EvaluationSettings(**_frozen(content["settings"]))
-        return Report(tuple(rows), settings, tuple(content["problems"]))
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(Report).validate_json(text)
 
     def to_markdown(self) -> str:
         """Return a table of the means, with a line that says what they are."""
         return "\n".join(_table(self)) + "\n"
-
-
-def _frozen(value: Any) -> Any:
-    """Return JSON's lists as tuples, at any depth."""
-    if isinstance(value, dict):
-        return {k: _frozen(v) for k, v in value.items()}
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _table(report: Report) -> Iterator[str]:

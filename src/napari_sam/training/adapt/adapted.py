@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from napari_sam.errors import FileFormatError
+from napari_sam.core.atomic import make_folder
 from napari_sam.models.sam1.checkpoint import encoder_fingerprint, save_network
 from napari_sam.models.sam1.sam import SamModel
 from napari_sam.models.user_models import free_path
@@ -153,13 +153,7 @@ class Adapted:
             If the file cannot be written; nothing is left of it.
         """
         path = free_path(name, folder)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileFormatError(
-                f"The folder {path.parent} cannot be made "
-                f"({error.strerror or error}); choose another one."
-            ) from error
+        make_folder(path.parent)
         # Half precision where nothing is lost by it, so that an encoder that was
         # not touched keeps its fingerprint.
         save_network(self.network, path, self._metadata(path.stem), dtype=None)

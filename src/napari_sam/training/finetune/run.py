@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from napari_sam.core.atomic import replacing, write_text
+from napari_sam.core.atomic import make_folder, replacing, write_text
 from napari_sam.core.stopwatch import Stopwatch, format_duration
 from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models.devices import resolve_device, resolve_dtype
@@ -196,13 +196,7 @@ def iter_run(
         raise FileFormatError(
             f"There is a run in {folder} already; resume it, or choose another folder."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileFormatError(
-            f"The folder {folder} cannot be made ({error.strerror or error}); choose "
-            f"another one."
-        ) from error
+    make_folder(folder)
     device = _own_device(settings.device)
     network = load_network(base)
     largest = max(recipe.side, recipe.fine_side if recipe.fine_steps else 0)
