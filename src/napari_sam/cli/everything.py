@@ -88,7 +88,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
             "stability_score_thresh": "--min-stability",
             "crop_n_layers": "--crop-layers",
         },
-        metavars={"object_size": "PIXELS"},
     )
     parser.add_argument(
         "--overlap",

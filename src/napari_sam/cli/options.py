@@ -23,7 +23,6 @@ def add_settings(
     *,
     flags: Mapping[str, str] | None = None,
     texts: Mapping[str, str] | None = None,
-    metavars: Mapping[str, str] | None = None,
 ) -> None:
     """Add options for the fields of settings; `given_settings` returns their values.
 
@@ -39,8 +38,6 @@ def add_settings(
         Options that are not called as their fields are.
     texts : mapping of str to str, optional
         Help on the fields whose documentation says too little to who reads only it.
-    metavars : mapping of str to str, optional
-        What values stand for; else N is a whole number, and X any.
     """
     texts = texts_of(kind) | dict(texts or {})
     for one in settings_of(kind):
@@ -51,16 +48,16 @@ def add_settings(
         if one.kind is not bool and one.default is not None and "default" not in text:
             default = one.default if one.choices else f"{one.default:g}"
             text += f" (default: {default})"
-        short = {int: "N", float: "X"}.get(one.kind)
+        stands_for = {int: "N", float: "X"}.get(one.kind)
         if one.choices:
-            short = f"{{{','.join(one.choices)}}}"
+            stands_for = f"{{{','.join(one.choices)}}}"
         parser.add_argument(
             (flags or {}).get(one.name, flag_of(one.name)),
             dest=_place(kind, one.name),
             action=_Keep,
             nargs=0 if one.kind is bool else None,
             setting=one,
-            metavar=(metavars or {}).get(one.name, short),
+            metavar=stands_for,
             default=argparse.SUPPRESS,
             help=text.replace("%", "%%"),
         )
