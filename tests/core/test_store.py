@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -281,6 +282,9 @@ def test_all_tensors_of_an_embedding_are_found_again(disk_only):
     found = disk_only.get(key_of(3))
     assert same(found, several)
     assert all(tensor.flags.writeable for tensor in found.tensors.values())
+    number = np.array(7, np.float16)  # stored as it is, without an axis
+    disk_only.put(key_of(4), replace(several, tensors=several.tensors | {"n": number}))
+    assert disk_only.get(key_of(4)).tensors["n"].shape == ()
     with pytest.raises(ValueError, match="features"):
         make(3, names=("fine",))
 

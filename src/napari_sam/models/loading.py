@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from napari_sam.models.devices import resolve_device, resolve_dtype
 from napari_sam.models.families import find_family, register
 from napari_sam.models.sam1.sam import SAM_FAMILIES, SamModel
-from napari_sam.models.torch_errors import translated_errors
 from napari_sam.models.weights_file import read_weights
 
 if TYPE_CHECKING:
@@ -23,8 +22,7 @@ def load_weights(path: Path, *, name: str, device: str, dtype: str) -> Model:
     """Return the model of a weights file; see :func:`napari_sam.models.load_model`."""
     place = resolve_device(device)
     precision = resolve_dtype(dtype, place)
-    with translated_errors("load the model", "cpu"):
-        file = read_weights(path)
+    file = read_weights(path)
     family = find_family(file.tensors)
     # What is of no family is told what it lacks to be one of SAM's.
     load = SamModel.from_weights if family is None else family.load

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from napari_sam.errors import ModelError
 from napari_sam.models.metadata import read_metadata
+from napari_sam.models.torch_errors import translated_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +73,8 @@ def read_weights(path: Path) -> WeightsFile:
     ModelError
         As `read_tensors` does.
     """
-    return WeightsFile(path, _unprefixed(read_tensors(path)), read_metadata(path))
+    with translated_errors("load the model", "cpu"):
+        return WeightsFile(path, _unprefixed(read_tensors(path)), read_metadata(path))
 
 
 def read_tensors(path: Path) -> StateDict:

@@ -144,7 +144,8 @@ def backward_from(
         fed = shown_logits(network, logits.detach(), predicted.detach(), xy, kinds)
         shown.append(float(true_iou(fed, targets.fine).mean()))
         # In a closer view a model sees its own answer without a new click.
-        looks_again = network.blend is not None and rng.random() < _LOOK_AGAIN
+        blends = network.capabilities.blends_masks
+        looks_again = blends and rng.random() < _LOOK_AGAIN
         if number + 1 < rounds and not looks_again:
             xy, kinds = _corrected(rng, xy, kinds, fed, targets)
     gradient = leaf.grad

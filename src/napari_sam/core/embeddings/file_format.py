@@ -42,7 +42,7 @@ def dumps(key: str, embedding: Embedding) -> bytes:
     from safetensors.numpy import save
 
     tensors = {
-        name: np.ascontiguousarray(tensor, dtype=np.float16)
+        name: np.asarray(tensor, dtype=np.float16, order="C")
         for name, tensor in embedding.tensors.items()
     }
     frame = embedding.frame

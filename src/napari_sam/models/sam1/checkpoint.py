@@ -135,8 +135,7 @@ def load_network(path: Path) -> SamNetwork:
     ModelError
         If the file is missing, damaged, or of an architecture other than SAM's.
     """
-    with translated_errors("load the model", "cpu"):
-        return network_of(read_weights(path))
+    return network_of(read_weights(path))
 
 
 def network_of(file: WeightsFile) -> SamNetwork:

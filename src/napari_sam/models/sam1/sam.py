@@ -105,10 +105,8 @@ class SamModel:
         """Load a weights file; see :func:`napari_sam.models.load_model`."""
         place = resolve_device(device)
         precision = resolve_dtype(dtype, place)
-        with translated_errors("load the model", "cpu"):
-            file = read_weights(path)
         return cls.from_weights(
-            file, name=name or path.stem, device=place, dtype=precision
+            read_weights(path), name=name or path.stem, device=place, dtype=precision
         )
 
     @classmethod
