@@ -278,11 +278,11 @@ def test_an_object_is_on_one_side_only(keys: list[list[int]], seed: int):
     parts = split(examples, seed, 5)
     sides = [
         {keys[t.example][t.mask] for t in targets}
-        for targets in (parts.teach, parts.guide, parts.judge)
+        for targets in (parts.train, parts.validation, parts.test)
     ]
     assert sum(map(len, sides)) == len(set.union(*sides)) == count
-    assert len(sides[2]) == parts.n_judged == max(1, round(count / 5))
-    assert len(sides[0]) + len(sides[1]) == parts.n_taught
+    assert len(sides[2]) == parts.n_test == max(1, round(count / 5))
+    assert len(sides[0]) + len(sides[1]) == parts.n_train
     assert sides[0]
     assert parts == split(examples, seed, 5)
 

@@ -129,28 +129,28 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Which masks teach, which say when to stop, and which judge in the end.
+    """Masks to train on, to choose the best state by, and to test it on.
 
     Parameters
     ----------
-    teach : tuple of Target
+    train : tuple of Target
         Learnt from.
-    guide : tuple of Target
+    validation : tuple of Target
         Choose among the states that training went through; may be empty.
-    judge : tuple of Target
+    test : tuple of Target
         Never looked at until the end.
-    n_taught, n_judged : int
+    n_train, n_test : int
         Number of objects in the first two parts together, and in the last.
     """
 
-    teach: tuple[Target, ...]
-    guide: tuple[Target, ...]
-    judge: tuple[Target, ...]
-    n_taught: int
-    n_judged: int
+    train: tuple[Target, ...]
+    validation: tuple[Target, ...]
+    test: tuple[Target, ...]
+    n_train: int
+    n_test: int
 
 
-def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
+def split(examples: Sequence[Example], seed: int, one_in: int) -> Split:
     """Keep a fifth of the objects aside, at random but the same for the same seed.
 
     Objects of fewer than 20 pixels are left out, and those that the model's input
@@ -162,7 +162,7 @@ def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
         All there is.
     seed : int
         Of the choice.
-    guides : int
+    one_in : int
         One object of so many that are left teaches nothing but says which
         state is best; 0 for none.
 
@@ -184,12 +184,12 @@ def split(examples: Sequence[Example], seed: int, guides: int) -> Split:
     _check_count(len(groups), too_small)
     order = np.random.default_rng([seed, 0]).permutation(len(groups))
     masks = [list(groups.values())[i] for i in order]
-    n_judged = max(1, round(len(masks) / _ASIDE))
-    rest = masks[n_judged:]
-    n_guides = len(rest) // guides if guides else 0
-    parts = (rest[n_guides:], rest[:n_guides], masks[:n_judged])
-    teach, guide, judge = (tuple(t for g in part for t in g) for part in parts)
-    return Split(teach, guide, judge, len(rest), n_judged)
+    n_test = max(1, round(len(masks) / _ASIDE))
+    rest = masks[n_test:]
+    n_validation = len(rest) // one_in if one_in else 0
+    parts = (rest[n_validation:], rest[:n_validation], masks[:n_test])
+    train, validation, test = (tuple(t for g in part for t in g) for part in parts)
+    return Split(train, validation, test, len(rest), n_test)
 
 
 def _is_too_small(mask: MaskCrop, frame: Frame) -> bool:

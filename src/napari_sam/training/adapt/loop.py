@@ -47,14 +47,14 @@ T = TypeVar("T")
 __all__ = ["AdaptSettings", "Adapted", "Example", "Scores", "iter_adapt"]
 
 _GUIDES = 5
-_MOST_JUDGED = 20
-_MOST_GUIDES = 8
+_MOST_TESTED = 20
+_MOST_VALIDATION = 8
 _SHARES = (1.0, 0.6, 0.3)
 """Mixtures of new and old weights that are tried, the newest first."""
 
 # What things cost, in decoded prompts, to tell the time left.
-_JUDGE_COST = 4
-_GUIDE_COST = 1
+_TEST_COST = 4
+_VALIDATION_COST = 1
 _STEP_COST = 30
 
 _SOON = 2.0
@@ -133,8 +133,8 @@ class _Adaptation:
         precision: torch.dtype,
     ) -> None:
         self._examples = examples
-        self._judge = chosen.judge[:_MOST_JUDGED]
-        self._guide = chosen.guide[:_MOST_GUIDES]
+        self._test = chosen.test[:_MOST_TESTED]
+        self._validation = chosen.validation[:_MOST_VALIDATION]
         self._chosen = chosen
         self._settings = settings
         self._seed = seed
@@ -161,8 +161,8 @@ class _Adaptation:
                 )
 
     def _total(self) -> int:
-        measuring = 2 * _JUDGE_COST * len(self._judge)
-        choosing = 2 * _GUIDE_COST * len(self._guide) * (len(_SHARES) + 1)
+        measuring = 2 * _TEST_COST * len(self._test)
+        choosing = 2 * _VALIDATION_COST * len(self._validation) * (len(_SHARES) + 1)
         return measuring + choosing + _STEP_COST * self._settings.steps
 
     def iter_run(self) -> Generator[Progress, None, Adapted]:
@@ -193,7 +193,7 @@ class _Adaptation:
             self.network,
             self._examples,
             features,
-            self._chosen.teach,
+            self._chosen.train,
             self._settings,
             self._precision,
             self._seed,
@@ -209,15 +209,15 @@ class _Adaptation:
             self.network,
             self._embeddings(),
             self._examples,
-            self._judge,
+            self._test,
             self._precision,
         )
-        return (yield from self._clock.over(scores, text, _JUDGE_COST))
+        return (yield from self._clock.over(scores, text, _TEST_COST))
 
     def _iter_choose(self, learner: Learner) -> Generator[Progress, None, None]:
         """Leave the best mixture of old and new weights in the network."""
         best, most = learner.mixed(_SHARES[0]), -1.0
-        for share in (*_SHARES, 0.0) if self._guide else ():
+        for share in (*_SHARES, 0.0) if self._validation else ():
             weights = learner.mixed(share)
             learner.load(weights)
             score = yield from self._clock.over(
@@ -225,11 +225,11 @@ class _Adaptation:
                     self.network,
                     self._embeddings(),
                     self._examples,
-                    self._guide,
+                    self._validation,
                     self._precision,
                 ),
                 "choosing",
-                _GUIDE_COST,
+                _VALIDATION_COST,
             )
             if score > most:
                 best, most = weights, score
@@ -246,9 +246,9 @@ class _Adaptation:
             self._base,
             before,
             after,
-            self._chosen.n_taught,
-            self._chosen.n_judged,
-            len({t.example for t in (*self._chosen.teach, *self._chosen.guide)}),
+            self._chosen.n_train,
+            self._chosen.n_test,
+            len({t.example for t in (*self._chosen.train, *self._chosen.validation)}),
             tuple(dict.fromkeys(e.name for e in self._examples)),
             self._settings,
             self._seed,
