@@ -150,7 +150,8 @@ def test_far_fewer_prompts_find_as_many_objects_as_the_grid(
     grid, seen = search(desk, prompts="grid", points_per_side=12)
     assert seen[-1].done == 144
     own, own_seen = found
-    assert own_seen[-1].done < 144 / 1.5
+    # However many tiles they lie in, which differs between processors.
+    assert int(own_seen[-1].text.split()[0]) < 144 / 1.5
     whole = 0.4 * desk.truth.size
     a, b = (p.filter(max_area=whole).to_labels(overlap="area") for p in (own, grid))
     assert n_found(desk.truth, a) >= max(n_found(desk.truth, b), 35)
@@ -240,7 +241,12 @@ def test_a_small_rectangle_is_encoded_and_asked_by_itself(desk: Desk) -> None:
     assert np.count_nonzero(hit) >= 0.9 * len(p)
 
 
-def test_a_stack_keeps_whole_planes_only(desk: Desk) -> None:
+@pytest.mark.parametrize("size", [None, 15.0], ids=["as it sees them", "in tiles"])
+def test_a_stack_keeps_whole_planes_only(desk: Desk, size: float | None) -> None:
+    def encode(rgb: RGBArray, *, frame: Frame | None = None) -> SamPlane:
+        return desk.plane if frame is None else desk.model.encode_rgb(rgb, frame=frame)
+
+    settings = EverythingSettings(object_size=size)
     stop: list[bool] = []
     plane = [
         (Plane((1, 2), (z, None, None)), lambda: desk.rgb)  # the same thrice
@@ -248,7 +254,7 @@ def test_a_stack_keeps_whole_planes_only(desk: Desk) -> None:
     ]
     finished, progress = [], []
     for step in iter_everything_stack(
-        plane, lambda rgb, **_: desk.plane, should_stop=lambda: bool(stop)
+        plane, encode, settings, should_stop=lambda: bool(stop)
     ):
         if isinstance(step, Progress):
             progress.append(step.done / step.total)

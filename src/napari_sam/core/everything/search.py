@@ -118,7 +118,7 @@ def iter_everything(
     Yields
     ------
     Progress
-        In points.
+        In points; of tiles in hundredths, since nobody knows how many points there are.
 
     Returns
     -------
@@ -181,7 +181,10 @@ def _search(
             ahead = sum(s.side**2 for s in searches[number + 1 :])
         else:
             ahead = max(1, done // max(1, number)) * (len(searches) - number - 1)
-        encoding = Progress(done, done + search.side**2 + ahead, "encoding")
+        if search.frame is None:
+            encoding = Progress(done, done + search.side**2 + ahead, "encoding")
+        else:
+            encoding = _of_tiles(number, 0.0, len(searches), "encoding")
         if not stopped():
             yield encoding
         if stopped():
@@ -197,6 +200,7 @@ def _search(
             continue
         questions = make_candidate_source(encoded, search, settings)
         on_objects, own = questions.on_objects, encoded.thresholds
+        done_before, part = done, 0.0
         while len(chunk := questions.take(_CHUNK)):
             new = decode_candidates(
                 encoded,
@@ -213,9 +217,16 @@ def _search(
             found.append(new.take(is_whole(new.box, search, shape)))
             done += len(chunk)
             total = done + questions.left + ahead
-            yield Progress(done, total, f"{done:,} of {total:,} points")
+            text = f"{done:,} of {total:,} points"
+            if search.frame is None:
+                yield Progress(done, total, text)
+            else:
+                asked = done - done_before
+                # A second round adds points to those that were counted.
+                part = max(part, asked / (asked + questions.left))
+                yield _of_tiles(number, part, len(searches), text)
             if stopped():
-                is_finished = done == total
+                is_finished = not questions.left and number + 1 == len(searches)
                 break
     proposals = Proposals.from_candidates(
         Candidates.concatenate(found),
@@ -305,6 +316,12 @@ def _check(
         )
 
 
+def _of_tiles(number: int, part: float, n_tiles: int, text: str) -> Progress:
+    """Return how far tiles are: nobody knows how many points those to come have."""
+    unit = 100
+    return Progress(round((number + part) * unit), n_tiles * unit, text)
+
+
 def _at_scale(
     windows: _Windows,
     search: Search,
@@ -385,8 +402,8 @@ def iter_everything_stack(
     Yields
     ------
     Progress or (Plane, Proposals)
-        Progress counts points over all planes; its total is 0 if ``planes`` has
-        no length.
+        Progress counts over all planes what `iter_everything` counts; its total is 0 if
+        ``planes`` has no length.
     """
     settings = settings or EverythingSettings()
     stopped = should_stop or (lambda: False)
