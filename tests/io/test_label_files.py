@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_sam.errors import FileFormatError, LabelsError, SamError
 from napari_sam.io import ImageFile, read_image, write_labels
+from napari_sam.io.label_files import read_labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,6 +227,17 @@ def test_unusable_labels(tmp_path: Path, labels: np.ndarray[Any, Any]) -> None:
     with pytest.raises(LabelsError, match=r"^[^\n]+\.$"):
         write_labels(tmp_path / "a.tif", labels)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_that_are_no_integers_are_no_labels(tmp_path: Path, dtype: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5), dtype))
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("0", data=np.ones((4, 5), dtype))
+    group.attrs["ome"] = {"multiscales": [{"datasets": [{"path": "0"}]}]}
+    for name in ("a.tif", "a.zarr"):
+        with pytest.raises(LabelsError, match=rf"a\..* of type {dtype}, .*\.$"):
+            read_labels(tmp_path / name)
 
 
 def test_labels_of_another_shape(tmp_path: Path) -> None:
