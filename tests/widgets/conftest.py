@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from display import DISPLAY
 from driver import Driver
+from napari._qt.qt_main_window import _QtMainWindow
 from npe2 import PluginManager
 from skimage import data
+from vispy.gloo.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +51,46 @@ def _plugins_are_looked_for_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PluginManager, "discover", once)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shaders_are_read_once() -> Iterator[None]:
+    """Have vispy look for the variables of a shader once, not in each window.
+
+    The shaders of all windows are the same, and searching them takes as long as half
+    of what is drawn.
+    """
+    read = Program._parse_variables_from_code
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def read_once(self: Program, update_variables: bool = True) -> None:
+        code = tuple(shader.code for shader in self._shaders)
+        if code not in known:
+            read(self, update_variables=False)
+            known[code] = self._code_variables
+        self._code_variables = known[code].copy()
+        if update_variables:
+            self._process_pending_variables()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "_parse_variables_from_code", read_once)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _display() -> Iterator[None]:
+    """Draw windows when a slow screen would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_QtMainWindow, "event", lambda w, e: DISPLAY.event(w, e))
+        yield
+
+
+@pytest.fixture(scope="module")
+def draws_at_once() -> Iterator[None]:
+    """Have the windows of a file draw at once: its tests are about drawing."""
+    DISPLAY.is_slow = False
+    yield
+    DISPLAY.is_slow = True
 
 
 @pytest.fixture(scope="session")

@@ -12,25 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from display import DISPLAY
+from napari.layers import Labels
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QMainWindow
 
 from napari_sam.viewer.keys import REPEAT_SECONDS
+from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.prompting.requests import SLOTS
+from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import napari.viewer
-    from napari.layers import Labels, Points, Shapes
+    from napari.layers import Points, Shapes
     from qtpy.QtWidgets import QWidget
 
     from napari_sam.viewer.controller import Controller
     from napari_sam.viewer.prompting.annotator import Annotator
-    from napari_sam.viewer.settings import Tool
     from napari_sam.widgets.dock import SamWidget
 
 Pixels = npt.NDArray[np.uint8]
@@ -205,6 +208,7 @@ class Driver:
         position : sequence of float
             Image indices; of the displayed axes only, or of all.
         """
+        DISPLAY.catch_up(self.viewer.window._qt_window)
         image = self.controller.context.image
         if image is None:
             image = self.viewer.layers[0]
@@ -273,7 +277,9 @@ class Driver:
             NO_MODIFIER,
         )
         QApplication.sendEvent(self.canvas, event)
-        spin(5)
+        # napari passes a move on within 5 ms, or once a picture is drawn that took longer.
+        spin(10)
+        QApplication.processEvents()
 
     # -- keys ---------------------------------------------------------------
 
@@ -322,6 +328,20 @@ class Driver:
             lambda: self.annotator.is_empty,
             lambda: f"the accept; the status says: {self.controller.status}",
         )
+
+    def start_over(self) -> None:
+        """Drop what is under way and all that was written, for the next check."""
+        self.viewer.dims.ndisplay = 2
+        self.wait_idle()
+        # The first may only finish a shape.
+        self.key("Escape")
+        self.key("Escape")
+        for layer in list(self.viewer.layers):
+            if isinstance(layer, Labels) and not is_ours(layer):
+                self.viewer.layers.remove(layer)
+        self.choose_tool(Tool.POINT)
+        assert self.annotator.is_empty
+        assert self.annotator.label == 1
 
     def screenshot(self, path: Path) -> None:
         """Save what the window shows."""

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
     OpenSam = Callable[..., Driver]
 
-pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("encodes_itself")]
+pytestmark = [
+    pytest.mark.gui,
+    pytest.mark.usefixtures("encodes_itself", "draws_at_once"),
+]
 
 ENOUGH = 3
 """Ticks that prove a running event loop; an idle one makes 200 a second, one beside
