@@ -49,9 +49,8 @@ def test_a_window_that_was_larger_fits_the_screen(
     )
 
 
-def test_what_is_chosen_elsewhere_is_shown(open_sam: OpenSam, coins: Pixels) -> None:
+def what_is_chosen_elsewhere_is_shown(sam: Driver) -> None:
     """By a project that is opened, say: every control of every setting."""
-    sam = open_sam(coins, wait=False)
     controller, panels = sam.controller, (sam.widget.options, sam.widget.everything)
     before = {id(w): w.value for panel in panels for w, _ in panel._shows}
     for panel in panels:
@@ -95,10 +94,7 @@ def test_what_is_chosen_elsewhere_is_shown(open_sam: OpenSam, coins: Pixels) -> 
     assert controller.settings.everything.points_per_side == 400
 
 
-def test_what_is_said_is_in_sight_wherever_the_dock_is_scrolled(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def what_is_said_is_in_sight_wherever_the_dock_is_scrolled(sam: Driver) -> None:
     sam.viewer.window.resize(1300, 620)
     spin(100)
     (area,) = sam.widget.findChildren(QScrollArea)
@@ -123,8 +119,7 @@ def test_what_is_said_is_in_sight_wherever_the_dock_is_scrolled(
     assert max(lefts) - min(lefts) <= 2
 
 
-def test_every_key_can_be_read_in_the_popup(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins, wait=False)
+def every_key_can_be_read_in_the_popup(sam: Driver) -> None:
     sam.push(sam.widget.help)
     (popup,) = sam.widget.findChildren(HelpPopup)
     for label in popup.findChildren(QLabel):
@@ -132,6 +127,16 @@ def test_every_key_can_be_read_in_the_popup(open_sam: OpenSam, coins: Pixels) ->
     assert popup.height() <= 700
     assert popup.width() <= 1300
     popup.close()
+
+
+def test_what_the_dock_shows(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins, wait=False)
+    for check in (
+        every_key_can_be_read_in_the_popup,
+        what_is_said_is_in_sight_wherever_the_dock_is_scrolled,
+        what_is_chosen_elsewhere_is_shown,
+    ):
+        check(sam)
 
 
 def test_a_project_is_opened_from_the_command_line(

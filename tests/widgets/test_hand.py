@@ -64,10 +64,7 @@ def hold(sam: Driver, key: Any, *, marked: bool) -> None:
     spin(100)
 
 
-def test_keys_work_wherever_the_focus_is_in_the_dock(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def keys_work_wherever_the_focus_is_in_the_dock(sam: Driver) -> None:
     panels = sam.widget
     fields = [
         panels.layers.model.native,
@@ -97,11 +94,8 @@ def test_keys_work_wherever_the_focus_is_in_the_dock(
     assert panels.learn.name.value.endswith("q")
 
 
-def test_presses_that_a_busy_window_hears_of_at_once_all_count(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
+def presses_that_a_busy_window_hears_of_at_once_all_count(sam: Driver) -> None:
     """They are told from the repeats of a held key by when they were made."""
-    sam = open_sam(coins)
     before = sam.annotator.prompting.positive
 
     class Timed(QKeyEvent):
@@ -154,10 +148,7 @@ def test_quick_clicks_at_one_place_of_other_slices_all_count(
     assert len(sam.points.data) == 3
 
 
-def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def a_held_key_acts_once_and_a_button_leaves_the_focus(sam: Driver) -> None:
     if not sam.annotator.prompting.positive:
         sam.key("Q")
     said: list[str] = []
@@ -208,8 +199,7 @@ def test_a_held_key_acts_once_and_a_button_leaves_the_focus(
     assert focused is None or not sam.widget.isAncestorOf(focused)
 
 
-def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def the_lit_tool_is_the_tool(sam: Driver) -> None:
     tools = sam.widget.objects.tools
 
     def lit() -> list[Tool]:
@@ -255,6 +245,18 @@ def test_the_lit_tool_is_the_tool(open_sam: OpenSam, coins: Pixels) -> None:
     for button in (*tools.values(), sam.widget.everything.plane):
         assert not button.enabled
         assert "2-D" in button.tooltip
+
+
+def test_the_keys_the_focus_and_the_tools(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    for check in (
+        presses_that_a_busy_window_hears_of_at_once_all_count,
+        a_held_key_acts_once_and_a_button_leaves_the_focus,
+        the_lit_tool_is_the_tool,
+        keys_work_wherever_the_focus_is_in_the_dock,
+    ):
+        sam.start_over()
+        check(sam)
 
 
 def test_a_small_screen_shows_what_annotating_needs(
@@ -463,26 +465,29 @@ def test_the_menu_and_its_keys_ask_too_and_a_script_is_not_asked(
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("tool", [Tool.POINT, Tool.BOX, Tool.EDIT])
 def test_the_tool_is_lit_again_after_a_look_in_3d(
-    open_sam: OpenSam, stack: Pixels, tool: Tool
+    open_sam: OpenSam, stack: Pixels
 ) -> None:
     sam = open_sam(stack)
-    sam.click(COINS[0])
-    sam.wait_preview()
-    sam.choose_tool(tool)
-    QTest.mouseClick(sam.viewer.window._qt_viewer.viewerButtons.ndisplayButton, LEFT)
-    spin(300)
-    assert sam.viewer.dims.ndisplay == 3
-    assert "2-D" in sam.controller.status
-    QTest.mouseClick(sam.viewer.window._qt_viewer.viewerButtons.ndisplayButton, LEFT)
-    spin(300)
-    assert sam.viewer.dims.ndisplay == 2
-    assert sam.controller.toolbox.lit is tool
-    assert sam.widget.objects.tools[tool].native.isChecked()
+    button = sam.viewer.window._qt_viewer.viewerButtons.ndisplayButton
+    for count, tool in enumerate((Tool.POINT, Tool.BOX, Tool.EDIT), 1):
+        sam.choose_tool(Tool.POINT)
+        sam.click(COINS[count])
+        sam.wait_preview()
+        sam.choose_tool(tool)
+        QTest.mouseClick(button, LEFT)
+        spin(300)
+        assert sam.viewer.dims.ndisplay == 3, tool
+        assert "2-D" in sam.controller.status, tool
+        QTest.mouseClick(button, LEFT)
+        spin(300)
+        assert sam.viewer.dims.ndisplay == 2, tool
+        assert sam.controller.toolbox.lit is tool
+        assert sam.widget.objects.tools[tool].native.isChecked()
+        assert len(sam.points.data) == count, tool
     sam.choose_tool(Tool.POINT)
-    sam.click(COINS[1])
-    assert len(sam.points.data) == 2
+    sam.click(COINS[0])
+    assert len(sam.points.data) == 4
 
 
 def test_a_tool_chosen_with_naparis_buttons_is_lit_again_after_3d(
@@ -499,10 +504,7 @@ def test_a_tool_chosen_with_naparis_buttons_is_lit_again_after_3d(
     assert sam.controller.toolbox.lit is Tool.ELLIPSE
 
 
-def test_hidden_prompt_layers_take_the_next_press(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def hidden_prompt_layers_take_the_next_press(sam: Driver) -> None:
     sam.points.visible = False
     spin(50)
     assert sam.controller.toolbox.lit is Tool.POINT
@@ -524,11 +526,9 @@ def test_hidden_prompt_layers_take_the_next_press(
     assert sam.controller.toolbox.lit is Tool.POINT
 
 
-@pytest.mark.parametrize("tool", [Tool.POINT, Tool.BOX])
-def test_a_deleted_prompt_layer_is_made_anew_with_its_prompts(
-    open_sam: OpenSam, coins: Pixels, tool: Tool
+def a_deleted_prompt_layer_is_made_anew_with_its_prompts(
+    sam: Driver, tool: Tool
 ) -> None:
-    sam = open_sam(coins)
     sam.click(COINS[0])
     sam.click(BACKGROUND, CONTROL)
     sam.choose_tool(Tool.BOX)
@@ -551,6 +551,27 @@ def test_a_deleted_prompt_layer_is_made_anew_with_its_prompts(
     assert len(sam.points.data) == 3
     sam.key("N")
     wait_until(lambda: sam.labelled, "the object to be written")
+
+
+def deleted_points_come_back(sam: Driver) -> None:
+    a_deleted_prompt_layer_is_made_anew_with_its_prompts(sam, Tool.POINT)
+
+
+def deleted_shapes_come_back(sam: Driver) -> None:
+    a_deleted_prompt_layer_is_made_anew_with_its_prompts(sam, Tool.BOX)
+
+
+def test_prompt_layers_that_are_hidden_and_deleted(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    for check in (
+        hidden_prompt_layers_take_the_next_press,
+        deleted_points_come_back,
+        deleted_shapes_come_back,
+    ):
+        sam.start_over()
+        check(sam)
 
 
 def test_layers_that_go_with_the_image_stay_away(

@@ -105,8 +105,8 @@ def goes_on(sam: Driver) -> None:
     assert sam.labels.data[COINS[0]] == 0
 
 
-def test_switching_the_image_while_predicting(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def switching_the_image_while_predicting(sam: Driver) -> None:
+    coins = sam.viewer.layers["coins"].data
     sam.annotate(COINS[4])
     other = sam.viewer.add_image(coins[::-1].copy(), name="other")
     sam.choose_tool(Tool.POINT)
@@ -122,8 +122,7 @@ def test_switching_the_image_while_predicting(open_sam: OpenSam, coins: Pixels) 
     assert sam.labelled == [1, 2]
 
 
-def test_a_hundred_points(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def a_hundred_points(sam: Driver) -> None:
     grid = np.stack(np.meshgrid(np.arange(10) * 3, np.arange(10) * 3), -1)
     sam.points.add(grid.reshape(-1, 2) + np.array((100, 82)))
     assert len(sam.annotator.items.points) == 100
@@ -132,8 +131,7 @@ def test_a_hundred_points(open_sam: OpenSam, coins: Pixels) -> None:
     assert sam.labelled == [1]
 
 
-def test_a_point_outside_the_image_is_refused(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def a_point_outside_the_image_is_refused(sam: Driver) -> None:
     sam.annotate(COINS[4])
     sam.points.add([(-30, 10)])
     sam.wait_idle()
@@ -143,6 +141,19 @@ def test_a_point_outside_the_image_is_refused(open_sam: OpenSam, coins: Pixels) 
     sam.key("Escape")
     sam.annotate(COINS[1])
     assert sam.labelled == [1, 2]
+
+
+def test_many_points_strange_points_and_another_image(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    for check in (
+        a_hundred_points,
+        a_point_outside_the_image_is_refused,
+        switching_the_image_while_predicting,
+    ):
+        sam.start_over()
+        check(sam)
 
 
 def test_3d_view_and_back(open_sam: OpenSam, stack: Pixels) -> None:

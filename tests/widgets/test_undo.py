@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
-def test_ctrl_z_brings_the_prompts_back(open_sam: OpenSam, coins: Pixels) -> None:
-    sam = open_sam(coins)
+def ctrl_z_brings_the_prompts_back(sam: Driver) -> None:
     sam.annotate(COINS[4])
     sam.annotate(COINS[1])
     written = np.count_nonzero(sam.labels.data == 2)
@@ -42,10 +41,7 @@ def test_ctrl_z_brings_the_prompts_back(open_sam: OpenSam, coins: Pixels) -> Non
     assert sam.annotator.label == 3
 
 
-def test_undo_after_the_brush_takes_the_stroke_first(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins)
+def undo_after_the_brush_takes_the_stroke_first(sam: Driver) -> None:
     sam.annotate(COINS[4])
     written = sam.labels.data.copy()
     sam.viewer.layers.selection.active = sam.labels
@@ -59,3 +55,13 @@ def test_undo_after_the_brush_takes_the_stroke_first(
     sam.key("Z", CONTROL)
     assert sam.labelled == []
     assert len(sam.annotator.items.points) == 1
+
+
+def test_undo_and_redo(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins)
+    for check in (
+        ctrl_z_brings_the_prompts_back,
+        undo_after_the_brush_takes_the_stroke_first,
+    ):
+        sam.start_over()
+        check(sam)

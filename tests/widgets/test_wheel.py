@@ -62,10 +62,7 @@ def controls(dock: QWidget) -> list[QWidget]:
     ]
 
 
-def test_the_wheel_scrolls_the_dock_and_changes_nothing(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def the_wheel_scrolls_the_dock_and_changes_nothing(sam: Driver) -> None:
     sam.viewer.window.resize(1000, 500)
     later = SpinBox(value=5, max=10)
     sam.widget.review.container.append(later)
@@ -86,10 +83,7 @@ def test_the_wheel_scrolls_the_dock_and_changes_nothing(
     assert bar.value() > 0
 
 
-def test_a_field_that_is_typed_in_takes_the_wheel(
-    open_sam: OpenSam, coins: Pixels
-) -> None:
-    sam = open_sam(coins, wait=False)
+def a_field_that_is_typed_in_takes_the_wheel(sam: Driver) -> None:
     field = sam.widget.everything.area.native
     sam.viewer.window.activate()
     field.setFocus()
@@ -98,3 +92,12 @@ def test_a_field_that_is_typed_in_takes_the_wheel(
     before = field.value()
     turn(field, 1)
     assert field.value() > before
+
+
+def test_the_wheel_over_the_dock(open_sam: OpenSam, coins: Pixels) -> None:
+    sam = open_sam(coins, wait=False)
+    for check in (
+        the_wheel_scrolls_the_dock_and_changes_nothing,
+        a_field_that_is_typed_in_takes_the_wheel,
+    ):
+        check(sam)
