@@ -89,7 +89,7 @@ def test_lower_dimensional_layer_shows_its_own_axes_in_the_viewers_order(order):
     ndim=st.integers(2, 5),
     data=st.data(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_world_point_inside_the_image_is_on_the_plane_shown_there(ndim, data):
     shape = tuple(data.draw(st.integers(1, 6)) for _ in range(ndim))
     scale = [data.draw(st.floats(0.05, 20)) for _ in range(ndim)]

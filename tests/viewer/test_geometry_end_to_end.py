@@ -40,7 +40,7 @@ RADII = (11, 13, 16)
 
 @given(view=views())
 @settings(
-    max_examples=12,
+    max_examples=8,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -15,7 +15,7 @@ KILL = Path(__file__).parents[2] / "benchmarks" / "kill.py"
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_killed_session_loses_and_doubles_nothing() -> None:
     command = [
-        sys.executable, str(KILL), "--kills", "3", "--shape", "4,256,256",
+        sys.executable, str(KILL), "--kills", "2", "--shape", "4,256,256",
         "--longest", "2", "--seed", "3",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
