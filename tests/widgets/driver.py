@@ -277,7 +277,7 @@ class Driver:
             NO_MODIFIER,
         )
         QApplication.sendEvent(self.canvas, event)
-        # napari passes a move on within 5 ms, or once a picture is drawn that took longer.
+        # napari passes a move on within 5 ms, or when a longer picture is drawn.
         spin(10)
         QApplication.processEvents()
 
