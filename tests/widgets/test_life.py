@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import time
@@ -195,8 +194,6 @@ def test_the_canvas_survives_that_the_dock_comes_and_goes() -> None:
         text=True,
         check=False,
         timeout=120,
-        # What is used after it was freed is overwritten, and found.
-        env=os.environ | {"PYTHONMALLOC": "debug"},
     )
     # A dock that is closed is gone: one that is left is destroyed as Python ends, in
     # an order that PyQt does not survive at times.

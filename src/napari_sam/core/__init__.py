@@ -1,1 +1,1 @@
-"""The engine: planes, prompts, masks and stores; numpy and scikit-image only."""
+"""Planes, prompts, masks, stores and volumes: without torch, napari and Qt."""

@@ -1,7 +1,7 @@
 """What the rest of the package expects of a model.
 
 ``core``, ``viewer`` and ``cli`` see models only through these protocols; the
-implementations live in ``models``, the only place that imports torch.
+implementations live in ``models``, which imports torch.
 """
 
 from __future__ import annotations

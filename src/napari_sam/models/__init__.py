@@ -1,4 +1,4 @@
-"""Models: the only part of the package that imports torch.
+"""Models: with training, the only part of the package that imports torch.
 
 Importing this module does not import torch; loading a model does.  It does
 choose how torch's threads will wait (:mod:`napari_sam.models.openmp`), which has
