@@ -281,6 +281,72 @@ def test_what_was_undone_while_hidden_is_not_saved(
         assert np.asarray(project.labels).max() == 1
 
 
+def leave_and_come_back(desk: Desk, how: str, open_desk: Callable[..., Desk]) -> Desk:
+    """Annotate something else for a while, or close the dock, and go on."""
+    labels, image, controller = desk.labels, desk.image, desk.controller
+    if how == "labels":
+        controller.labels.new()
+        controller.choose_labels(labels)
+    elif how == "image":
+        controller.choose_image(desk.viewer.add_image(np.zeros((40, 60))))
+        controller.choose_image(image)
+        controller.choose_labels(labels)
+    else:
+        controller.close()
+        desk = open_desk(image, viewer=desk.viewer)
+        desk.controller.choose_labels(labels)
+    return desk
+
+
+@pytest.mark.parametrize("how", ["labels", "image", "dock"])
+def test_what_was_written_before_leaving_is_undone_whole_afterwards(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path, how: str
+) -> None:
+    """Pixels, record, number, prompts and the journal, and all of them redone."""
+    desk = write(3)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk = leave_and_come_back(desk, how, open_desk)
+    desk.controller.undo()
+    assert np.unique(desk.labels.data).tolist() == [0, 1, 2]
+    records = desk.controller.context.records
+    assert records is not None
+    assert [r.label for r in records] == [1, 2]
+    assert desk.annotator.label == 3
+    assert [p.position for p in desk.annotator.items.points] == [COINS[2]]
+    desk.controller.redo()
+    assert [r.label for r in records] == [1, 2, 3]
+    desk.controller.undo()
+    desk.controller.discard()
+    desk.controller.undo()
+    assert [r.label for r in records] == [1]
+    kill(desk)
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        assert [r.label for r in project.records] == [1]
+        assert np.unique(project.labels).tolist() == [0, 1]
+
+
+def test_what_was_undone_while_others_were_annotated_is_noticed(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(3)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    labels = desk.labels
+    desk.controller.labels.new()
+    labels.undo()
+    labels.undo()
+    labels.redo()
+    desk.controller.choose_labels(labels)
+    records = desk.controller.context.records
+    assert records is not None
+    assert [r.label for r in records] == [1, 2]
+    assert desk.annotator.label == 3
+    assert desk.annotator.is_empty, "who goes on is given no old prompts"
+    kill(desk)
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        assert [r.label for r in project.records] == [1, 2]
+        assert np.unique(project.labels).tolist() == [0, 1, 2]
+
+
 def test_a_save_before_the_model_is_there_keeps_the_proposals(
     write: Callable[..., Desk], tmp_path: Path
 ) -> None:

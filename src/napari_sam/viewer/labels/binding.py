@@ -158,6 +158,9 @@ class LabelsBinding:
             self._bind(layer)
             self._count()
         self.changed.emit()
+        if context.target is not None:
+            # When its work is open again: what was undone meanwhile goes there.
+            context.target.catch_up()
 
     def choose_written(self) -> None:
         """Choose the topmost labels that fit and know what they were made of."""

@@ -13,7 +13,9 @@ back with the pixels that were changed before it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from napari_sam.core.annotation.transaction import PixelChange, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from napari.layers import Labels
 
 LENGTH = 100
 """Steps followed; as many as napari keeps."""
@@ -160,6 +164,26 @@ class UndoHistory:
             ),
             now,
         )
+
+
+_known: WeakKeyDictionary[Labels, tuple[ref[Any], UndoHistory]] = WeakKeyDictionary()
+
+
+def history_of(layer: Labels) -> UndoHistory:
+    """Return the history of a layer: the same one as long as it has the same array.
+
+    napari keeps its own with the layer, too.  So who has annotated other labels for a
+    while, or has closed the dock, can still undo what was written before.
+    """
+    # Plugins are given proxies, of which each is a new one.
+    layer = getattr(layer, "__wrapped__", layer)
+    known = _known.get(layer)
+    if known is not None and known[0]() is layer.data:
+        return known[1]
+    history = UndoHistory()
+    with suppress(TypeError):
+        _known[layer] = ref(layer.data), history
+    return history
 
 
 def _with_pixels(steps: Sequence[Transaction]) -> Transaction | None:

@@ -28,7 +28,7 @@ from napari_sam.types import MaskCrop, Plane, Region
 from napari_sam.viewer.connections import ConnectionSet
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.labels.fitness import check_editable
-from napari_sam.viewer.labels.history import UndoHistory, painted_change
+from napari_sam.viewer.labels.history import history_of, painted_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,10 +79,11 @@ class LabelsTarget:
         self._next: int | None = None
         # Some labels have the largest value of their type where nothing counts.
         self._has_top = False
-        self._history = UndoHistory()
+        self._history = history_of(layer)
         self._is_writing = False
-        # Whether napari may have undone something since the last look, untold.
-        self._was_hidden = not layer.visible
+        # Whether napari may have undone something since the last look, untold: while
+        # the layer was hidden, or nobody looked.
+        self._was_hidden = True
         self._committed: list[Any] = []
         self._connections = ConnectionSet()
         self._connections.connect(layer.events.paint, self._on_paint)
