@@ -459,7 +459,7 @@ def test_open_project_checks_a_given_image(path: Path) -> None:
         project.save()
     with ns.open_project(path) as project:
         assert (project.labels == 7).sum() == 8
-        with pytest.raises(ImageError, match="is not at no file; choose it"):
+        with pytest.raises(ImageError, match="came from no file; choose it"):
             _ = project.image
     with pytest.raises(ImageError, match="has other pixels"):
         ns.open_project(path, image=image + 1)

@@ -1215,7 +1215,7 @@ def test_everything_lets_a_click_through_and_survives_an_image_switch(
     assert "Nothing found" not in desk.controller.status
 
 
-def test_new_search_is_not_ended_by_the_one_it_replaces(open_desk, coins, pumped):
+def test_a_search_under_way_is_not_replaced_without_a_word(open_desk, coins, pumped):
     desk = open_desk(
         coins, runner=pumped, everything=EverythingSettings(points_per_side=6)
     )
@@ -1225,9 +1225,13 @@ def test_new_search_is_not_ended_by_the_one_it_replaces(open_desk, coins, pumped
     mode.status.connect(said.append)
     desk.controller.segment_plane()
     pumped.pump(lambda: mode.progress is not None and mode.progress.done > 0)
+    done = mode.progress.done
     desk.controller.segment_plane()
+    assert said == ["A search is under way: Cancel stops it."]
+    assert mode.progress is not None
+    assert mode.progress.done >= done
     pumped.pump(lambda: not mode.is_running)
-    assert len(said) == 1
+    assert len(said) == 2
     assert mode.count > 0
 
 

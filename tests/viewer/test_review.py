@@ -237,6 +237,20 @@ def test_layers_may_be_deleted(searched):
     desk.controller.skip()
 
 
+def test_writing_all_proposals_at_once_ends_it(searched):
+    desk = searched()
+    review = review_of(desk)
+    desk.controller.toggle_review()
+    desk.controller.accept()
+    count = desk.controller.everything.count
+    desk.controller.everything.write()
+    assert not review.is_active
+    assert review.text.endswith(f"{count + 1} accepted")
+    assert "objects written" in desk.controller.status
+    desk.controller.undo()
+    assert desk.controller.everything.count == count
+
+
 def test_dropping_the_proposals_ends_it(searched):
     desk = searched()
     desk.controller.toggle_review()

@@ -561,6 +561,18 @@ def deleted_shapes_come_back(sam: Driver) -> None:
     a_deleted_prompt_layer_is_made_anew_with_its_prompts(sam, Tool.BOX)
 
 
+def a_deleted_preview_comes_back(sam: Driver) -> None:
+    sam.click(COINS[0])
+    sam.wait_preview()
+    pixels = sam.preview_pixels
+    preview = sam.annotator.preview.layer
+    assert preview is not None
+    sam.viewer.layers.remove(preview)
+    wait_until(lambda: sam.annotator.preview.layer is not None, "another preview")
+    assert sam.annotator.preview.layer is not preview
+    assert sam.preview_pixels == pixels > 0
+
+
 def test_prompt_layers_that_are_hidden_and_deleted(
     open_sam: OpenSam, coins: Pixels
 ) -> None:
@@ -569,6 +581,7 @@ def test_prompt_layers_that_are_hidden_and_deleted(
         hidden_prompt_layers_take_the_next_press,
         deleted_points_come_back,
         deleted_shapes_come_back,
+        a_deleted_preview_comes_back,
     ):
         sam.start_over()
         check(sam)

@@ -32,10 +32,9 @@ def find_image(identity: ImageIdentity, folder: Path) -> ArrayLike:
                 raise ImageError(str(error)) from error
             check_image(identity, data, path)
             return data
-    where = identity.path or "no file"
+    why = f"is not at {identity.path}" if identity.path else "came from no file"
     raise ImageError(
-        f"The image '{identity.name}' of the project is not at {where}; choose it"
-        " where it is now."
+        f"The image '{identity.name}' of the project {why}; choose it where it is now."
     )
 
 

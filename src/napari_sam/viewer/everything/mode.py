@@ -56,6 +56,8 @@ class EverythingMode:
         What just happened and what to do next.
     written : Signal()
         New objects are in the labels.
+    all_written : Signal(object)
+        All proposals are, at once: the keys of the review items.
     reopened : Signal(object)
         An undo took back what was accepted: the keys of the review items.
     highlighter : callable
@@ -71,6 +73,7 @@ class EverythingMode:
     changed = Signal()
     status = Signal(str)
     written = Signal()
+    all_written = Signal(object)
     reopened = Signal(object)
 
     def __init__(self, context: Context, make_target: Callable[[], None]) -> None:
@@ -195,6 +198,9 @@ class EverythingMode:
                 "There is no 2-D image plane on screen to segment; choose an image, "
                 "wait for the model, and switch the viewer to 2-D."
             )
+        if self.is_running:
+            self.status.emit("A search is under way: Cancel stops it.")
+            return
         wanted = [context.plane]
         if all_planes:
             wanted = parallel_planes(context.plane, layer_shape(context.image))
@@ -366,6 +372,7 @@ class EverythingMode:
         )
         if transaction is None:
             return False
+        self.all_written.emit(tuple(o.key for o in review_items))
         self.status.emit(
             f"{len(transaction.labels)} objects written{left_out}.  "
             "Ctrl+Z takes them back"

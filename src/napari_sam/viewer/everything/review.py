@@ -85,6 +85,7 @@ class Review:
         everything.highlighter = self._highlight
         everything.changed.connect(self._on_proposals)
         everything.reopened.connect(self._reopen)
+        everything.all_written.connect(self._on_accepted)
         annotator.changed.connect(self._on_annotator)
         annotator.written.connect(self._on_written)
         proposal_actions.accepted.connect(self._on_accepted)

@@ -179,6 +179,8 @@ class Prompting:
         """Adapt to a removed layer of ours; True if it held prompts."""
         if self.overlay.layer is not None and layer == self.overlay.layer:
             self.overlay.forget()
+            # napari may be about to remove more.
+            self._context.runner.soon(self.draw)
         return self.layer_sync.layer_removed(layer)
 
     def _on_edited(self) -> None:
