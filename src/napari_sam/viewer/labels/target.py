@@ -83,7 +83,7 @@ class LabelsTarget:
         self._is_writing = False
         # Whether napari may have undone something since the last look, untold: while
         # the layer was hidden, or nobody looked.
-        self._was_hidden = True
+        self._is_behind = True
         self._committed: list[Any] = []
         self._connections = ConnectionSet()
         self._connections.connect(layer.events.paint, self._on_paint)
@@ -425,8 +425,8 @@ class LabelsTarget:
         # Where somebody assigned ``labels.data``, another target takes over.
         if self._is_writing or self.layer.data is not self._data:
             return
-        was_hidden, self._was_hidden = self._was_hidden, not self.layer.visible
-        position = self._history.position(self._data) if was_hidden else None
+        was_behind, self._is_behind = self._is_behind, not self.layer.visible
+        position = self._history.position(self._data) if was_behind else None
         if is_redo is None:
             is_redo = position is None and self._history.seems_redone(self._data)
         if is_redo:
