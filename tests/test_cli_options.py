@@ -19,7 +19,7 @@ from napari_sam.core.settings import Setting, settings_of
 from napari_sam.core.volumes.linked import LinkSettings
 from napari_sam.core.volumes.propagation import PropagationSettings
 from napari_sam.errors import SettingsError
-from napari_sam.training.adapt.loop import AdaptSettings
+from napari_sam.training.adapt.settings import AdaptSettings
 from napari_sam.training.finetune.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings
 from napari_sam.types import Progress
@@ -130,6 +130,7 @@ def test_limits_are_named() -> None:
 
 
 TRAIN = ("train", "images", "--out=run")
+ADAPT = ("adapt", "images", "--name=mine")
 EVERYTHING = ("everything", "in.tif", "out.tif")
 
 
@@ -147,6 +148,9 @@ EVERYTHING = ("everything", "in.tif", "out.tif")
         ((*EVERYTHING, "--no-grow"), "--no-grow is about linking; add --link"),
         ((*EVERYTHING, "--gap=1"), "--gap is about linking; add --link"),
         (("link", "a.tif", "-o=b.tif", "--gap=-1"), "--gap is -1; choose a whole"),
+        ((*ADAPT, "--steps=0"), "--steps is 0; choose a whole number from 1."),
+        ((*ADAPT, "--side=7"), "--side is 7; choose a whole number from 8 to 64."),
+        ((*ADAPT, "--pull=2"), "--pull is 2.0; choose a value from 0 to 1."),
         (("evaluate", "a", "--max-objects=-1"), "--max-objects is -1; choose"),
     ],
 )
@@ -163,7 +167,8 @@ def test_a_wrong_option_is_said_in_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "command", ["everything", "predict", "propagate", "link", "evaluate", "train"]
+    "command",
+    ["everything", "predict", "propagate", "link", "evaluate", "train", "adapt"],
 )
 def test_help_has_words_on_all_options(
     command: str, capsys: pytest.CaptureFixture[str]

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from napari_sam.io.geff import read_geff, write_geff
     from napari_sam.models import ModelSpec, list_models, load_model
     from napari_sam.projects import Project, Replay, open_project
-    from napari_sam.training.adapt.loop import Adapted, AdaptSettings
+    from napari_sam.training.adapt.loop import Adapted
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.types import (
         Embedding,
         MaskCrop,
@@ -154,7 +155,8 @@ _HOMES = {
     "napari_sam.io.ctc": ("read_ctc", "write_ctc"),
     "napari_sam.io.geff": ("read_geff", "write_geff"),
     "napari_sam.models": ("ModelSpec", "list_models", "load_model"),
-    "napari_sam.training.adapt.loop": ("AdaptSettings", "Adapted"),
+    "napari_sam.training.adapt.loop": ("Adapted",),
+    "napari_sam.training.adapt.settings": ("AdaptSettings",),
     "napari_sam.types": (
         "Embedding",
         "MaskCrop",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from napari_sam.core.everything.settings import Prompts
     from napari_sam.core.planes import ArrayLike
     from napari_sam.training.adapt.adapted import Adapted
-    from napari_sam.training.adapt.loop import AdaptSettings
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.types import Progress, ProgressCallback, RGBArray
 
 S = TypeVar("S", "EverythingSettings", "AdaptSettings")
@@ -339,8 +339,8 @@ def iter_adapt(
         As for `adapt`.
     """
     from napari_sam.models import DEFAULT_MODEL
-    from napari_sam.training.adapt.loop import AdaptSettings
     from napari_sam.training.adapt.samples import iter_adapt_arrays
+    from napari_sam.training.adapt.settings import AdaptSettings
 
     return (
         yield from iter_adapt_arrays(

@@ -24,9 +24,10 @@ from napari_sam.models.sam1.prompt_head import PromptHead
 from napari_sam.models.sam1.sam import SamModel
 from napari_sam.samples import SAMPLES
 from napari_sam.training.adapt.examples import Target, split
-from napari_sam.training.adapt.loop import AdaptSettings, Example, iter_adapt
+from napari_sam.training.adapt.loop import Example, iter_adapt
 from napari_sam.training.adapt.measure import Scores, iter_scores
 from napari_sam.training.adapt.neck import embeddings, iter_inputs, through_neck
+from napari_sam.training.adapt.settings import AdaptSettings
 from napari_sam.training.adapt.windows import (
     STRIDE,
     Window,

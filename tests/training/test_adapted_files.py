@@ -153,7 +153,7 @@ _SAVING = """
     from napari_sam.errors import FileFormatError
     from napari_sam.models.sam1.checkpoint import load_network, encoder_fingerprint
     from napari_sam.models.registry import find_model
-    from napari_sam.training.adapt.loop import AdaptSettings
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.training.adapt.measure import Scores
     from napari_sam.training.adapt.adapted import Adapted, Base
     network = load_network(find_model("mobile-sam").path)

@@ -22,7 +22,7 @@ from napari_sam.core.annotation.records import (
 from napari_sam.core.embeddings.engine import Engine
 from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.errors import DataError, FileFormatError, ModelError, SettingsError
-from napari_sam.training.adapt.loop import AdaptSettings
+from napari_sam.training.adapt.settings import AdaptSettings
 from napari_sam.types import Plane
 from napari_sam.viewer.learning.examples import accepted
 from napari_sam.viewer.learning.learner import Stage

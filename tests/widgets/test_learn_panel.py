@@ -9,7 +9,7 @@ import pytest
 from driver import COINS, wait_until
 from skimage.draw import disk
 
-from napari_sam.training.adapt.loop import AdaptSettings
+from napari_sam.training.adapt.settings import AdaptSettings
 from napari_sam.viewer.learning.learner import Stage
 from napari_sam.viewer.settings import Tool
 

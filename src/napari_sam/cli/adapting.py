@@ -3,21 +3,23 @@
 # ruff: noqa: T201 - printing is what a command does
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_sam.cli.options import (
     add_common,
+    add_settings,
     add_sources,
+    given_settings,
     natural,
-    positive,
 )
 from napari_sam.cli.outputs import check_outputs
 from napari_sam.cli.report import Report, say
 from napari_sam.cli.training import read_samples_of
 from napari_sam.models import find_model
 from napari_sam.models.user_models import check_name, export_model, remove_model
+from napari_sam.training.adapt.settings import AdaptSettings
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 NOT_BETTER = 1
 """Exit code of an adaptation that was not worth keeping."""
+
+# What changes is said by --neck.
+_FIELDS = [field.name for field in fields(AdaptSettings) if field.name != "parts"]
 
 
 def add_adapt(commands: Any) -> None:
@@ -49,7 +54,7 @@ def add_adapt(commands: Any) -> None:
         help="adapt the last layers of the image encoder as well; images then have to"
         " be encoded again",
     )
-    adapt.add_argument("--steps", type=positive, metavar="N", help="steps of training")
+    add_settings(adapt, AdaptSettings, _FIELDS)
     adapt.add_argument(
         "--seed",
         type=natural,
@@ -83,12 +88,12 @@ def run_adapt(options: argparse.Namespace) -> int:
     find_model(options.base)
     from napari_sam.core.embeddings.store import EmbeddingStore
     from napari_sam.core.steps import finish
-    from napari_sam.training.adapt.loop import AdaptSettings
     from napari_sam.training.adapt.samples import iter_adapt_samples
 
-    settings = AdaptSettings(parts="decoder+neck" if options.neck else "decoder")
-    if options.steps is not None:
-        settings = replace(settings, steps=options.steps)
+    settings = AdaptSettings(
+        "decoder+neck" if options.neck else "decoder",
+        **given_settings(options, AdaptSettings),
+    )
     store = EmbeddingStore(ram_bytes=0, disk_bytes=0) if options.no_cache else None
     samples = read_samples_of(options)
     progress = Report(quiet=options.quiet)

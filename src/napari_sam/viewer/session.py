@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from napari.components import ViewerModel
 
-    from napari_sam.training.adapt.loop import Adapted, AdaptSettings
+    from napari_sam.training.adapt.loop import Adapted
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.types import BoolArray, FloatArray, Plane
 
 _SLOTS = (

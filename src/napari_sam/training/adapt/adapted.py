@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam.models.sam1.checkpoint import SamNetwork
-    from napari_sam.training.adapt.learner import AdaptSettings, StateDict
+    from napari_sam.training.adapt.learner import StateDict
     from napari_sam.training.adapt.measure import Scores
+    from napari_sam.training.adapt.settings import AdaptSettings
 
 _MOST_NAMES = 20
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_sam.core.settings import Range, Settings, Share
 from napari_sam.training.adapt.neck import through_neck
 from napari_sam.training.adapt.windows import cut, make_batch, window_side
 from napari_sam.training.interactive import backward_from
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_sam.models.sam1.checkpoint import SamNetwork
     from napari_sam.training.adapt.examples import Example, Target
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.training.adapt.windows import Window
 
 StateDict = dict[str, Tensor]
@@ -27,46 +26,6 @@ _NECK = "image_encoder.neck."
 _TRAINED = ("mask_decoder.", "prompt_encoder.")
 _AT_ONCE = 4
 """Objects decoded between two yields: a fraction of a second on one core."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptSettings(Settings):
-    """How to learn from a few objects.
-
-    Parameters
-    ----------
-    parts : {"decoder", "decoder+neck"}
-        What changes.  With the decoder alone, embeddings stay valid.
-    steps : int
-        Steps of the optimiser.
-    objects : int
-        Objects per step.
-    side : int
-        Cells of the embedding decoded around an object.
-    learning_rate : float
-        Of the decoder; the neck's is a fifth of it.
-    pull : float
-        How strongly weights are drawn back to those of the base, as a part of
-        their distance per step at full rate: L2-SP (Li et al. 2018).
-    boxes : float
-        Share of first prompts that are noisy boxes.
-    average : float
-        Decay of the moving average of the weights that is kept.
-    """
-
-    parts: Literal["decoder", "decoder+neck"] = "decoder"
-    steps: Annotated[int, Range(1)] = 120
-    objects: Annotated[int, Range(1)] = 8
-    side: Annotated[int, Range(8, 64)] = 32
-    learning_rate: Annotated[float, Range(0, 1, above=True)] = 1e-4
-    pull: Share = 0.002
-    boxes: Share = 0.35
-    average: Share = 0.95
-
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step, relative: up quickly, then a cosine."""
-        rising = min(1.0, (step + 1) / 5)
-        return float(rising * 0.5 * (1 + np.cos(np.pi * step / self.steps)))
 
 
 class Learner:

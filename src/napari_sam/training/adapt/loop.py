@@ -30,9 +30,10 @@ from napari_sam.models.sam1.checkpoint import (
 from napari_sam.models.torch_errors import translated_errors
 from napari_sam.training.adapt.adapted import Adapted, Base
 from napari_sam.training.adapt.examples import Example, Split, split
-from napari_sam.training.adapt.learner import AdaptSettings, Learner
+from napari_sam.training.adapt.learner import Learner
 from napari_sam.training.adapt.measure import Scores, iter_quick_score, iter_scores
 from napari_sam.training.adapt.neck import embeddings, iter_inputs, pixels
+from napari_sam.training.adapt.settings import AdaptSettings
 from napari_sam.types import Embedding, Progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["AdaptSettings", "Adapted", "Example", "Scores", "iter_adapt"]
+__all__ = ["Adapted", "Example", "Scores", "iter_adapt"]
 
 _GUIDES = 5
 _MOST_TESTED = 20

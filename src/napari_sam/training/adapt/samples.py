@@ -11,7 +11,7 @@ from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.steps import reporting
 from napari_sam.errors import DataError
 from napari_sam.models.registry import load_model
-from napari_sam.training.adapt.loop import AdaptSettings, Example, iter_adapt
+from napari_sam.training.adapt.loop import Example, iter_adapt
 from napari_sam.training.data.sample_sets import SampleSet, samples_from_arrays
 from napari_sam.types import Progress
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_sam.core.planes import ArrayLike
     from napari_sam.training.adapt.adapted import Adapted
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.training.data.sample_sets import Entry
 
 T = TypeVar("T")

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_sam.training.adapt.examples import Example
-    from napari_sam.training.adapt.loop import Adapted, AdaptSettings
+    from napari_sam.training.adapt.loop import Adapted
+    from napari_sam.training.adapt.settings import AdaptSettings
     from napari_sam.viewer.background.model_loader import ModelLoader
     from napari_sam.viewer.background.worker import Runner
     from napari_sam.viewer.context import Context
@@ -84,7 +85,8 @@ def learn(
 ) -> Generator[Progress, None, Adapted]:
     """Adapt a model with pauses; the side of the thread that learns."""
     from napari_sam.models.openmp import use_part_of_the_cores
-    from napari_sam.training.adapt.loop import AdaptSettings, iter_adapt
+    from napari_sam.training.adapt.loop import iter_adapt
+    from napari_sam.training.adapt.settings import AdaptSettings
 
     if threading.current_thread() is not threading.main_thread():
         use_part_of_the_cores()
