@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from napari_sam.cli.linking import add_link
 from napari_sam.cli.options import add_common, add_files
 from napari_sam.cli.propagating import add_propagate
 from napari_sam.cli.train import add_train
+from napari_sam.errors import SettingsError
 from napari_sam.samples import SAMPLES
 from napari_sam.types import PointPrompt
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser; its result has the command as ``run``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="napari-sam",
         description="Segment Anything for microscopy: in napari, or from here.",
     )
@@ -110,7 +111,14 @@ def _box(text: str) -> Box:
     )
 
 
-class _Command(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """Refuse in one sentence; argparse prints all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message}; {self.prog} --help says more.")
+
+
+class _Command(_Parser):
     """Get the options when the command is chosen: some settings import scipy."""
 
     def __init__(
