@@ -156,6 +156,23 @@ def test_reopening_goes_on_with_the_same_labels(
     assert sum(is_ours(x) for x in sam.viewer.layers) == 3
 
 
+def test_reopening_goes_on_with_the_same_image(
+    open_sam: OpenSam, coins: Pixels
+) -> None:
+    sam = open_sam(coins)
+    other = sam.viewer.add_image(coins[::-1].copy(), name="other")
+    sam.viewer.layers.selection.active = other
+    for image in ("coins", "other"):
+        sam.controller.choose_image(sam.viewer.layers[image])
+        QTest.mouseClick(close_button(sam.widget), Qt.MouseButton.LeftButton)
+        spin(100)
+        _, widget = sam.viewer.window.add_plugin_dock_widget(
+            "napari-sam", "Segment Anything"
+        )
+        sam = Driver(sam.viewer, widget)
+        assert sam.controller.context.image is sam.viewer.layers[image]
+
+
 CLOSE_AND_OPEN = """
 import faulthandler
 import napari, numpy as np

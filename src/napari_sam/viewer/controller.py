@@ -28,7 +28,7 @@ from napari_sam.viewer.everything.proposal_actions import (
 )
 from napari_sam.viewer.everything.review import Review
 from napari_sam.viewer.everything.triage import Triage
-from napari_sam.viewer.image.binding import ImageBinding
+from napari_sam.viewer.image.binding import ImageBinding, note_last
 from napari_sam.viewer.image.file_notes import FileNotes
 from napari_sam.viewer.keys import KeyBinder
 from napari_sam.viewer.labels.binding import LabelsBinding
@@ -259,10 +259,11 @@ class Controller:
         return bool(self.annotator.under_way)
 
     def put_aside(self) -> None:
-        """Keep what is under way for `resume`, since this is about to be closed."""
+        """Keep image and objects under way for `resume`: this is about to be closed."""
         self._is_put_aside = True
         if self.context.image is not None and not self._closed:
             keep(self.context.image, self.annotator.under_way)
+            note_last(self.context.image)
 
     def settle(self) -> None:
         """Note before closing that nobody need be asked about unsaved work."""

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ProgressBar, PushButton
-from napari.layers import Image
 from napari.settings import get_plugin_settings
 from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QEvent, Qt, QTimer
@@ -23,7 +22,7 @@ from superqt import QCollapsible
 from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.models import list_models
 from napari_sam.viewer.controller import Controller
-from napari_sam.viewer.plugin_layers import is_ours
+from napari_sam.viewer.image.binding import first_image
 from napari_sam.viewer.settings import Tool
 from napari_sam.widgets.activity_bar import ActivityBar
 from napari_sam.widgets.canvas_context import CanvasContext
@@ -221,13 +220,10 @@ class SamWidget(QWidget):
         events.renamed.connect(self._on_layers)
 
     def _choose_first_image(self) -> None:
-        """Start with the selected image, or the top one."""
+        """Start with the image that was segmented here before, or is selected."""
         if self.controller.is_closed or self.controller.context.image is not None:
             return
-        viewer = self.controller.viewer
-        active = viewer.layers.selection.active
-        images = [x for x in viewer.layers if isinstance(x, Image) and not is_ours(x)]
-        chosen = active if active in images else (images[-1] if images else None)
+        chosen = first_image(self.controller.viewer)
         if chosen is not None:
             if self._had_image:
                 show_info(f"'{chosen.name}' is the image that is segmented now.")

@@ -16,7 +16,10 @@ from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.settings import Normalisation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from napari.components import ViewerModel
+    from napari.layers import Layer
     from napari.utils.events import Event
 
     from napari_sam.types import Plane
@@ -33,6 +36,29 @@ _APPEARANCE = (
     "blending",
 )
 """Layer properties that the displayed composition depends on."""
+
+
+_LAST = "napari_sam_last"
+
+
+def images_of(layers: Iterable[Layer]) -> list[Image]:
+    """Return the images that can be segmented, in the order of the layers."""
+    return [x for x in layers if isinstance(x, Image) and not is_ours(x)]
+
+
+def first_image(viewer: ViewerModel) -> Image | None:
+    """Return the image to begin with: what `note_last` left, the selected, the top."""
+    images = images_of(viewer.layers)
+    for image in images:
+        if image.metadata.pop(_LAST, False):
+            return image
+    active = viewer.layers.selection.active
+    return active if active in images else images[-1] if images else None
+
+
+def note_last(image: Image) -> None:
+    """Note that this image is segmented, for who begins here next."""
+    image.metadata[_LAST] = True
 
 
 class ImageWatch:
@@ -71,10 +97,9 @@ class ImageWatch:
         connect = self._appearance_connections.connect
         for name in ("inserted", "removed", "reordered"):
             connect(getattr(self._viewer.layers.events, name), self._on_layers)
-        for layer in self._viewer.layers:
-            if isinstance(layer, Image) and not is_ours(layer):
-                for name in (*_APPEARANCE, *_PLACE):
-                    connect(getattr(layer.events, name), self._on_restyled)
+        for image in images_of(self._viewer.layers):
+            for name in (*_APPEARANCE, *_PLACE):
+                connect(getattr(image.events, name), self._on_restyled)
 
     def close(self) -> None:
         """Stop listening."""
@@ -90,7 +115,7 @@ class ImageWatch:
     def _on_layers(self, event: Event) -> None:
         # Our own layers come and go without changing the picture.
         layer = getattr(event, "value", None)
-        if layer is None or (isinstance(layer, Image) and not is_ours(layer)):
+        if layer is None or images_of([layer]):
             self.restyled.emit()
 
 
@@ -182,11 +207,7 @@ class ImageBinding:
         )
         self.dropped.emit()
         if context.image is not None and engine is not None:
-            others = [
-                x
-                for x in context.viewer.layers
-                if isinstance(x, Image) and not is_ours(x)
-            ]
+            others = images_of(context.viewer.layers)
             try:
                 source = snapshot(context.image, context.settings.normalisation, others)
                 known = self._encoded.setdefault(
@@ -237,10 +258,7 @@ class ImageBinding:
     @property
     def has_choice(self) -> bool:
         """Whether the viewer has images that can be chosen."""
-        return any(
-            isinstance(layer, Image) and not is_ours(layer)
-            for layer in self._context.viewer.layers
-        )
+        return bool(images_of(self._context.viewer.layers))
 
     @property
     def rest_reason(self) -> str:
