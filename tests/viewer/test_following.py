@@ -253,19 +253,19 @@ def test_a_ghost_is_shown_not_written_and_extended_to(
 def test_limits_and_directions(open_desk: OpenDesk, ball: np.ndarray) -> None:
     desk = start(open_desk, ball)
     follower = desk.controller.propagation
-    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.choose(first=MIDDLE - 1, last=MIDDLE + 1)
     follower.follow_up()
     assert followed_planes(desk) == [MIDDLE, MIDDLE + 1]
     follower.follow_down()
     assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
-    follower.first = follower.last = None
+    follower.choose(first=None, last=None)
     follower.follow()
     assert len(followed_planes(desk)) > 3
     # Narrower again: what lies beyond is not kept.
-    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.choose(first=MIDDLE - 1, last=MIDDLE + 1)
     follower.follow()
     assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
-    follower.first = MIDDLE + 1
+    follower.choose(first=MIDDLE + 1)
     assert f"Slice {MIDDLE} is not in" in follower.why_not
     follower.follow()
     assert f"Slice {MIDDLE} is not in" in desk.controller.status
@@ -479,7 +479,7 @@ def test_along_time_it_is_said_by_the_axis(
     assert desk.controller.propagation.is_time
     desk.controller.propagation.follow()
     assert desk.controller.propagation.followed.settings.time
-    desk.controller.propagation.time = False
+    desk.controller.propagation.choose(time=False)
     assert not desk.controller.propagation.is_time
 
 
@@ -529,7 +529,7 @@ def test_slices_of_another_view_are_called_by_their_axis(
     desk.viewer.dims.order = (1, 0, 2)
     desk.viewer.dims.set_point(1, 24)
     desk.click(MIDDLE, 30)
-    follower.first, follower.last = 22, 26
+    follower.choose(first=22, last=26)
     follower.follow()
     assert follower.axis_name == "Slices"
     desk.viewer.dims.order = (0, 1, 2)
@@ -564,9 +564,28 @@ def test_an_object_of_another_view_is_not_followed_here(
         dims.set_point(1, 24)
         desk.click(MIDDLE, 30)
         assert follower.why_not == ""
-        follower.first, follower.last = 22, 26
+        follower.choose(first=22, last=26)
         follower.follow()
         assert follower.followed.axis == 1
+
+
+def test_each_axis_has_limits_and_time_of_its_own(
+    open_desk: Callable[..., Desk], ball: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([ball, ball, ball]))
+    follower, viewer = desk.controller.propagation, desk.viewer
+    last = len(ball) - 1
+    viewer.dims.set_current_step(1, MIDDLE + 2)
+    follower.choose(first=3, last=7, time=False)
+    viewer.dims.set_current_step(0, 0)
+    assert desk.controller.state.follow.limits == (0, 2)
+    follower.choose(first=1, last=2, time=True)
+    assert follower.is_time
+    viewer.dims.set_current_step(1, MIDDLE + 1)
+    assert desk.controller.state.follow.limits == (3, 7)
+    assert not follower.is_time
+    follower.choose(first=None, last=None)
+    assert desk.controller.state.follow.limits == (0, last)
 
 
 def test_following_along_another_axis_says_what_is_dropped(
@@ -576,10 +595,10 @@ def test_following_along_another_axis_says_what_is_dropped(
     follower = desk.controller.propagation
     desk.viewer.dims.set_point(1, MIDDLE)
     desk.click(24, 30)
-    follower.first, follower.last = MIDDLE - 1, MIDDLE + 1
+    follower.choose(first=MIDDLE - 1, last=MIDDLE + 1)
     follower.follow()
     assert len(followed_planes(desk)) == 3
-    follower.first = follower.last = None
+    follower.choose(first=None, last=None)
     desk.viewer.dims.set_point(0, 1)
     follower.follow()
     assert follower.followed.axis == 0

@@ -424,7 +424,7 @@ class TestEvents:
         desk = open_labels(open_desk, movie)
         desk.controller.propagation.next_event()
         assert "choose Time" in desk.controller.status
-        desk.controller.propagation.time = True
+        desk.controller.propagation.choose(time=True)
         desk.controller.propagation.next_event()
         assert "Event 1" in desk.controller.status
         whole = np.zeros((3, 20, 20), np.uint8)

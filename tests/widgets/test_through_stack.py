@@ -194,7 +194,7 @@ def test_along_any_axis_it_is_followed_corrected_written_and_taken_back(
     sam.wait_ready()
     follower = sam.controller.propagation
     # Far enough to be seen, near enough to be quick.
-    follower.first, follower.last = int(center[axis]) - 3, int(center[axis]) + 3
+    follower.choose(first=int(center[axis]) - 3, last=int(center[axis]) + 3)
     sam.click(center)
     sam.wait_preview()
     sam.key("Shift+T")

@@ -424,7 +424,6 @@ def _stack(controller: Controller) -> StackState:
 
 def _follow(controller: Controller) -> FollowState:
     propagation, strip = controller.propagation, controller.prefetcher.strip
-    last = max(propagation.count - 1, 0)
     why_not_all = ""
     if controller.labels.layer is None:
         why_not_all = "There are no labels."
@@ -435,10 +434,7 @@ def _follow(controller: Controller) -> FollowState:
         followed=propagation.followed,
         is_on_strip=propagation.is_on_strip,
         axis_name=propagation.axis_name,
-        limits=(
-            min(propagation.first or 0, last),
-            last if propagation.last is None else min(propagation.last, last),
-        ),
+        limits=propagation.limits,
         is_time=propagation.is_time,
         why_not=propagation.why_not,
         why_not_here=propagation.why_not_here,

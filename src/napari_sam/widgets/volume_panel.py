@@ -169,7 +169,7 @@ class VolumePanel(Panel[FollowState]):
         )
 
     def _set_time(self, is_time: bool) -> None:
-        self.controller.propagation.time = is_time
+        self.controller.propagation.choose(time=is_time)
 
     def _set_grow(self, grow: bool) -> None:
         self.controller.propagation.grow = grow
@@ -177,5 +177,5 @@ class VolumePanel(Panel[FollowState]):
     def _set_limits(self, _: int) -> None:
         follower = self.controller.propagation
         first, last = sorted((self.first.value, self.last.value))
-        follower.first = first or None
-        follower.last = None if last == follower.count - 1 else last
+        end = follower.count - 1
+        follower.choose(first=first or None, last=None if last == end else last)

@@ -7,8 +7,9 @@ neighbors are asked for again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -60,6 +61,23 @@ class Direction(StrEnum):
     UP = "to higher slices"
 
 
+@dataclass(frozen=True, slots=True)
+class AxisChoice:
+    """What the user chose for one axis of the stack.
+
+    Parameters
+    ----------
+    first, last : int, optional
+        The slices that an object is followed to at most; None for the whole stack.
+    time : bool, optional
+        Whether the axis is one of time; None if its name says so.
+    """
+
+    first: int | None = None
+    last: int | None = None
+    time: bool | None = None
+
+
 class Propagation:
     """Follows objects under way through the stack.
 
@@ -84,10 +102,6 @@ class Propagation:
         What just happened and what to press next.
     unreviewed : Signal(LinkedPlaces or None)
         Objects were linked, or followed (None), that nobody has looked at.
-    first, last : int or None
-        The slices that an object is followed to at most; None for the whole stack.
-    time : bool or None
-        Whether the axis is one of time; None if its name says so.
     grow : bool
         Whether objects that are linked grow into slices in which they were not found.
     """
@@ -108,9 +122,7 @@ class Propagation:
         self._annotator = annotator
         self._prefetcher = prefetcher
         self._navigator = navigator
-        self.first: int | None = None
-        self.last: int | None = None
-        self.time: bool | None = None
+        self._choices: dict[int, AxisChoice] = {}
         self.grow = False
         self._runs = PropagationRuns(context, annotator)
         self.several = SeveralObjects(context)
@@ -198,10 +210,30 @@ class Propagation:
         return 0 if strip.axis is None else len(strip.ready)
 
     @property
+    def _choice(self) -> AxisChoice:
+        axis = self._prefetcher.strip.axis
+        return AxisChoice() if axis is None else self._choices.get(axis, AxisChoice())
+
+    def choose(self, **changes: Any) -> None:
+        """Change the `AxisChoice` of the axis that is scrolled."""
+        axis = self._prefetcher.strip.axis
+        if axis is not None:
+            self._choices[axis] = replace(self._choice, **changes)
+            self.changed.emit()
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The first and the last slice that an object is followed to."""
+        choice, end = self._choice, max(self.count - 1, 0)
+        last = end if choice.last is None else choice.last
+        return min(choice.first or 0, end), min(last, end)
+
+    @property
     def is_time(self) -> bool:
         """Whether objects are followed in time."""
-        if self.time is not None:
-            return self.time
+        time = self._choice.time
+        if time is not None:
+            return time
         image, axis = self._context.image, self._prefetcher.strip.axis
         if image is None or axis is None:
             return False
@@ -235,10 +267,11 @@ class Propagation:
         if not self._is_marked_here:
             return _ELSEWHERE
         at = self._prefetcher.strip.position or 0
-        if not self._first <= at <= self._last:
+        first, last = self.limits
+        if not first <= at <= last:
             return (
-                f"Slice {at} is not in {self._first} to {self._last}: go to one of "
-                "these, or choose others."
+                f"Slice {at} is not in {first} to {last}: go to one of these, or "
+                "choose others."
             )
         return ""
 
@@ -313,16 +346,16 @@ class Propagation:
                 f"limits are {limits}; choose a first slice and one past the last, from"
                 f" 0 to {count}."
             )
-        before = self.first, self.last, self.time
+        before = self._choices.copy()
         first, stop = limits or (0, count)
-        self.first, self.last, self.time = first, stop - 1, time
+        self.choose(first=first, last=stop - 1, time=time)
         try:
             reason = self.why_not
             if reason:
                 raise PromptError(reason)
             self.follow()
         finally:
-            self.first, self.last, self.time = before
+            self._choices = before
 
     @property
     def confidence(self) -> FloatArray:
@@ -537,17 +570,8 @@ class Propagation:
         self._runs.give_up()
         self.changed.emit()
 
-    @property
-    def _first(self) -> int:
-        return max(0, self.first or 0)
-
-    @property
-    def _last(self) -> int:
-        last = self.count - 1
-        return last if self.last is None else min(self.last, last)
-
     def _limits(self, position: int, direction: Direction) -> tuple[int, int]:
-        start, stop = self._first, self._last + 1
+        start, stop = self.limits[0], self.limits[1] + 1
         if direction is Direction.DOWN:
             stop = position + 1
         elif direction is Direction.UP:
