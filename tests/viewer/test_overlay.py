@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.components import ViewerModel
-from napari.layers import Image, Points
+from napari.layers import Image, Layer, Points
 
 from napari_sam.types import MaskCrop, Plane
 from napari_sam.viewer.coords import displayed_plane
@@ -27,7 +27,12 @@ from napari_sam.viewer.overlay import (
     pixel_value,
     preview_color,
 )
-from napari_sam.viewer.plugin_layers import ROLE, is_ours
+from napari_sam.viewer.plugin_layers import (
+    ROLE,
+    copy_transform,
+    is_ours,
+    transform_of,
+)
 from napari_sam.viewer.settings import PreviewStyle
 
 SHAPE = (6, 10, 12)
@@ -42,6 +47,13 @@ def viewer_with(**arguments) -> tuple[ViewerModel, Image]:
 
 def overlay_on(viewer: ViewerModel) -> PlaneOverlay:
     return PlaneOverlay(viewer, "SAM preview", "preview")
+
+
+def parts_of(layer: Layer) -> dict[str, str]:
+    return {
+        name: str(getattr(value, "affine_matrix", value))
+        for name, value in transform_of(layer).items()
+    }
 
 
 def spot(row: int, column: int, size: int = 2) -> MaskCrop:
@@ -118,6 +130,45 @@ def test_overlay_has_the_images_transform_at_its_plane(data):
                 image.data_to_world(in_image),
                 atol=1e-6,
             )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", (1, 2, 3)),
+        ("translate", (0, 0, 7)),
+        ("rotate", 30.0),
+        ("shear", (0.1, 0, 0)),
+        ("affine", np.diag([1.0, 2.0, 1.0, 1.0])),
+        ("units", ("um", "um", "nm")),
+        ("axis_labels", ("z", "y", "x")),
+    ],
+)
+def test_each_part_of_a_transform_is_taken_over(name, value):
+    image, layer = (Image(np.zeros(SHAPE, np.uint8)) for _ in range(2))
+    setattr(image, name, value)
+    copy_transform(image, layer)
+    assert parts_of(layer) == parts_of(image)
+    # And back: what is set is compared with what is there.
+    plain = Image(np.zeros(SHAPE, np.uint8))
+    copy_transform(plain, layer)
+    assert parts_of(layer) == parts_of(plain) != parts_of(image)
+
+
+def test_on_another_plane_it_is_only_moved():
+    """Each part that napari is told slices the layer anew, in the window's thread."""
+    viewer, image = viewer_with(scale=(3, 1, 1))
+    overlay = overlay_on(viewer)
+    told = []
+    for z in (4, 2):
+        overlay.show(image, Plane((1, 2), (z, None, None)), [ShownMask(spot(2, 2), 1)])
+        if not told:
+            for name in ("scale", "translate", "rotate", "shear", "affine", "units"):
+                overlay.layer.events[name].connect(
+                    lambda event: told.append(event.type)
+                )
+            told.append("connected")
+    assert told == ["connected", "translate"]
 
 
 def test_napari_shows_it_on_its_plane_only():

@@ -49,8 +49,22 @@ def transform_of(image: Layer) -> dict[str, Any]:
 
 def copy_transform(image: Layer, layer: Layer) -> None:
     """Give a layer of ours the image's transform."""
-    for name, value in transform_of(image).items():
-        setattr(layer, name, value)
+    _set_transform(layer, transform_of(image))
+
+
+def _set_transform(layer: Layer, wanted: dict[str, Any]) -> None:
+    """Set what is another value: for each, napari slices the layer anew."""
+    for name, value in wanted.items():
+        before = getattr(layer, name)
+        if not _is_same(before, value):
+            setattr(layer, name, value)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two values of a transform are: affines, arrays, or tuples of units."""
+    if isinstance(a, Affine):
+        return np.array_equal(a.affine_matrix, b.affine_matrix)
+    return bool(a == b) if isinstance(a, tuple) else np.array_equal(a, b)
 
 
 def uncover(layer: Layer) -> None:
@@ -81,7 +95,6 @@ def place_on_plane(
     step : tuple of two float
         How many pixels of the image one of the layer is high and wide.
     """
-    copy_transform(image, layer)
     factors = np.ones(image.ndim)
     factors[list(plane.displayed)] = step
     # Pixels begin at -0.5, so larger ones have their first center further in.
@@ -89,8 +102,10 @@ def place_on_plane(
     linear = Affine(
         scale=image.scale, rotate=image.rotate, shear=image.shear
     ).linear_matrix
-    layer.scale = np.asarray(image.scale) * factors
-    layer.translate = np.asarray(image.translate) + linear @ offset
+    scale = np.asarray(image.scale) * factors
+    translate = np.asarray(image.translate) + linear @ offset
+    place = {"scale": scale, "translate": translate}
+    _set_transform(layer, transform_of(image) | place)
 
 
 def is_ours(layer: Layer) -> bool:
