@@ -120,6 +120,23 @@ def test_next_prompt_takes_polarity_and_axes():
     assert [p.positive for p in layers.read().points] == [False, True, True]
 
 
+def test_what_the_next_prompt_is_is_read_from_both_layers():
+    _, layers = layers_for(stack())
+    layers.set_defaults(True, (1, 2))
+    assert layers.has_defaults(True, (1, 2))
+    assert not layers.has_defaults(False, (1, 2))
+    assert not layers.has_defaults(True, (0, 2))
+    for layer in (layers.points, layers.shapes):
+        before = layer.feature_defaults
+        layer.feature_defaults = before.assign(prompt=NEGATIVE)
+        assert not layers.has_defaults(True, (1, 2))
+        layer.feature_defaults = before
+        assert layers.has_defaults(True, (1, 2))
+    with pytest.warns(RuntimeWarning, match="property used for face_color dropped"):
+        layers.points.features = {}
+    assert not layers.has_defaults(True, (1, 2))
+
+
 def test_rows_without_our_columns_count_as_positive_on_the_last_axes():
     _, layers = layers_for(stack())
     layers.points.data = np.array([[1.0, 2, 3], [2, 3, 4]])

@@ -457,14 +457,21 @@ class PromptLayers:
         napari overwrites a layer's defaults whenever something is selected, so
         this is called right before each press.
         """
-        defaults = {
-            "prompt": POSITIVE if positive else NEGATIVE,
-            "axes": axes_text(axes),
-        }
+        defaults = _defaults(positive, axes)
         for layer in (self.points, self.shapes):
             if layer is not None:
                 # Columns that the user has added stay.
                 layer.feature_defaults = layer.feature_defaults.assign(**defaults)
+
+    def has_defaults(self, positive: bool, axes: tuple[int, int]) -> bool:
+        """Whether the next prompt is of this polarity and on these axes already."""
+        defaults = _defaults(positive, axes)
+        return all(
+            layer.feature_defaults.get(name, ("",))[0] == value
+            for layer in (self.points, self.shapes)
+            if layer is not None
+            for name, value in defaults.items()
+        )
 
     def activate(self, tool: Tool) -> None:
         """Make the next press in the canvas what a tool makes."""
@@ -507,3 +514,7 @@ class PromptLayers:
     def _drop(self, layer: Layer | None) -> None:
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+
+
+def _defaults(positive: bool, axes: tuple[int, int]) -> dict[str, str]:
+    return {"prompt": POSITIVE if positive else NEGATIVE, "axes": axes_text(axes)}

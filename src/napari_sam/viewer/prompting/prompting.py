@@ -318,7 +318,12 @@ class Prompting:
 
     def plane_changed(self) -> None:
         """Show what belongs to the new plane; predict it if it has prompts."""
-        self.arm()
+        plane, layers = self._context.plane, self.layer_sync.layers
+        # Setting them takes napari longer than all else that scrolling does here.
+        if plane is not None and not layers.has_defaults(
+            self.positive, plane.displayed
+        ):
+            self.arm()
         self.request()
 
     def hover_at(self, row: float, column: float) -> None:
