@@ -78,7 +78,7 @@ def test_many_objects_are_written_as_one_after_another(
         found = digest_of(MaskCrop(expected == obj.label, WHOLE))
         assert plan.digests[obj.label, FLAT] == found
     lost = {int(n) for n in np.unique(labels[labels != expected]) if n}
-    assert set(plan.robbed) == lost
+    assert set(plan.losing) == lost
 
 
 def test_an_object_looks_at_its_own_part_of_the_plane(

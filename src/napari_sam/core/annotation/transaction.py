@@ -184,13 +184,13 @@ class PixelPlan:
     digests : dict
         Checksum of the pixels that each label has on a plane afterwards, within what
         was looked at; empty for none.  See `digest_of`.
-    robbed : dict
+    losing : dict
         Other labels that lose pixels, and the planes on which they do.
     """
 
     by_plane: dict[Plane, PixelChange]
     digests: dict[tuple[int, Plane], str]
-    robbed: dict[int, tuple[Plane, ...]]
+    losing: dict[int, tuple[Plane, ...]]
 
     @property
     def changes(self) -> tuple[PixelChange, ...]:
@@ -230,7 +230,7 @@ def plan_pixels(
         groups.setdefault(obj.plane, []).append(obj)
     changes: dict[Plane, PixelChange] = {}
     digests: dict[tuple[int, Plane], str] = {}
-    robbed: dict[int, dict[Plane, None]] = {}
+    losing: dict[int, dict[Plane, None]] = {}
     crossing = {p for p in groups if any(_share_pixels(p, q) for q in groups if q != p)}
 
     def planned(
@@ -278,7 +278,7 @@ def plan_pixels(
                     changes[other] = _without(change, plane, region, changed)
         for label in np.unique(before[changed]).tolist():
             if label > 0 and label not in seen:
-                robbed.setdefault(label, {})[plane] = None
+                losing.setdefault(label, {})[plane] = None
         changes[plane] = plane_change(
             plane, region, before, np.where(changed, after, before)
         )
@@ -289,7 +289,7 @@ def plan_pixels(
         for obj in groups[plane]:
             digests[obj.label, plane] = digest_of(MaskCrop(values == obj.label, whole))
     changes = {plane: change for plane, change in changes.items() if change.size}
-    return PixelPlan(changes, digests, {label: tuple(p) for label, p in robbed.items()})
+    return PixelPlan(changes, digests, {label: tuple(p) for label, p in losing.items()})
 
 
 def _share_pixels(a: Plane, b: Plane) -> bool:

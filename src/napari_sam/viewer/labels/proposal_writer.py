@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 
 from napari_sam.core.annotation.prompts import PromptItems
 from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
-from napari_sam.core.annotation.transaction import (
-    ObjectMask,
-    RecordChange,
-    Transaction,
-)
+from napari_sam.core.annotation.transaction import ObjectMask, RecordChange
 from napari_sam.core.masks import OverlapPolicy
-from napari_sam.viewer.labels.robbed import robbed_records
+from napari_sam.viewer.labels.object_changes import write_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_sam.core.annotation.review_items import ReviewItem, ReviewItemKey
+    from napari_sam.core.annotation.transaction import Transaction
     from napari_sam.types import Plane
     from napari_sam.viewer.context import Context
 
@@ -115,13 +112,4 @@ class ProposalWriter:
                 fingerprint=model.fingerprint,
             )
             changes.append(RecordChange(mask.label, None, record))
-        written = [c.label for c in changes]
-        changes += robbed_records(plan, target)
-        return target.apply(
-            Transaction(
-                plan.changes,
-                tuple(changes),
-                (first, max([first, *(label + 1 for label in written)])),
-                origin,
-            )
-        )
+        return write_objects(target, plan, changes, origin)

@@ -10,14 +10,10 @@ import numpy as np
 
 from napari_sam.core.annotation.prompts import PromptItems, split_by_object
 from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
-from napari_sam.core.annotation.transaction import (
-    ObjectMask,
-    RecordChange,
-    Transaction,
-)
+from napari_sam.core.annotation.transaction import ObjectMask, RecordChange
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskCrop, Region
-from napari_sam.viewer.labels.robbed import robbed_records
+from napari_sam.viewer.labels.object_changes import write_objects
 from napari_sam.viewer.prompting.draft import AcceptedObject
 from napari_sam.viewer.settings import POLICY_NAMES
 
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from napari_sam.core.annotation.transaction import PixelPlan
+    from napari_sam.core.annotation.transaction import PixelPlan, Transaction
     from napari_sam.core.volumes.followed import Followed
     from napari_sam.viewer.context import Context
     from napari_sam.viewer.labels.target import LabelsTarget
@@ -89,9 +85,8 @@ class ObjectWriter:
         if target is None or encoder is None:
             return None
         target.catch_up()
-        now = target.next_label
         known = draft.first_label
-        first = now if known is None else known
+        first = target.next_label if known is None else known
         drawn = list(_masks(draft, first, target))
         # What the user did not look at closely does not take others' pixels.
         policy = OverlapPolicy.KEEP if draft.is_proposal else context.settings.policy
@@ -108,18 +103,7 @@ class ObjectWriter:
             record = _record(draft, group, old, plan, label - first)
             record = record.by(model.name, model.fingerprint)
             changes.append(RecordChange(label, old, record if record.masks else None))
-        changes += robbed_records(plan, target)
-        written = [
-            c.label for c in changes if c.after is not None and c.label in groups
-        ]
-        return target.apply(
-            Transaction(
-                plan.changes,
-                tuple(changes),
-                (now, max([now, *(label + 1 for label in written)])),
-                _accepted(draft, drawn, policy),
-            )
-        )
+        return write_objects(target, plan, changes, _accepted(draft, drawn, policy))
 
     def write_live(self, draft: ObjectDraft) -> None:
         """Write a draft in place of what is written of it so far.

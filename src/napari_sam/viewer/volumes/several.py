@@ -18,7 +18,6 @@ from napari_sam.core.annotation.records import ObjectRecord, PlaneMask, Source
 from napari_sam.core.annotation.transaction import (
     ObjectMask,
     RecordChange,
-    Transaction,
 )
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.volumes.claims import iter_propagate_objects
@@ -26,6 +25,7 @@ from napari_sam.core.volumes.followed import Followed
 from napari_sam.errors import SamError
 from napari_sam.types import MaskCrop, Progress, Region
 from napari_sam.viewer.coords import layer_shape
+from napari_sam.viewer.labels.object_changes import write_objects
 from napari_sam.viewer.volumes.background import BackgroundWork
 
 if TYPE_CHECKING:
@@ -188,8 +188,7 @@ class SeveralObjects(BackgroundWork[_Run]):
             )
             new = record.with_masks(masks).by(model.name, model.fingerprint)
             changes.append(RecordChange(label, old, new))
-        now = target.next_label
-        target.apply(Transaction(plan.changes, tuple(changes), (now, now)))
+        write_objects(target, plan, changes)
         self.written.emit()
         left = len(run.labels) - len(run.found)
         more = f", {left} left as they are" if left else ""

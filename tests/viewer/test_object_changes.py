@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_sam.viewer.labels.robbed import _regions
+from napari_sam.viewer.labels.object_changes import _regions
 
 
 @given(st.data())

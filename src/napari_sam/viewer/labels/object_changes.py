@@ -1,4 +1,4 @@
-"""Records of objects whose pixels another object takes."""
+"""Planned objects as one transaction, with the records of those that lose pixels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_sam.core.annotation.records import digest_of
-from napari_sam.core.annotation.transaction import RecordChange
+from napari_sam.core.annotation.transaction import RecordChange, Transaction
 from napari_sam.types import MaskCrop, Region
 from napari_sam.viewer.coords import layer_shape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
     from napari_sam.core.annotation.records import PlaneMask
@@ -21,7 +23,37 @@ if TYPE_CHECKING:
     from napari_sam.viewer.labels.target import LabelsTarget
 
 
-def robbed_records(plan: PixelPlan, target: LabelsTarget) -> list[RecordChange]:
+def write_objects(
+    target: LabelsTarget,
+    plan: PixelPlan,
+    records: Iterable[RecordChange],
+    origin: object = None,
+) -> Transaction:
+    """Write planned objects and their records as one undo step; see `LabelsTarget`.
+
+    Parameters
+    ----------
+    target : LabelsTarget
+        The labels.
+    plan : PixelPlan
+        The pixels.
+    records : iterable of RecordChange
+        Of the objects that are written.
+    origin : object, optional
+        What an undo brings back.
+
+    Raises
+    ------
+    LabelsError
+        If the layer is locked or its array refuses to be written.
+    """
+    own, now = tuple(records), target.next_label
+    after = max([now, *(r.label + 1 for r in own if r.after is not None)])
+    lost = _losing_records(plan, target)
+    return target.apply(Transaction(plan.changes, (*own, *lost), (now, after), origin))
+
+
+def _losing_records(plan: PixelPlan, target: LabelsTarget) -> list[RecordChange]:
     """Return how the records of objects that lose pixels change.
 
     One that was as it had been written still is, with fewer pixels; one without any
@@ -29,9 +61,9 @@ def robbed_records(plan: PixelPlan, target: LabelsTarget) -> list[RecordChange]:
     """
     # By plane as it was written and as it is written now: one may be transposed.
     lost: dict[tuple[Plane, Plane], dict[int, PlaneMask]] = {}
-    records = {label: target.records.get(label) for label in plan.robbed}
+    records = {label: target.records.get(label) for label in plan.losing}
     for label, old in records.items():
-        for plane in plan.robbed[label]:
+        for plane in plan.losing[label]:
             known = old.mask_on(plane) if old is not None else None
             if known is not None:
                 lost.setdefault((known.plane, plane), {})[label] = known
