@@ -22,7 +22,6 @@ from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
 from napari_sam.models.sam1.prompt_head import PromptHead
 from napari_sam.models.sam1.sam import SamModel
 from napari_sam.models.sam1.vit import SamViT, ViTShape
-from napari_sam.viewer import session as session_module
 from napari_sam.viewer.settings import AnnotationSettings
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def session(
     viewer = ViewerModel()
     rng = np.random.default_rng(0)
     viewer.add_image(rng.integers(0, 255, SHAPE, np.uint8), name="image")
-    with session_module.annotate(viewer, model="mobile-sam") as found:
+    with ns.annotate(viewer, model="mobile-sam") as found:
         store = EmbeddingStore(tmp_path, disk_bytes=0)
         found.controller.loader.use(Engine(tiny_model, store))
         found.wait()

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         PromptSet,
         Region,
     )
-    from napari_sam.viewer.session import annotate
+    from napari_sam.viewer.annotate import annotate
 
     __version__: str
 
@@ -167,7 +167,7 @@ _HOMES = {
         "PromptSet",
         "Region",
     ),
-    "napari_sam.viewer.session": ("annotate",),
+    "napari_sam.viewer.annotate": ("annotate",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

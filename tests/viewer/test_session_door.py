@@ -24,6 +24,19 @@ def session(coin_stack: np.ndarray) -> Iterator[Session]:
         yield found
 
 
+def test_a_layer_of_ours_is_not_the_image(coin_stack: np.ndarray) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(coin_stack, name="coins")
+    with ns.annotate(viewer, device="cpu") as session:
+        session.controller.show_model_input()
+        ours = viewer.layers[-1]
+        assert ours is not image
+        ns.annotate(viewer, device="cpu")
+        assert session.controller.context.image is image
+        with pytest.raises(ns.ImageError, match="image layers are: 'coins'"):
+            ns.annotate(viewer, ours.name)
+
+
 @pytest.mark.parametrize(
     ("corners", "says"),
     [
