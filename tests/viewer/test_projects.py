@@ -200,14 +200,56 @@ def test_another_project_takes_nothing_of_what_is_under_way(
     session.open(tmp_path / "second.napari-sam")
     assert desk.annotator.is_empty
     assert not desk.controller.everything.found
-    assert desk.annotator.under_way == ()
+    assert desk.annotator.under_way() == ()
     session.open(tmp_path / "first.napari-sam")
     assert desk.controller.everything.found
-    new, correction = desk.annotator.under_way
+    new, correction = desk.annotator.under_way()
     assert (new.label, len(new.items.points)) == (None, 1)
     assert (correction.label, len(correction.items.points)) == (1, 2)
     assert desk.accept() == 1
     assert desk.accept() == 2
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_slices_that_were_found_are_there_tomorrow(
+    open_desk: Callable[..., Desk],
+    engine: Engine,
+    coins: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_late: bool,
+) -> None:
+    """Also if the model is loaded after the project was opened."""
+    stack = np.stack([coins] * 4)
+    desk = open_desk(stack)
+    desk.click(*COINS[0])
+    desk.accept()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.click(*COINS[4])
+    desk.controller.propagation.follow()
+    found = desk.controller.propagation.followed
+    assert found is not None
+    assert len(found.to_write) == 3
+    desk.controller.close()
+
+    monkeypatch.setattr(
+        "napari_sam.core.volumes.engine.iter_propagate",
+        lambda *_, **__: pytest.fail("what is known was asked for again"),
+    )
+    again = open_desk(stack, engine=None if is_late else engine)
+    again.controller.projects.open(tmp_path / "coins.napari-sam", again.image)
+    if is_late:
+        again.controller.loader.use(engine)
+    now = again.controller.propagation.followed
+    assert now is not None
+    assert now.is_finished
+    for position, (mask, confidence) in found.to_write.items():
+        after, sure = now.to_write[position]
+        assert np.array_equal(after.mask, mask.mask)
+        assert after.region == mask.region
+        assert sure == confidence
+    assert again.accept() == 2
+    assert all((plane[COINS[4]] == 2).all() for plane in again.labels.data)
 
 
 def test_prompts_of_no_project_outlive_the_opening_of_one(
@@ -223,7 +265,7 @@ def test_prompts_of_no_project_outlive_the_opening_of_one(
     again.click(*COINS[3])
     again.controller.projects.open(tmp_path / "coins.napari-sam", again.image)
     # What the project had under way first, then what was in the window.
-    assert len(again.annotator.under_way) == 2
+    assert len(again.annotator.under_way()) == 2
     assert again.accept() == 2
     assert again.labels.data[COINS[1]] == 2
     assert again.accept() == 3
@@ -597,7 +639,7 @@ def test_killed_after_another_image_was_chosen_all_is_offered(
         (recovery,) = session.recoverable
         session.restore(recovery)
         assert np.array_equal(again.labels.data, wanted)
-        assert len(again.annotator.under_way) == (image is coins)
+        assert len(again.annotator.under_way()) == (image is coins)
         kill(again)
 
 

@@ -129,7 +129,7 @@ def test_a_pick_that_was_not_changed_does_not_come_back(
     # Left for another object or closed, it is in the labels, and nowhere else.
     pick(desk, 0)
     pick(desk, 1)
-    assert desk.annotator.under_way == ()
+    assert desk.annotator.under_way() == ()
     desk.controller.discard()
     assert "Click an object" in desk.controller.status
     assert desk.annotator.draft.is_new

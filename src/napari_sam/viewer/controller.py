@@ -256,13 +256,14 @@ class Controller:
     @property
     def is_under_way(self) -> bool:
         """Whether prompts of the user are not in the labels yet."""
-        return bool(self.annotator.under_way)
+        return bool(self.annotator.under_way())
 
     def put_aside(self) -> None:
         """Keep image and objects under way for `resume`: this is about to be closed."""
         self._is_put_aside = True
         if self.context.image is not None and not self._closed:
-            keep(self.context.image, self.annotator.under_way)
+            left = self.annotator.under_way(while_growing=True)
+            keep(self.context.image, left)
             note_last(self.context.image)
 
     def settle(self) -> None:
@@ -407,6 +408,7 @@ class Controller:
         self._file_notes.look(image)
 
     def _on_dropped(self) -> None:
+        self.annotator.forget_answers()
         self.prefetcher.reset()
         self.review.reset()
         self.triage.reset()
@@ -414,7 +416,7 @@ class Controller:
         self.everything.source_changed()
 
     def _on_renewed(self) -> None:
-        self.annotator.source_changed()
+        self.annotator.prompting.request()
         self.annotator.prompting.prepare()
 
     def _on_moved(self) -> None:

@@ -75,7 +75,7 @@ class CloseGuard(QObject):
         if not controller.is_under_way:
             return True
         annotator = controller.annotator
-        count = len(annotator.under_way)
+        count = len(annotator.under_way())
         them = "it" if count == 1 else "them"
         answer = self._ask(
             _question(None if annotator.is_waiting else annotator.label, count),

@@ -6,16 +6,22 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from napari_sam.core.annotation.followed_json import (
+    followed_from_json,
+    followed_to_json,
+)
 from napari_sam.core.annotation.records import (
     items_from_json,
     items_to_json,
     plane_from_json,
     plane_to_json,
 )
+from napari_sam.errors import SettingsError
 from napari_sam.types import MaskLevel, Plane
 
 if TYPE_CHECKING:
     from napari_sam.core.annotation.prompts import PromptItems
+    from napari_sam.core.volumes.followed import Followed
 
 ProposalKey = tuple[Plane, tuple[int, int, int, int], tuple[float, float], int]
 """Plane, box, point and area of a proposal: the same whatever the thresholds."""
@@ -35,12 +41,15 @@ class KeptObject:
         Which of the model's nested answers it is.
     is_accepted : bool
         Whether the user has accepted it; its answers are still missing.
+    followed : Followed, optional
+        What was found of it on other slices.
     """
 
     items: PromptItems
     label: int | None = None
     level: MaskLevel = MaskLevel.AUTO
     is_accepted: bool = False
+    followed: Followed | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -48,6 +57,7 @@ class KeptObject:
             "label": self.label,
             "level": self.level.name,
             "accepted": self.is_accepted,
+            "followed": self.followed and followed_to_json(self.followed),
             **items_to_json(self.items),
         }
 
@@ -60,6 +70,7 @@ class KeptObject:
             None if label is None else int(label),
             MaskLevel[value["level"]],
             bool(value["accepted"]),
+            _followed(value.get("followed")),
         )
 
 
@@ -104,6 +115,14 @@ class UnderWay:
             tuple(KeptObject.from_json(one) for one in value["objects"]),
             tuple(_key(one) for one in value["rejected"]),
         )
+
+
+def _followed(value: dict[str, Any] | None) -> Followed | None:
+    try:
+        return None if value is None else followed_from_json(value)
+    except (KeyError, TypeError, ValueError, SettingsError):
+        # It can be found again; the prompts cannot.
+        return None
 
 
 def _key(value: dict[str, Any]) -> ProposalKey:

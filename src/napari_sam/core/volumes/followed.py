@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_sam.core.planes import is_plane_of
 from napari_sam.core.volumes.propagation import (
     PropagatedSlice,
     PropagationSettings,
@@ -19,6 +20,7 @@ from napari_sam.core.volumes.propagation import (
     Span,
     spans,
 )
+from napari_sam.types import Region
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -117,6 +119,20 @@ class Followed:
             and self.position(plane) is not None
         )
 
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether all of it lies in an image of a shape."""
+        if not is_plane_of(self.base, shape):
+            return False
+        start, stop = self.limits
+        known = {p: s.mask for p, s in self.slices.items()}
+        masks = [*known.values(), *self.prompted.values(), *self.confirmed.values()]
+        whole = Region.whole(self.base.shape(shape))
+        return (
+            0 <= start < stop <= shape[self.axis]
+            and all(start <= p < stop for p in (*known, *self.prompted))
+            and all(whole.intersection(mask.region) == mask.region for mask in masks)
+        )
+
     # -- what is to be done -------------------------------------------------
 
     @property
@@ -185,6 +201,17 @@ class Followed:
             stale=(stale - unchanged) | (self.stale & kept.keys()),
             finished=finished,
         )
+
+    def asked_again(self, answered: Mapping[int, MaskCrop]) -> Followed:
+        """Return it with new answers to its prompts: from another session, say.
+
+        The answers may differ by some pixels.  Where the same slices are prompted, what
+        was found goes with them.
+        """
+        asked = self.prompted.keys() - self.confirmed.keys()
+        if asked != answered.keys():
+            return self.with_prompted(answered)
+        return replace(self, prompted={**self.confirmed, **answered})
 
     def _unchanged(self, now: Collection[Span], same: set[int]) -> frozenset[int]:
         """Return the positions of spans between the same prompted slices as before."""

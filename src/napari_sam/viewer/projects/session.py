@@ -298,7 +298,7 @@ class ProjectSession:
         folder = self.folder
         if folder is None or folder.is_read_only or self._is_opening:
             return
-        now = self._under_way(folder, self._controller.annotator.under_way)
+        now = self._under_way(folder, self._controller.annotator.under_way())
         if self._kept != (folder, now):
             self._kept = folder, now
             self._note_under_way(folder, now)
@@ -615,7 +615,7 @@ class ProjectSession:
             return
         self._settle_leaving_on_close()
         if objects is None:
-            objects = left or self._controller.annotator.under_way
+            objects = left or self._controller.annotator.under_way(while_growing=True)
         self._note_under_way(folder, self._under_way(folder, objects))
         self._aside.put(
             Aside(
@@ -684,7 +684,7 @@ class ProjectSession:
         folder, is_over = self.folder, self._was_empty and is_blank(self._layer)
         if folder is not None:
             if objects is None:
-                objects = self._controller.annotator.under_way
+                objects = self._controller.annotator.under_way(while_growing=True)
             with suppress(SamError):
                 folder.keep_under_way(self._under_way(folder, objects))
         self._forget()

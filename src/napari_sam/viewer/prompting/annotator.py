@@ -250,15 +250,14 @@ class Annotator:
         self.status.emit(text)
         self.settle()
 
-    def source_changed(self) -> None:
-        """Forget answers that another image or model gave, and ask again."""
+    def forget_answers(self) -> None:
+        """Forget what another image or model answered."""
         for draft in self.objects:
             draft.answers.clear()
             draft.seeds.clear()
             draft.failed.clear()
             draft.followed, draft.is_growing = None, False
         self._set_adopted(None)
-        self.prompting.request()
 
     # -- intents ------------------------------------------------------------
 
@@ -469,10 +468,10 @@ class Annotator:
         self._aside.clear()
         self.discard()
 
-    @property
-    def under_way(self) -> tuple[KeptObject, ...]:
-        """The objects with prompts that are not in the labels yet, the oldest first."""
-        return kept_objects(self.prompting.waiting, (*self._aside, self.draft))
+    def under_way(self, *, while_growing: bool = False) -> tuple[KeptObject, ...]:
+        """Return the objects that are not in the labels yet, the oldest first."""
+        others = (*self._aside, self.draft)
+        return kept_objects(self.prompting.waiting, others, while_growing=while_growing)
 
     def take_up(self, objects: Iterable[KeptObject]) -> None:
         """Go on with objects that were under way before, the last one first."""
@@ -484,8 +483,10 @@ class Annotator:
                 self._begin_instead(ObjectDraft())
             self.draft.level = kept.level
             self.set_items(kept.items)
+            self.draft.kept = kept.followed
             if kept.is_accepted:
                 self.accept()
+        self.changed.emit()
 
     def leave_image(self) -> tuple[KeptObject, ...]:
         """Let go of the objects under way because their image or labels go away.
@@ -503,7 +504,7 @@ class Annotator:
             for draft in [draft for draft in waiting if draft.to_write]:
                 waiting.remove(draft)
                 self._write(draft)
-        left = self.under_way
+        left = self.under_way(while_growing=True)
         waiting.clear()
         self._aside.clear()
         self.start_next()

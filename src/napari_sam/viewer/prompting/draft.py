@@ -107,6 +107,8 @@ class ObjectDraft:
         What was found of it on other slices, to be written with it.
     is_growing : bool
         Whether more of that is on its way.
+    kept : Followed, optional
+        What was found before the object was left, until its prompts are answered again.
     drawn_of, drawn : PromptItems or None, dict
         The prompts of planes as they were asked for last, outlines filled, and of which
         items: every move of the mouse asks.
@@ -126,6 +128,7 @@ class ObjectDraft:
     waits_since: float | None = None
     followed: Followed | None = None
     is_growing: bool = False
+    kept: Followed | None = None
     drawn_of: PromptItems | None = None
     drawn: dict[tuple[Plane, tuple[int, ...]], tuple[PromptSet, ...]] = field(
         default_factory=dict

@@ -62,9 +62,20 @@ class PutAside:
 
 
 def kept_objects(
-    waiting: Collection[ObjectDraft], others: Iterable[ObjectDraft]
+    waiting: Collection[ObjectDraft],
+    others: Iterable[ObjectDraft],
+    *,
+    while_growing: bool,
 ) -> tuple[KeptObject, ...]:
-    """Return what is not in the labels yet of drafts that wait, and of others."""
+    """Return what is not in the labels yet of drafts that wait, and of others.
+
+    Parameters
+    ----------
+    waiting, others : collection of ObjectDraft
+        The drafts.
+    while_growing : bool
+        Whether slices are kept of which more are on their way.
+    """
     left = [
         d
         for d in others
@@ -73,8 +84,14 @@ def kept_objects(
         and d not in waiting
     ]
     return tuple(
-        # What was followed is found again, and then accepted, by the user.
-        KeptObject(d.items, d.label, d.level, d in waiting and d.followed is None)
+        KeptObject(
+            d.items,
+            d.label,
+            d.level,
+            # What was followed is accepted again by the user, who sees how far it is.
+            d in waiting and d.followed is None,
+            d.kept if d.is_growing and not while_growing else d.followed or d.kept,
+        )
         for d in (*waiting, *left)
     )
 

@@ -112,7 +112,8 @@ class PropagationRuns(BackgroundWork[_Run]):
             self.stop()
         self._is_looking = True
         try:
-            for draft in self.drafts:
+            for draft in self._annotator.objects:
+                self._take_up(draft)
                 self._renew(draft)
         finally:
             self._is_looking = False
@@ -127,6 +128,17 @@ class PropagationRuns(BackgroundWork[_Run]):
                 ):
                     self._follow(draft, followed)
                     return
+
+    def _take_up(self, draft: ObjectDraft) -> None:
+        """Go on with what was found before an object was left, once it is answered."""
+        kept, image = draft.kept, self._context.image
+        if kept is None or image is None or self._is_open(draft, kept):
+            return
+        draft.kept, answered = None, self._answered(draft, kept)
+        is_new = draft.followed is None
+        if answered and is_new and kept.fits(layer_shape(image)):
+            draft.followed = kept.asked_again(answered)
+            self._annotator.prompting.draw()
 
     def _renew(self, draft: ObjectDraft) -> None:
         """Take note of what is prompted now."""
