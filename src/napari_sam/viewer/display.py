@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_sam.viewer.prompting.annotator import Annotator
 
 
+_DIMMED = 0.35
+"""Opacity of the labels in a review, as a share of what it was."""
+
+
 def block(
     layers: Sequence[Layer], image: Layer | None, labels: Layer | None
 ) -> list[int]:
@@ -247,10 +251,6 @@ class LayerOrder:
             yield
         finally:
             self._is_moving = False
-
-
-_DIMMED = 0.35
-"""Opacity of the labels in a review, as a share of what it was."""
 
 
 class Display:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from napari_sam.viewer.prompting.pointer import Pointer
 
 
+_LEFT = 1
+
+
 class ProposalActions:
     """Decides review items of one viewer, for the mouse, the keys and the review.
 
@@ -191,9 +194,6 @@ class ProposalActions:
             return False
         self.correct(review_item)
         return True
-
-
-_LEFT = 1
 
 
 class ProposalClicks:

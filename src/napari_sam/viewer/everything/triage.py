@@ -46,6 +46,12 @@ if TYPE_CHECKING:
 
 _MODE = "add_polygon_lasso"
 
+ALIKE_SLOT = "alike"
+ALIKE = 0.7
+"""Cosine from which on proposals are taken to be alike till the user says otherwise."""
+
+_KEYS = "N accepts them · K rejects them · Esc lets them be"
+
 
 class Lasso:
     """Draws one outline at a time and hands it over.
@@ -196,12 +202,6 @@ class Lasso:
         if self.layer is not None and self.layer.nshapes:
             self.layer.selected_data = set()
             self.layer.data = []
-
-
-ALIKE_SLOT = "alike"
-ALIKE = 0.7
-"""Cosine from which on proposals are taken to be alike till the user says otherwise."""
-_KEYS = "N accepts them · K rejects them · Esc lets them be"
 
 
 class Triage:

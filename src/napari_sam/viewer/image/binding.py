@@ -40,6 +40,9 @@ _APPEARANCE = (
 
 _LAST = "napari_sam_last"
 
+NO_IMAGE = "Open an image, or File → Open Sample → napari-sam."
+NOT_CHOSEN = "Choose an image at the top of this panel."
+
 
 def images_of(layers: Iterable[Layer]) -> list[Image]:
     """Return the images that can be segmented, in the order of the layers."""
@@ -117,10 +120,6 @@ class ImageWatch:
         layer = getattr(event, "value", None)
         if layer is None or images_of([layer]):
             self.restyled.emit()
-
-
-NO_IMAGE = "Open an image, or File → Open Sample → napari-sam."
-NOT_CHOSEN = "Choose an image at the top of this panel."
 
 
 class ImageBinding:

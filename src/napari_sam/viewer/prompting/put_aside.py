@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 COMES_AFTER = "What was under way comes after it."
 """Said of a new object under way while others are put aside."""
 
+_KEY = "napari_sam_under_way"
+
 
 class PutAside:
     """Drafts that come back when the one under way is done, the newest first."""
@@ -191,9 +193,6 @@ def written_again(
             draft.label = min(numbers, default=draft.label)
             draft.taken_back = None
     return done
-
-
-_KEY = "napari_sam_under_way"
 
 
 def keep(image: Image, objects: Sequence[KeptObject]) -> None:

@@ -44,6 +44,12 @@ SLOTS = (PREDICT_SLOT, UNSEEN_SLOT, RELEVEL_SLOT)
 
 Question = tuple["ObjectDraft", "Plane", "tuple[PromptSet, ...]"]
 
+HOVER_SLOT = "hover"
+AHEAD_SLOT = "ahead"
+
+REST_SECONDS = 0.15
+"""How long the pointer stays where it is before it is taken to rest."""
+
 
 class PredictionRequests:
     """Questions about objects under way, and their answers; GUI thread only.
@@ -253,12 +259,6 @@ def _same_questions(a: Sequence[Question], b: Sequence[Question]) -> bool:
         and all(map(same_prompts, p[2], q[2]))
         for p, q in zip(a, b, strict=True)
     )
-
-
-HOVER_SLOT = "hover"
-AHEAD_SLOT = "ahead"
-REST_SECONDS = 0.15
-"""How long the pointer stays where it is before it is taken to rest."""
 
 
 @dataclass(frozen=True, slots=True)
