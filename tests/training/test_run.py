@@ -1,29 +1,19 @@
-"""A whole run: files in a folder, evaluation, resuming, faults."""
+"""A whole run of a tiny network: files in a folder, evaluation, resuming, faults."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import imageio.v3 as iio
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from napari_sam.cli import main
-from napari_sam.core.metrics import choose_objects, deepest_point, object_mask
 from napari_sam.core.steps import finish
 from napari_sam.errors import DataError, FileFormatError, SettingsError
 from napari_sam.models import find_model, load_model
-from napari_sam.models.metadata import read_metadata
-from napari_sam.models.sam1.calibration import logit_factor
 from napari_sam.models.sam1.checkpoint import SamNetwork, save_network
 from napari_sam.models.sam1.vit import SamViT, ViTShape
 from napari_sam.training.data.sample_sets import SampleSet, samples_from_arrays
@@ -33,11 +23,11 @@ from napari_sam.training.report import EvaluationSettings
 from napari_sam_synthetic import generate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from napari_sam.training.data.crops import SampleGroup
-    from napari_sam.training.finetune.state import TrainingState
+
+pytestmark = pytest.mark.usefixtures("tiny_models")
 
 RECIPE = Recipe(steps=4, side=112, images=1, prompts=2, warmup=1)
 SETTINGS = RunSettings(
@@ -50,7 +40,7 @@ SETTINGS = RunSettings(
 
 
 @pytest.fixture(scope="module")
-def base(_networks: None) -> Path:
+def base(tiny_models: None) -> Path:
     """Return the weights that a run begins with."""
     return find_model("mobile-sam").path
 
@@ -59,25 +49,6 @@ def base(_networks: None) -> Path:
 def validation() -> SampleSet:
     sample = generate("rods", 7, 256)
     return samples_from_arrays(sample.rgb, sample.labels, name="val")
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six images and label images; ``d`` and ``f`` are in the val part."""
-    root = tmp_path_factory.mktemp("drawn")
-    for part in ("images", "masks"):
-        (root / part).mkdir()
-    for seed, name in enumerate("abcdef"):
-        sample = generate("rods", seed, 256)
-        iio.imwrite(root / "images" / f"{name}.png", sample.rgb)
-        iio.imwrite(root / "masks" / f"{name}.png", sample.labels.astype(np.uint16))
-    return root
-
-
-@pytest.fixture(scope="module")
-def rod(rods: tuple[SampleGroup, ...]) -> tuple[SampleGroup, ...]:
-    """Return one of the drawn images: each is encoded whole when a run ends."""
-    return (replace(rods[0], samples=rods[0].samples[:1]),)
 
 
 TWO_STEPS = replace(RECIPE, steps=2)
@@ -156,24 +127,6 @@ def test_the_result_keeps_a_share_of_the_base(
     head = [name for name in found[1.0] if name.startswith("prompt_head.")]
     assert head
     assert all(torch.equal(found[1.0][n], found[0.0][n]) for n in head)
-
-
-def test_the_result_has_logits_of_the_usual_scale(
-    base: Path, rod: tuple[SampleGroup, ...], tmp_path: Path
-) -> None:
-    recipe = replace(TWO_STEPS, score_shift=-0.25)
-    result = finish(iter_run(base, rod, recipe, tmp_path, settings=SETTINGS))
-    texts = read_metadata(result.weights)
-    assert 0.1 < float(texts["logit_scale"]) < 10
-    assert texts["score_shift"] == "-0.25"
-    model = load_model(result.weights, dtype="float32")
-    examples = []
-    for sample in rod[0].samples:
-        labels = choose_objects(sample.labels, max_objects=6)
-        masks = [object_mask(sample.labels, label) for label in labels]
-        points = [deepest_point(mask)[:2] for mask in masks]
-        examples.append((model.encode_rgb(sample.rgb), points))
-    assert logit_factor(examples) == pytest.approx(1, rel=0.25)
 
 
 def test_an_encoder_of_another_architecture_is_not_remembered(
@@ -275,38 +228,3 @@ def test_images_without_labels_are_named(
     assert "a" in error
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_run_can_be_resumed(
-    folders: Path,
-    tmp_path: Path,
-    start: Callable[[Recipe], TrainingState],
-    number: signal.Signals,
-) -> None:
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "napari_sam.cli"]
-    options = ["--save-every", "1", "--val-images", "0", "--dtype", "float32"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
-        [*command, *arguments(folders, out, *options), "--steps", "500"],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    deadline = time.monotonic() + 120
-    while not (out / "state.safetensors").exists():
-        assert run.poll() is None, run.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(0.3)
-    run.send_signal(number)
-    run.communicate(timeout=120)
-    assert run.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
-    # The state that is there is whole, whenever the signal came.
-    state = start(Recipe(steps=500, side=112, images=1, prompts=2))
-    state.load(out / "state.safetensors")
-    assert state.step > 0
-    leftovers = {p.name for p in out.iterdir()} - {"state.safetensors", "log.jsonl"}
-    assert number == signal.SIGKILL or not leftovers

@@ -1,4 +1,4 @@
-"""Training with the real model: the loss falls, and a run can be resumed."""
+"""Training step by step: the loss falls, and a run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from napari_sam.training.finetune.state import TrainingState
 from napari_sam.training.finetune.trainer import iter_training
 from napari_sam.training.interactive import backward, decode
 
-PreviousLogits = Callable[[Recipe], TrainingState]
+Start = Callable[[Recipe], TrainingState]
 SMALL = Recipe(steps=4, side=112, images=1, prompts=3, warmup=1)
 
 
-def test_the_loss_falls(start: PreviousLogits, rods: tuple[SampleGroup, ...]) -> None:
+def test_the_loss_falls(start_real: Start, rods: tuple[SampleGroup, ...]) -> None:
     recipe = replace(SMALL, steps=12, warmup=2, cooldown=0.0, boxes=1.0, images=2)
-    state = start(recipe)
+    state = start_real(recipe)
     batches = [make_batch(Cropper(rods, recipe, 512), recipe, n, 0) for n in range(3)]
 
     def measured() -> np.ndarray:
@@ -53,7 +53,7 @@ def test_the_loss_falls(start: PreviousLogits, rods: tuple[SampleGroup, ...]) ->
 
 @pytest.mark.parametrize("parts", ["all", "decoder", "decoder+neck"])
 def test_resuming_gives_the_weights_of_not_stopping(
-    start: PreviousLogits, rods: tuple[SampleGroup, ...], tmp_path: Path, parts: str
+    start: Start, rods: tuple[SampleGroup, ...], tmp_path: Path, parts: str
 ) -> None:
     recipe = replace(SMALL, parts=parts)
     whole = start(recipe)
@@ -75,7 +75,7 @@ def test_resuming_gives_the_weights_of_not_stopping(
 
 
 def test_only_the_chosen_parts_change(
-    start: PreviousLogits, rods: tuple[SampleGroup, ...]
+    start: Start, rods: tuple[SampleGroup, ...]
 ) -> None:
     for parts, prefixes in {
         "decoder": ("mask_decoder.", "prompt_encoder.", "prompt_head."),
@@ -97,7 +97,7 @@ def test_only_the_chosen_parts_change(
 
 
 def test_a_longer_run_goes_on_from_the_plateau(
-    start: PreviousLogits, rods: tuple[SampleGroup, ...], tmp_path: Path
+    start: Start, rods: tuple[SampleGroup, ...], tmp_path: Path
 ) -> None:
     recipe = replace(SMALL, steps=4, cooldown=0.5)
     state = start(recipe)
@@ -114,9 +114,7 @@ def test_a_longer_run_goes_on_from_the_plateau(
         start(replace(recipe, seed=7)).load(tmp_path / "2.safetensors")
 
 
-def test_the_other_side_is_free_until_it_is_used(
-    start: PreviousLogits, tmp_path: Path
-) -> None:
+def test_the_other_side_is_free_until_it_is_used(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     start(SMALL).save(path)
     start(replace(SMALL, fine_side=160)).load(path)
@@ -128,7 +126,7 @@ def test_the_other_side_is_free_until_it_is_used(
 
 
 def test_a_state_of_a_model_with_other_parts_is_refused(
-    start: PreviousLogits, tmp_path: Path
+    start: Start, tmp_path: Path
 ) -> None:
     older = start(SMALL)
     older.network.blend = None
@@ -137,7 +135,7 @@ def test_a_state_of_a_model_with_other_parts_is_refused(
         start(SMALL).load(tmp_path / "state.safetensors")
 
 
-def test_a_damaged_state_is_refused(start: PreviousLogits, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused(start: Start, tmp_path: Path) -> None:
     state = start(SMALL)
     path = tmp_path / "state.safetensors"
     state.save(path)
@@ -150,9 +148,7 @@ def test_a_damaged_state_is_refused(start: PreviousLogits, tmp_path: Path) -> No
         state.load(path)
 
 
-def test_a_full_disk_leaves_the_old_state(
-    start: PreviousLogits, tmp_path: Path
-) -> None:
+def test_a_full_disk_leaves_the_old_state(start: Start, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     state = start(SMALL)
     path = tmp_path / "state.safetensors"
@@ -171,10 +167,10 @@ def test_a_full_disk_leaves_the_old_state(
 
 
 def test_a_crop_is_decoded_as_its_place_in_the_frame(
-    start: PreviousLogits, rods: tuple[SampleGroup, ...]
+    start_real: Start, rods: tuple[SampleGroup, ...]
 ) -> None:
     """The same prompt on the same embedding, whole and as its own crop."""
-    state = start(SMALL)
+    state = start_real(SMALL)
     batch = make_batch(Cropper(rods, SMALL, 512), SMALL, 0, 0)
     with torch.no_grad():
         embedding = state.network.image_encoder(batch.images)
@@ -223,7 +219,7 @@ TWO_PROCESSES = """
 import sys
 import torch, torch.distributed as dist
 sys.path[:0] = [{here!r}, {synthetic!r}]
-from conftest import fresh_network
+from conftest import tiny_network, untrained
 from napari_sam.training.data.crops import SampleGroup
 from napari_sam.training.finetune.recipe import Recipe
 from napari_sam.training.finetune.state import TrainingState
@@ -234,7 +230,7 @@ dist.init_process_group(
     "gloo", init_method={meeting!r}, rank=int(sys.argv[1]), world_size=2
 )
 recipe = Recipe(steps=2, side=112, images=1, prompts=2, warmup=1)
-state = TrainingState(fresh_network(), recipe, torch.device("cpu"))
+state = TrainingState(untrained(tiny_network()), recipe, torch.device("cpu"))
 group = SampleGroup("rods", (generate("rods", 1, 320),))
 list(iter_training(state, (group,), precision=torch.float32))
 flat = torch.cat([p.detach().reshape(-1) for p in state.trained().values()])
