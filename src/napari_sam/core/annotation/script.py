@@ -71,7 +71,7 @@ def make_script(
             unasked.append(record.label)
             continue
         lines.append(f"\n# object {record.label}\n")
-        for wanted, call in _calls(record):
+        for wanted, call in _calls(record, shape):
             if wanted != axes:
                 order = [a for a in range(len(shape)) if a not in wanted]
                 lines.append(f"viewer.dims.order = {(*order, *wanted)}\n")
@@ -85,16 +85,18 @@ def make_script(
     return "".join(lines)
 
 
-def _calls(record: ObjectRecord) -> Iterator[tuple[tuple[int, int], str]]:
+def _calls(
+    record: ObjectRecord, size: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, int], str]]:
     """Yield the axes on screen and the call for each prompt of an object."""
     for shape in record.items.shapes:
-        for call in _shape_calls(shape):
+        for call in _shape_calls(shape, size):
             yield shape.axes, call
     for point in record.items.points:
         yield point.axes, _point(point.position, point.positive)
 
 
-def _shape_calls(shape: ShapeItem) -> Iterator[str]:
+def _shape_calls(shape: ShapeItem, size: tuple[int, ...]) -> Iterator[str]:
     vertices = shape.vertices
     if shape.kind in ("line", "path"):
         fixed = vertices[0].copy()
@@ -105,11 +107,13 @@ def _shape_calls(shape: ShapeItem) -> Iterator[str]:
     elif not shape.positive:
         yield _point(vertices.mean(axis=0), False)
     elif shape.kind == "rectangle":
+        # Cut at the border, as the model does: a box cannot begin beyond it.
+        vertices = np.clip(vertices, -0.5, np.subtract(size, 0.5))
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         yield f"session.add_box({_tuple(low)}, {_tuple(high)})"
     else:
         outline = _ellipse(vertices) if shape.kind == "ellipse" else vertices
-        rows = ", ".join(_tuple(v) for v in outline)
+        rows = ", ".join(_tuple(v) for v in _begun_inside(outline, size))
         yield f"session.add_outline([{rows}])"
 
 
@@ -121,6 +125,17 @@ def _ellipse(corners: Any) -> Any:
     half_a, half_b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
     return centre + np.cos(angle) * half_a + np.sin(angle) * half_b
+
+
+def _begun_inside(outline: Any, size: tuple[int, ...]) -> Any:
+    """Return an outline from one of its vertices in the image on.
+
+    Drawn by hand it may begin outside.  One that is around all of the image is cut.
+    """
+    inside = ((outline >= -0.5) & (outline < np.subtract(size, 0.5))).all(axis=1)
+    if not inside.any():
+        return np.clip(outline, 0, np.subtract(size, 1))
+    return np.roll(outline, -int(inside.argmax()), axis=0)
 
 
 def _point(position: Any, positive: bool) -> str:
