@@ -129,6 +129,7 @@ def test_daughters_go_with_the_later_part_of_a_split_mother():
         (lambda t: t.split(1, 2, 4), "4 is taken"),
         (lambda t: t.merge(1, 2), "before track 1 ends in frame 5"),
         (lambda t: t.merge(3, 3), "before track 3 ends"),
+        (lambda t: t.split(1, 2).tracks.merge(3, 5), "Track 5 begins in frame 2"),
         (lambda t: t.with_division(3, [2], 3), "needs two daughters"),
         (lambda t: t.with_division(1, [2, 4], 3), "goes on to frame 5"),
         (lambda t: t.with_division(2, [1, 4], 3), "not there before frame 3"),

@@ -200,6 +200,18 @@ def test_rejections_are_undone_and_redone_in_their_places_among_the_labels(searc
     assert is_as(now)
 
 
+def test_a_rejection_takes_the_place_of_one_that_was_undone(searched):
+    controller = searched.controller
+    one, other = (o.key for o in controller.everything.review_items_here[:2])
+    controller.proposal_actions.reject(one)
+    controller.undo()
+    controller.proposal_actions.reject(other)
+    controller.redo()
+    here = {o.key for o in controller.everything.review_items_here}
+    assert one in here
+    assert other not in here
+
+
 def test_what_is_hidden_is_not_decided(searched):
     desk = searched
     everything = desk.controller.everything

@@ -734,3 +734,103 @@ def test_arrays_are_admitted_by_trying_not_by_their_type(tmp_path):
     one = np.array([[3]], np.uint8)
     assert probe(one) == ""
     assert one[0, 0] == 3
+
+
+# -- what napari does or fails to do ------------------------------------------------
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_an_undo_or_a_redo_that_fails_is_whole_the_next_time(failing, writes):
+    target = failing
+    write(target, [on_plane(z, 1) for z in (0, 1, 2)], KEEP, "it")
+    written, witness, told = np.array(target.layer.data), Witness(target), []
+    target.applied.connect(told.append)
+    nothing = np.zeros_like(written)
+    for step, before, after, said in (
+        (target.undo, written, nothing, "undone"),
+        (target.redo, nothing, written, "redone"),
+    ):
+        Failing.left = writes
+        with pytest.raises(LabelsError, match=r"no space left.*; make room.*again\."):
+            step()
+        np.testing.assert_array_equal(target.layer.data, before)
+        assert witness.take() == told == []
+        step()
+        np.testing.assert_array_equal(target.layer.data, after)
+        assert witness.take() == [(said, "it")]
+        assert len(told) == 1
+        told.clear()
+
+
+def test_a_stroke_that_has_not_ended_is_part_of_the_step():
+    """As when N is pressed while the brush is held down."""
+    target = flat_target()
+    layer, copy = target.layer, np.zeros((40, 50), np.uint16)
+    target.applied.connect(lambda t: replay(copy, [t]))
+    layer.brush_size = 3
+    with layer.block_history():
+        layer.paint((5, 5), 9)
+        write(target, [ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "it")
+        layer.paint((5, 9), 9)
+    np.testing.assert_array_equal(copy, layer.data)
+    assert np.unique(copy).tolist() == [0, 1, 9]
+    target.undo()
+    target.undo()
+    assert not layer.data.any()
+    assert not copy.any()
+
+
+def test_a_stroke_that_changes_nothing_is_no_step_of_ours():
+    """Napari has one, so that it takes two presses to undo what was before."""
+    target = flat_target()
+    witness, layer = Witness(target), target.layer
+    mine = write(target, [ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "it")
+    written = layer.data.copy()
+    with layer.block_history():
+        layer.paint((5, 5), 9)
+        layer.paint((5, 5), 0)
+    assert witness.take() == []
+    # napari takes back its own step instead.
+    assert not target.take_back(mine)
+    np.testing.assert_array_equal(layer.data, written)
+    target.undo()
+    assert witness.take() == [("undone", "it")]
+    assert not layer.data.any()
+
+
+def test_as_many_steps_are_followed_as_napari_keeps():
+    target = flat_target(shape=(1, 130))
+    columns = np.arange(130)
+    mask = np.ones((1, 1), bool)
+    for n in columns[:105]:
+        own = MaskCrop(mask, Region(0, int(n), 1, int(n) + 1))
+        write(target, [ObjectMask(1, FLAT, own)], KEEP, int(n))
+    witness = Witness(target)
+    for _ in range(101):
+        target.undo()
+    assert witness.take() == [("undone", n) for n in range(104, 4, -1)]
+    assert target.newest is None
+    assert target.layer.data.sum() == 5
+    for _ in range(101):
+        target.redo()
+    assert witness.take() == [("redone", n) for n in range(5, 105)]
+    assert target.layer.data.sum() == 105
+
+
+def test_a_history_that_cannot_be_read_is_given_up(caplog):
+    """Another napari may keep strokes in another way; objects are written as before."""
+    target = flat_target()
+    witness = Witness(target)
+    write(target, [ObjectMask(1, FLAT, disc(20, 20, 5))], KEEP, "it")
+    target.layer.events.paint(value=["a stroke"])
+    assert "could not be followed" in caplog.text
+    assert witness.take() == [("painted", None)]
+    assert target.newest is None
+    write(target, [ObjectMask(2, FLAT, disc(20, 40, 5))], KEEP, "next")
+    target.undo()
+    assert witness.take() == [("undone", "next")]
+    assert np.unique(target.layer.data).tolist() == [0, 1]
+
+
+def test_labels_without_pixels_can_be_written():
+    assert probe(np.zeros((3, 0, 5), np.uint8)) == ""

@@ -117,3 +117,24 @@ def test_equal_certainty_goes_by_position():
     queue = ReviewQueue()
     queue.fill([entry(1, 0.5, 3), entry(2, 0.5, 1), entry(3, 0.4, 9)])
     assert [e.key for e in queue.open()] == [3, 2, 1]
+
+
+@settings(deadline=None)
+@given(entries=ENTRIES, by=st.sampled_from([1, -1]), data=st.data())
+def test_steps_go_around_all_that_can_be_decided(entries, by, data):
+    """From the first one on, or back from the last one; nothing is decided by it."""
+    closed = data.draw(st.sets(st.sampled_from(entries))) if entries else set()
+
+    def is_open(one):
+        return one not in closed
+
+    queue = ReviewQueue()
+    queue.fill(entries)
+    expected = [e for e in queue.open() if is_open(e)][::by]
+    for _ in range(2):
+        seen = [queue.step(by, is_open) for _ in expected]
+        assert seen == expected
+    assert queue.current == (expected[-1] if expected else None)
+    assert len(queue) == len(entries)
+    if not expected:
+        assert queue.step(by, is_open) is None
