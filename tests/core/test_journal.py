@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -267,3 +270,88 @@ def test_a_full_disk_is_told_once_and_nothing_is_half_written(tmp_path: Path) ->
     report = JournalReport()
     assert np.array_equal(replayed(tmp_path, report), labels)
     assert (report.torn, report.damaged) == (0, [])
+
+
+def test_a_segment_that_cannot_be_read_is_told_and_the_others_are(
+    tmp_path: Path,
+) -> None:
+    _, made = transactions(2)
+    journal = Journal(tmp_path)
+    journal.append(made[0])
+    journal.rotate()
+    journal.append(made[1])
+    in_the_way = tmp_path / "000002.journal"
+    in_the_way.mkdir()
+    report = JournalReport()
+    entries = list(read_journal(tmp_path, 0, report))
+    assert [e.sequence for e in entries] == [1, 2]
+    assert report.damaged == [in_the_way]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["sequence", "shape", "1"]), inner)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.one_of(
+        st.tuples(st.just("any"), st.binary(max_size=40)),
+        st.tuples(st.just("commit"), VALUES),
+        st.tuples(
+            st.just("commit"),
+            st.fixed_dictionaries(
+                dict.fromkeys(("sequence", "frames", "next_label", "records"), VALUES)
+            ),
+        ),
+        st.tuples(
+            st.just("pixels"),
+            st.fixed_dictionaries(
+                {
+                    "sequence": st.just(2) | VALUES,
+                    "start": st.just([0, 0, 0]) | VALUES,
+                    "shape": st.just([1, 1, 3]) | VALUES,
+                    "dtype": st.sampled_from(["<i4", "O", "no"]) | VALUES,
+                    "constant": VALUES,
+                }
+            ),
+        ),
+    ),
+    st.sampled_from([1, 2]),
+)
+def test_a_sound_frame_of_another_program_is_passed_over(
+    tmp_path_factory: pytest.TempPathFactory, content: tuple[str, object], kind: int
+) -> None:
+    """As a later version may write: what is before and after it is read."""
+    what, value = content
+    if isinstance(value, bytes):
+        payload = value
+    elif what == "commit":
+        payload = zlib.compress(json.dumps(value).encode())
+    else:
+        text = json.dumps(value).encode()
+        payload = struct.pack("<I", len(text)) + text + zlib.compress(b"\x07" * 13)
+    _, made = transactions(3)
+    folder = tmp_path_factory.mktemp("foreign")
+    (folder / "000001.journal").write_bytes(
+        b"".join(
+            [
+                *encode(1, made[0]),
+                journal_module._frame(kind, payload),
+                *encode(3, made[1]),
+            ]
+        )
+    )
+    report = JournalReport()
+    entries = [e for e in read_journal(folder, 0, report) if e.sequence != 2]
+    assert {e.sequence for e in entries} >= {1, 3}
+    own = {e.sequence: e for e in entries if e.pixels}
+    for number, transaction in ((1, made[0]), (3, made[1])):
+        (block,), (change,) = own[number].pixels, transaction.pixels
+        assert block.start == change.start
+        assert np.array_equal(block.values, change.after)

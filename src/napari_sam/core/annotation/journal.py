@@ -307,6 +307,19 @@ def _frames(
         at = found + _HEAD_SIZE + length
 
 
+_NOT_OURS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    zlib.error,
+    struct.error,
+)
+"""What a sound frame raises that has something else in it than we write."""
+
+
 def _note(report: JournalReport, path: Path) -> None:
     if path not in report.damaged:
         report.damaged.append(path)
@@ -330,7 +343,7 @@ def read_segment(path: Path, report: JournalReport) -> Iterator[Entry]:
                 pixels.append(block)
                 continue
             count, entry = _decode_commit(payload)
-        except (ValueError, KeyError, TypeError, zlib.error, struct.error):
+        except _NOT_OURS:
             _note(report, path)
             continue
         own = tuple(pixels) if under_way == entry.sequence else ()
