@@ -445,6 +445,58 @@ class TestAllObjects:
         desk.controller.propagation.follow_all()
         assert "No object is labeled" in desk.controller.status
 
+    def test_what_was_found_before_a_slice_that_cannot_be_read_is_written(
+        self,
+        open_desk: OpenDesk,
+        two: Any,
+        monkeypatch: pytest.MonkeyPatch,
+        notes: Callable[[], list[str]],
+    ) -> None:
+        desk = self.labeled(open_desk, two)
+        before = desk.labels.data.copy()
+        unreadable(monkeypatch, MIDDLE + 2)
+        desk.controller.propagation.follow_all()
+        (note,) = notes()
+        assert f"{MIDDLE + 2} on axis 0" in note
+        assert desk.controller.status == note
+        assert not desk.controller.propagation.is_running
+        assert (desk.labels.data[MIDDLE + 1] == 3).any()
+        desk.controller.undo()
+        assert np.array_equal(desk.labels.data, before)
+
+    @pytest.mark.parametrize("is_all", [False, True])
+    def test_what_is_painted_meanwhile_stays(
+        self,
+        open_desk: OpenDesk,
+        two: Any,
+        pumped: PumpedRunner,
+        gate: Gate,
+        is_all: bool,
+    ) -> None:
+        """And no slice without a pixel of it is recorded as one of the object."""
+        desk = self.labeled(open_desk, two, runner=pumped)
+        pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+        several = desk.controller.propagation.several
+        desk.controller.propagation.follow_all()
+        pumped.pump(lambda: several._run is not None and bool(several._run.found))
+        pumped.pump(lambda: len(several._run.found[3]) == 3)
+        found = sorted(several._run.found[3])
+        painted = found if is_all else found[:1]
+        for position in painted:
+            where = np.nonzero(desk.labels.data[position] == 0)
+            desk.labels.data_setitem((np.full(len(where[0]), position), *where), 9)
+        before = desk.labels.data.copy()
+        desk.controller.cancel()
+        assert np.array_equal(desk.labels.data == 9, before == 9)
+        record = desk.controller.context.records.get(3)
+        if is_all:
+            assert np.array_equal(desk.labels.data, before)
+            assert record is None
+            assert "reach no further slice" in desk.controller.status
+        else:
+            assert "written on 2 slices" in desk.controller.status
+            assert sorted(m.plane.index[0] for m in record.masks) == found[1:]
+
 
 @pytest.mark.parametrize("live", [False, True])
 def test_with_write_while_i_click(
@@ -855,3 +907,102 @@ def test_slices_of_pixels_that_have_changed_meanwhile_are_not_shown(
     desk.controller.choose_image(first)
     assert desk.controller.propagation.followed is None
     assert len(desk.annotator.items.points) == 1
+def test_the_least_sure_slices_come_one_after_another_and_again(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.choose(first=MIDDLE - 2, last=MIDDLE + 1)
+    follower.follow()
+    sure = {p: s.confidence for p, s in follower.followed.slices.items()}
+    assert len(sure) == 3
+    order = sorted(sure, key=sure.__getitem__)
+    for position in (*order, order[0]):
+        follower.go_to_least_sure()
+        assert desk.controller.context.plane.index[0] == position
+        said = f"Slice {position}: confidence {sure[position]:.2f}"
+        assert desk.controller.status.startswith(said)
+    # Another object begins with its own.
+    desk.accept()
+    go(desk, MIDDLE)
+    desk.click(5, 5)
+    follower.choose(first=MIDDLE, last=MIDDLE)
+    follower.follow()
+    follower.go_to_least_sure()
+    assert "No slice of the object is in doubt" in desk.controller.status
+
+
+def test_what_is_above_is_removed_and_what_is_left_looked_at_again(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.choose(first=MIDDLE - 2, last=MIDDLE + 2)
+    follower.follow()
+    go(desk, MIDDLE + 1)
+    follower.remove_above()
+    assert followed_planes(desk) == list(range(MIDDLE - 2, MIDDLE + 2))
+    before = follower.followed.slices[MIDDLE + 1]
+    follower.redo()
+    again = follower.followed.slices[MIDDLE + 1]
+    assert again is not before
+    assert np.array_equal(again.mask.mask, before.mask.mask)
+    assert follower.followed.is_finished
+    go(desk, MIDDLE + 2)
+    follower.end_here()
+    assert f"does not reach slice {MIDDLE + 2}" in desk.controller.status
+    go(desk, MIDDLE + 1)
+    desk.click(24, 30)
+    go(desk, MIDDLE - 1)
+    desk.click(24, 30)
+    go(desk, MIDDLE)
+    follower.end_here()
+    assert "prompted on both sides" in desk.controller.status
+    assert followed_planes(desk) == list(range(MIDDLE - 2, MIDDLE + 2))
+
+
+def test_one_way_after_the_other_keeps_both(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    follower = desk.controller.propagation
+    follower.choose(first=MIDDLE - 1, last=MIDDLE + 1)
+    follower.follow_down()
+    assert followed_planes(desk) == [MIDDLE - 1, MIDDLE]
+    follower.follow_up()
+    assert followed_planes(desk) == [MIDDLE - 1, MIDDLE, MIDDLE + 1]
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, position: int) -> None:
+    """Let a slice fail to be read from now on."""
+    read = PlaneEncoder.iter_get
+
+    def fails(self: PlaneEncoder, plane: Any) -> Any:
+        if plane.index[0] == position:
+            raise ImageError(f"The plane at {position} on axis 0 could not be read.")
+        return read(self, plane)
+
+    monkeypatch.setattr(PlaneEncoder, "iter_get", fails)
+
+
+def test_an_accepted_object_comes_back_if_a_slice_cannot_be_read(
+    open_desk: OpenDesk,
+    ball: np.ndarray,
+    pumped: PumpedRunner,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Callable[[], list[str]],
+) -> None:
+    unreadable(monkeypatch, MIDDLE + 2)
+    desk = start(open_desk, ball, runner=pumped)
+    desk.controller.propagation.follow()
+    pumped.pump(lambda: len(followed_planes(desk)) > 1)
+    assert not desk.annotator.accept()
+    gate.open.set()
+    pumped.pump(lambda: not desk.annotator.is_waiting)
+    assert any(f"{MIDDLE + 2} on axis 0" in note for note in notes())
+    assert desk.controller.labels.layer is None
+    assert len(desk.annotator.items.points) == 1
+    assert MIDDLE + 1 in followed_planes(desk)
+    assert desk.annotator.accept()
+    assert desk.labels.data[MIDDLE : MIDDLE + 2].any((1, 2)).all()
