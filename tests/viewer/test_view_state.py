@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.viewer.background.prefetcher import StripState
 from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.view_state import resolve
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from desk import Desk
 
     from napari_sam.viewer.view_state import ViewState
+
+
+FEW = EverythingSettings(points_per_side=5)
 
 
 class TurningRunner(SyncRunner):
@@ -40,7 +44,7 @@ def turned(
 ) -> tuple[Desk, TurningRunner, list[ViewState]]:
     """A desk at rest, its event loop, and the states that it has told since."""
     runner = TurningRunner()
-    desk = open_desk(coin_stack, runner=runner)
+    desk = open_desk(coin_stack, runner=runner, everything=FEW)
     runner.turn()
     told: list[ViewState] = []
     desk.controller.state_changed.connect(told.append)
