@@ -871,6 +871,30 @@ def test_slices_are_there_again_when_their_image_is(
     assert f"on {len(before) + 1} slices" in desk.controller.status
 
 
+def test_an_accept_waits_for_the_slices_of_before(
+    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner
+) -> None:
+    """Who comes back and accepts at once accepts all of the object."""
+    desk = open_desk(ball, runner=pumped)
+    go(desk, MIDDLE)
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    desk.click(24, 30)
+    pumped.pump(lambda: desk.annotator.can_accept and not pumped.is_busy())
+    follower = desk.controller.propagation
+    follower.follow()
+    pumped.pump(lambda: not follower.is_running)
+    found, first = masks_of(desk), desk.image
+    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
+    desk.controller.choose_image(other)
+    desk.controller.choose_image(first)
+    desk.controller.accept()
+    assert desk.annotator.is_waiting
+    pumped.pump(lambda: not desk.annotator.is_waiting and not pumped.is_busy())
+    written = desk.labels.data == 1
+    assert set(np.flatnonzero(written.any((1, 2)))) == {*found, MIDDLE}
+    assert all(np.array_equal(written[p], mask) for p, mask in found.items())
+
+
 def test_slices_that_grew_when_their_image_was_left_go_on(
     open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner, gate: Gate
 ) -> None:

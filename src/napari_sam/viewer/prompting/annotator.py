@@ -295,7 +295,7 @@ class Annotator:
         target, requests = self._context.target, self.prompting.requests
         if self._context.encoder is None or not (target is None or target.is_counted):
             return False
-        if draft.is_growing:
+        if draft.is_growing or draft.kept is not None:
             return False
         since, now = draft.waits_since, time.monotonic()
         waited = 0.0 if since is None else now - since

@@ -112,11 +112,14 @@ class PropagationRuns(BackgroundWork[_Run]):
             self.stop()
         self._is_looking = True
         try:
-            for draft in self._annotator.objects:
-                self._take_up(draft)
+            are_back = [self._take_up(draft) for draft in self._annotator.objects]
+            for draft in self.drafts:
                 self._renew(draft)
         finally:
             self._is_looking = False
+        if any(are_back):
+            # One that was accepted at once waited for it.
+            self._annotator.settle()
         if self._run is None:
             for draft in self.drafts:
                 followed = draft.followed
@@ -129,16 +132,23 @@ class PropagationRuns(BackgroundWork[_Run]):
                     self._follow(draft, followed)
                     return
 
-    def _take_up(self, draft: ObjectDraft) -> None:
-        """Go on with what was found before an object was left, once it is answered."""
+    def _take_up(self, draft: ObjectDraft) -> bool:
+        """Go on with what was found before an object was left, once it is answered.
+
+        Returns
+        -------
+        bool
+            Whether it was waited for until now.
+        """
         kept, image = draft.kept, self._context.image
         if kept is None or image is None or self._is_open(draft, kept):
-            return
+            return False
         draft.kept, answered = None, self._answered(draft, kept)
         is_new = draft.followed is None
         if answered and is_new and kept.fits(layer_shape(image)):
             draft.followed = kept.asked_again(answered)
             self._annotator.prompting.draw()
+        return True
 
     def _renew(self, draft: ObjectDraft) -> None:
         """Take note of what is prompted now."""
