@@ -15,8 +15,10 @@ from napari.layers import Image
 from napari_sam.core.embeddings.engine import Engine
 from napari_sam.core.embeddings.store import EmbeddingStore
 from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.core.masks import PostProcessing
 from napari_sam.viewer.background.worker import SyncRunner
 from napari_sam.viewer.controller import Controller
+from napari_sam.viewer.prompting import requests
 from napari_sam.viewer.settings import Tool
 
 COIN = (28, 87)
@@ -67,6 +69,12 @@ def test_no_layer_at_all(engine, notes):
         lambda: controller.choose_tool(Tool.BOX),
         lambda: controller.choose_image(None),
         lambda: controller.choose_labels(None),
+        controller.undo,
+        controller.redo,
+        controller.accept_plane,
+        controller.segment_view,
+        controller.show_model_input,
+        controller.toggle_review,
     ):
         action()
         assert is_one_sentence(controller.status) or "  " in controller.status
@@ -377,3 +385,152 @@ def test_weights_cut_short(open_desk, coins, notes, tmp_path):
     assert is_one_sentence(note)
     assert "broken.safetensors" in note
     assert_works(desk)
+
+
+@pytest.fixture
+def slow_full(open_desk, coins, pumped, monkeypatch):
+    """Return a desk that waits for its answers, and whose labels are full."""
+    desk = open_desk(coins, runner=pumped)
+    monkeypatch.setattr(desk.annotator.prompting, "_foreseen", lambda: None)
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint8), name="cells")
+    labels.data[0, :2] = 254, 255
+    desk.controller.choose_labels(labels)
+    pumped.pump(lambda: not pumped.is_busy())
+    pumped.drain()
+    return desk
+
+
+@pytest.mark.parametrize("is_next_begun", [False, True])
+def test_what_does_not_fit_when_its_answer_comes_is_under_way_again(
+    slow_full, pumped, notes, is_next_begun
+):
+    desk, before = slow_full, slow_full.labels.data.copy()
+    desk.click(*COIN)
+    assert not desk.annotator.accept()
+    assert desk.annotator.is_waiting
+    if is_next_begun:
+        desk.click(100, 139)
+    pumped.pump(lambda: not desk.annotator.is_waiting)
+    pumped.drain()
+    assert any("uses 255 already" in note for note in notes())
+    np.testing.assert_array_equal(desk.labels.data, before)
+    places = [
+        [p.position for p in kept.items.points] for kept in desk.annotator.under_way
+    ]
+    assert places == [[COIN], [(100, 139)]][: 1 + is_next_begun]
+    if is_next_begun:
+        desk.controller.discard()
+    assert [p.position for p in desk.annotator.items.points] == [COIN]
+    desk.controller.new_labels()
+    pumped.pump(lambda: bool(desk.annotator.draft.answers) and not pumped.is_busy())
+    pumped.drain()
+    assert desk.accept() == 1
+    assert desk.labels.data[COIN] == 1
+
+
+def test_an_accepted_object_is_written_when_its_image_is_back(slow_full, pumped):
+    """It was left before there was an answer."""
+    desk, image = slow_full, slow_full.image
+    desk.controller.new_labels()
+    labels = desk.labels
+    pumped.drain()
+    desk.click(*COIN)
+    assert not desk.annotator.accept()
+    other = desk.viewer.add_image(np.zeros((40, 60), np.uint8))
+    desk.controller.choose_image(other)
+    assert not desk.annotator.is_waiting
+    desk.controller.choose_image(image)
+    desk.controller.choose_labels(labels)
+    assert desk.annotator.is_waiting
+    pumped.pump(lambda: not desk.annotator.is_waiting)
+    pumped.drain()
+    assert labels.data[COIN] == 1
+
+
+def test_live_writing_into_full_labels_is_told_once_and_changes_nothing(
+    open_desk, coins, notes
+):
+    desk = open_desk(coins, live=True)
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint8), name="cells")
+    labels.data[0, :2] = 254, 255
+    desk.controller.choose_labels(labels)
+    before = labels.data.copy()
+    desk.click(*COIN)
+    (note,) = notes()
+    assert is_one_sentence(note)
+    assert "uses 255 already" in note
+    np.testing.assert_array_equal(labels.data, before)
+    assert desk.masks[0][COIN]
+    desk.controller.new_labels()
+    desk.accept()
+    assert desk.labels.data[COIN] == 1
+
+
+def test_where_all_is_cleaned_away_nothing_is_written(open_desk, coins, notes):
+    desk = open_desk(coins, cleaning=PostProcessing(min_area=10**6))
+    desk.click(*COIN)
+    assert desk.shown is None
+    assert desk.controller.status.startswith("Nothing found there: add a point")
+    assert not desk.annotator.accept()
+    assert "Nothing was found there, so nothing was written" in desk.controller.status
+    assert len(desk.annotator.items.points) == 1
+    assert not desk.labels.data.any()
+    desk.controller.change_settings(cleaning=PostProcessing())
+    assert desk.masks[0][COIN]
+    desk.accept()
+    assert desk.labels.data[COIN] == 1
+
+
+def test_a_correction_that_the_brush_has_made_already(open_desk, coins):
+    desk = open_desk(coins)
+    desk.click(*COIN)
+    desk.accept()
+    desk.annotator.select_object(1)
+    desk.click(COIN[0], COIN[1] + 12, "Control")
+    (mask,) = desk.masks
+    changed = np.nonzero(mask != (desk.labels.data == 1))
+    assert changed[0].size
+    desk.labels.data_setitem(changed, mask[changed].astype(np.uint8))
+    painted = desk.labels.data.copy()
+    assert desk.annotator.accept()
+    assert "Object 1 is unchanged" in desk.controller.status
+    np.testing.assert_array_equal(desk.labels.data, painted)
+    assert desk.annotator.is_empty
+    assert desk.annotator.label == 2
+    desk.controller.undo()
+    assert (desk.labels.data != painted).sum() == changed[0].size
+
+
+def test_another_level_that_fails_leaves_what_was_there(
+    open_desk, coins, monkeypatch, caplog
+):
+    desk = open_desk(coins)
+    desk.click(*COIN)
+    (mask,) = desk.masks
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(requests, "reselect_level", fails)
+    desk.controller.cycle_level()
+    assert "a bug" in caplog.text
+    np.testing.assert_array_equal(desk.masks[0], mask)
+    # Nothing waits for it: the level is asked for instead.
+    desk.annotator.accept()
+    assert not desk.annotator.is_waiting
+    assert desk.labels.data[COIN] == 1
+
+
+def test_another_level_of_what_is_discarded_is_not_shown(open_desk, coins, pumped):
+    desk = open_desk(coins, runner=pumped)
+    desk.click(*COIN)
+    pumped.pump(lambda: bool(desk.annotator.draft.answers) and not pumped.is_busy())
+    pumped.drain()
+    desk.controller.cycle_level()
+    assert desk.annotator.prompting.requests.is_releveled(desk.annotator.draft)
+    desk.controller.discard()
+    pumped.pump(lambda: not pumped.is_busy())
+    pumped.drain()
+    assert desk.annotator.is_empty
+    assert desk.masks == []
+    assert desk.shown is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from desk import Desk
+    from desk import Desk, PumpedRunner
 
     from napari_sam.models.sam1.sam import SamModel
 
@@ -980,3 +981,211 @@ def test_a_replay_asks_the_same_prompts(
         assert f"mean IoU {replay.mean_iou:.3f} of 3 masks" in str(replay)
         with pytest.raises(ImageError, match="give one of the same shape"):
             project.replay(model, image=np.zeros((4, 4), np.uint8))
+
+
+# -- what happens to places meanwhile -----------------------------------------------
+
+
+@pytest.mark.parametrize("is_other", [True, False])
+def test_labels_of_another_form_go_on_in_another_place(
+    write: Callable[..., Desk], is_other: bool
+) -> None:
+    """A folder takes only labels of the form that it was made for."""
+    desk = write(1)
+    labels, session = desk.labels, desk.controller.projects
+    first = session.folder.path
+    desk.controller.labels.new()
+    if is_other:
+        labels.data = labels.data.astype(np.uint8)
+    desk.controller.choose_labels(labels)
+    desk.click(*COINS[3])
+    assert desk.accept() == 2
+    assert (session.folder.path == first) is not is_other
+    assert np.dtype(session.folder.file.labels.dtype) == labels.data.dtype
+    written = labels.data.copy()
+    path = session.folder.path
+    kill(desk)
+    with ns.open_project(path) as project:
+        np.testing.assert_array_equal(project.labels, written)
+        assert project.labels.dtype == written.dtype
+    assert first in [one.path for one in recoveries()]
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged", "open elsewhere", "as it was"])
+def test_the_place_of_labels_is_looked_at_again(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    notes: Callable[[], list[str]],
+    what: str,
+) -> None:
+    """The dock is closed and opened again, and something has happened to the project.
+
+    What is written then is kept, in a place of its own if need be.
+    """
+    desk = write(1)
+    path, image, labels = tmp_path / "coins.napari-sam", desk.image, desk.labels
+    desk.controller.projects.save_as(path)
+    desk.controller.put_aside()
+    desk.controller.close()
+    elsewhere = None
+    if what == "gone":
+        shutil.rmtree(path)
+    elif what == "damaged":
+        (path / "project.json").write_text("{")
+    elif what == "open elsewhere":
+        elsewhere = ns.open_project(path)
+        assert not elsewhere.read_only
+    before = sorted(p.name for p in path.rglob("*")) if path.exists() else []
+    again = open_desk(image, viewer=desk.viewer)
+    again.controller.choose_labels(labels)
+    session = again.controller.projects
+    again.click(*COINS[3])
+    assert again.accept() == 2
+    assert notes() == []
+    assert session.path == (path if what == "as it was" else None)
+    kept = session.folder.path
+    kill(again)
+    with ns.open_project(kept) as project:
+        np.testing.assert_array_equal(project.labels, labels.data)
+        assert [r.label for r in project.records] == [1, 2]
+    if what != "as it was":
+        assert before == (
+            sorted(p.name for p in path.rglob("*")) if path.exists() else []
+        )
+    if elsewhere is not None:
+        elsewhere.close()
+
+
+def test_an_accept_does_not_fail_for_what_keeps_it(
+    write: Callable[..., Desk],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = write(1)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(desk.controller.projects.folder, "append", fails)
+    desk.click(*COINS[3])
+    assert desk.accept() == 2
+    assert (desk.labels.data == 2).any()
+    assert "a bug" in caplog.text
+
+
+def test_the_number_of_what_was_erased_is_not_given_again(
+    write: Callable[..., Desk], open_desk: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(2)
+    desk.labels.fill(COINS[1], 0)
+    assert desk.labels.data.max() == 1
+    desk.controller.projects.save_as(tmp_path / "coins")
+    desk.controller.close()
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    again.controller.projects.open(tmp_path / "coins.napari-sam")
+    again.click(*COINS[3])
+    assert again.accept() == 3
+
+
+def test_damage_is_told_and_what_is_whole_is_there(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    notes: Callable[[], list[str]],
+) -> None:
+    desk = write(1)
+    path = tmp_path / "coins.napari-sam"
+    desk.controller.projects.save_as(path)
+    for coin in COINS[1:3]:
+        desk.click(*coin)
+        desk.accept()
+    kill(desk)
+    (segment,) = (path / "journal").glob("*.journal")
+    data = bytearray(segment.read_bytes())
+    data[60] ^= 255
+    segment.write_bytes(bytes(data))
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    again.controller.projects.open(path)
+    (note,) = notes()
+    assert "is damaged" in note
+    assert note.endswith("look the labels through.")
+    assert np.unique(again.labels.data).tolist() == [0, 1, 3]
+    again.click(*COINS[3])
+    assert again.accept() == 4
+
+
+def test_other_pixels_in_the_place_of_the_image_change_nothing(
+    write: Callable[..., Desk], tmp_path: Path
+) -> None:
+    desk = write(1)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    other = desk.viewer.add_image(np.flipud(desk.image.data), name="other")
+    labels, before = desk.labels, list(desk.viewer.layers)
+    with pytest.raises(ImageError, match=r"'other' has other pixels.*right one\."):
+        desk.controller.projects.open(tmp_path / "coins.napari-sam", other)
+    assert list(desk.viewer.layers) == before
+    assert desk.labels is labels
+    desk.click(*COINS[3])
+    assert desk.accept() == 2
+
+
+def test_saved_before_the_image_is_known(
+    open_desk: Callable[..., Desk],
+    coins_file: Path,
+    tmp_path: Path,
+    pumped: PumpedRunner,
+) -> None:
+    """Its checksum is made in the background, and takes long for a large one."""
+    viewer = ViewerModel()
+    (image,) = viewer.open(coins_file, plugin="napari")
+    desk = open_desk(image, viewer=viewer, runner=pumped)
+    desk.controller.new_labels()
+    desk.labels.data_setitem((np.array([3]), np.array([4])), 5)
+    session = desk.controller.projects
+    session.save_as(tmp_path / "coins")
+    pumped.pump(lambda: not session.is_saving)
+    desk.controller.close()
+    with ns.open_project(tmp_path / "coins.napari-sam") as project:
+        assert project.labels[3, 4] == 5
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    again.controller.projects.open(tmp_path / "coins.napari-sam", coins_file)
+    assert again.labels.data[3, 4] == 5
+
+
+def test_closed_while_it_is_saved_elsewhere_both_places_have_it(
+    open_desk: Callable[..., Desk],
+    coins_file: Path,
+    tmp_path: Path,
+    pumped: PumpedRunner,
+) -> None:
+    viewer = ViewerModel()
+    (image,) = viewer.open(coins_file, plugin="napari")
+    desk = open_desk(image, viewer=viewer, runner=pumped)
+    desk.controller.new_labels()
+    session = desk.controller.projects
+    for number, name in enumerate(("one", "two"), 1):
+        desk.labels.data_setitem((np.array([3]), np.array([number])), number)
+        session.save_as(tmp_path / name)
+        if name == "one":
+            pumped.pump(lambda: not session.is_saving)
+    desk.labels.data_setitem((np.array([3]), np.array([3])), 3)
+    labels = desk.labels.data.copy()
+    desk.controller.close()
+    with ns.open_project(tmp_path / "one.napari-sam") as project:
+        np.testing.assert_array_equal(project.labels, labels)
+
+
+def test_without_labels_it_is_said_what_is_missing(
+    open_desk: Callable[..., Desk], coins: np.ndarray, tmp_path: Path
+) -> None:
+    session = open_desk(coins).controller.projects
+    for act, error, said in (
+        (session.save, FileFormatError, "no project yet; choose Save as"),
+        (session.check_savable, ImageError, "no labels to save"),
+        (lambda: session.save_as(tmp_path / "a"), ImageError, "no labels to save"),
+        (session.script, ImageError, "no objects to make a script of"),
+    ):
+        with pytest.raises(error, match=said):
+            act()
+    assert not list(tmp_path.iterdir())
