@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from napari.layers import Tracks
 
 from napari_sam.core.volumes.linked import LinkedObject
+from napari_sam.errors import LabelsError
 from napari_sam.viewer.volumes.linker import numbered, said_of
 
 if TYPE_CHECKING:
@@ -435,6 +436,124 @@ class TestEvents:
         empty = open_desk(np.stack([coins] * 2), layer={"axis_labels": ("t", "y", "x")})
         empty.controller.propagation.next_event()
         assert "There are no labels" in empty.controller.status
+
+    def test_what_appears_and_what_jumps(self, open_desk: OpenDesk) -> None:
+        labels = np.zeros((4, 40, 60), np.uint16)
+        labels[:, 4:14, 4:14] = 1
+        labels[2:, 4:14, 4:14] = 0
+        labels[2:, 26:36, 46:56] = 1
+        labels[1:, 20:26, 20:26] = 2
+        desk = open_labels(open_desk, labels, layer={"axis_labels": ("t", "y", "x")})
+        said = []
+        for _ in range(2):
+            desk.controller.propagation.next_event()
+            said.append(desk.controller.status)
+        assert "Event 1 of 2" in said[0]
+        assert any("track 1 jumps to frame 2." in text for text in said)
+        assert any("track 2 appears in frame 1." in text for text in said)
+
+    def test_what_was_read_before_a_change_is_not_kept(
+        self, open_desk: OpenDesk, movie: np.ndarray, pumped: PumpedRunner
+    ) -> None:
+        desk = open_labels(
+            open_desk, movie, runner=pumped, layer={"axis_labels": ("t", "y", "x")}
+        )
+        follower = desk.controller.propagation
+        pumped.pump(lambda: not pumped.is_busy())
+        pumped.drain()
+
+        def told() -> str:
+            said: list[str] = []
+            follower.events.status.connect(said.append)
+            follower.next_event()
+            pumped.pump(lambda: bool(said))
+            return said[0]
+
+        follower.next_event()
+        # Read, and on its way here.
+        pumped.wait(["events"])
+        desk.labels.data_setitem(np.nonzero(movie == 4), 0)
+        pumped.drain()
+        assert " of 4 " in told()
+
+    def test_other_axes_have_no_events(
+        self, open_desk: OpenDesk, movie: np.ndarray
+    ) -> None:
+        labels = np.stack([movie, movie])
+        desk = open_labels(open_desk, labels)
+        desk.controller.propagation.choose(time=True)
+        desk.controller.propagation.next_event()
+        assert "labels with the axes t, y, x" in desk.controller.status
+
+
+def test_labels_that_cannot_be_written_keep_their_numbers(
+    open_desk: OpenDesk,
+    sliced: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Callable[[], list[str]],
+) -> None:
+    desk = open_labels(open_desk, sliced)
+    desk.labels.editable = False
+    follower, linked = desk.controller.propagation, []
+    follower.linker.linked.connect(linked.append)
+    follower.link()
+    (note,) = notes()
+    assert "is locked" in note
+    assert desk.controller.status == note
+    assert np.array_equal(desk.labels.data, sliced)
+    assert not follower.is_running
+    assert linked == []
+    desk.labels.editable = True
+    follower.link()
+    assert len(linked) == 1
+    assert np.unique(desk.labels.data).tolist() == [0, 1, 2]
+
+
+def test_labels_that_cannot_be_read_are_told_and_left(
+    open_desk: OpenDesk,
+    sliced: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    notes: Callable[[], list[str]],
+) -> None:
+    desk = open_labels(open_desk, sliced)
+    follower, target = desk.controller.propagation, desk.controller.context.target
+    follower.choose(time=True)
+
+    def fails(*_: object) -> None:
+        raise LabelsError("The labels could not be read.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, "read", fails)
+        follower.link()
+        patch.setattr("napari_sam.viewer.volumes.events.iter_objects", fails)
+        follower.next_event()
+    assert notes() == ["The labels could not be read."] * 2
+    assert not follower.is_running
+    assert np.array_equal(desk.labels.data, sliced)
+    follower.link()
+    assert np.unique(desk.labels.data).tolist() == [0, 1, 2]
+
+
+def test_other_labels_are_not_given_the_numbers_of_those_before(
+    open_desk: OpenDesk, sliced: np.ndarray, pumped: PumpedRunner
+) -> None:
+    desk = open_labels(open_desk, sliced, runner=pumped)
+    labels, follower = desk.labels, desk.controller.propagation
+    follower.link()
+    desk.controller.labels.new()
+    pumped.pump(lambda: not follower.is_running)
+    assert np.array_equal(labels.data, sliced)
+    assert not desk.labels.data.any()
+
+
+def test_objects_do_not_grow_without_a_model(
+    open_desk: OpenDesk, sliced: np.ndarray
+) -> None:
+    desk = open_labels(open_desk, sliced, engine=None)
+    desk.controller.propagation.grow = True
+    desk.controller.propagation.link()
+    assert "wait for it" in desk.controller.status
+    assert np.array_equal(desk.labels.data, sliced)
 
 
 class TestDivisions:

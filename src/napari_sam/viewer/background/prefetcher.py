@@ -131,13 +131,15 @@ class Prefetcher:
         context.runner.cancel(PREFETCH_SLOT)
         plane = context.plane
         self._shown_is_ready = False
-        if plane is None or context.encoder is None or context.image is None:
+        # Nobody scrolls past the first plane of an image or a model.
+        delay = 0.0 if self._base is None else SETTLE_SECONDS
+        if plane is not None:
+            # Without a model, too: the stack is known before it.
+            self._follow(plane)
+        if plane is None or context.encoder is None:
             context.runner.cancel(SHOWN_SLOT)
             self.changed.emit()
             return
-        # Nobody scrolls past the first plane of an image or a model.
-        delay = 0.0 if self._base is None else SETTLE_SECONDS
-        self._follow(plane)
         context.runner.submit(
             Job(
                 partial(context.encoder.iter_visit, plane),

@@ -57,6 +57,8 @@ class TrackEvents:
         self._navigator = navigator
         self._target: LabelsTarget | None = None
         self._events: list[Doubt] | None = None
+        # Whether the labels have changed since they were last looked at for events.
+        self._is_changed = False
         self._shown: set[tuple[DoubtKind, int, int]] = set()
 
     def close(self) -> None:
@@ -77,6 +79,7 @@ class TrackEvents:
             self._show(self._events)
             return
         graph = target.records.lineage.graph
+        self._is_changed = False
         self._context.runner.submit(
             Job(
                 partial(_events, target, graph),
@@ -99,14 +102,14 @@ class TrackEvents:
 
     def _on_applied(self, transaction: object) -> None:
         del transaction
-        self._events = None
+        self._events, self._is_changed = None, True
 
     def _on_error(self, error: Exception) -> None:
         self.status.emit(self._context.report(error))
 
     def _take(self, events: list[Doubt]) -> None:
         if self._context.target is self._target:
-            self._events = events
+            self._events = None if self._is_changed else events
             self._show(events)
 
     def _show(self, events: list[Doubt]) -> None:
