@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class ConnectionSet:
@@ -17,12 +17,6 @@ class ConnectionSet:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[Any, Callable[..., Any]]] = []
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __iter__(self) -> Iterator[tuple[Any, Callable[..., Any]]]:
-        return iter(self._pairs)
 
     def connect(self, emitter: Any, callback: Callable[..., Any]) -> None:
         """Connect ``callback`` to a napari emitter or a psygnal signal."""

@@ -74,11 +74,6 @@ class ImageIdentity(BaseModel):
     rotate: list[list[float]] | None = None
     shear: list[float] | None = None
 
-    @property
-    def label_shape(self) -> tuple[int, ...]:
-        """Shape of labels for the image."""
-        return self.shape[:-1] if self.rgb else self.shape
-
 
 class LabelsInfo(BaseModel):
     """The labels array of a project."""

@@ -374,11 +374,3 @@ def same_items(a: PromptItems, b: PromptItems) -> bool:
             for s, t in zip(a.shapes, b.shapes, strict=True)
         )
     )
-
-
-def added_since(items: PromptItems, before: PromptItems) -> PromptItems | None:
-    """Return the prompts that came after ``before``; None if others changed."""
-    n_points, n_shapes = len(before.points), len(before.shapes)
-    start = PromptItems(items.points[:n_points], items.shapes[:n_shapes])
-    added = PromptItems(items.points[n_points:], items.shapes[n_shapes:])
-    return added if same_items(start, before) and not added.is_empty else None

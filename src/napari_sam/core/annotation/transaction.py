@@ -385,37 +385,6 @@ def plane_change(
     return PixelChange(start, changed, old[changed], new[changed])
 
 
-def merge_changes(first: PixelChange, second: PixelChange) -> PixelChange:
-    """Return two changes, one after the other, as one.
-
-    Pixels that end as they began are no part of it.
-    """
-    low = np.minimum(first.start, second.start)
-    high = np.maximum(
-        np.add(first.start, first.mask.shape), np.add(second.start, second.mask.shape)
-    )
-    dtype = np.promote_types(first.before.dtype, second.after.dtype)
-    before = np.zeros(tuple(high - low), dtype)
-    after = before.copy()
-    # The first to touch a pixel knows what was there, the last what is there now.
-    for change in (second, first):
-        box = tuple(
-            slice(s, s + n)
-            for s, n in zip(change.start - low, change.mask.shape, strict=True)
-        )
-        before[box][change.mask] = change.before
-    for change in (first, second):
-        box = tuple(
-            slice(s, s + n)
-            for s, n in zip(change.start - low, change.mask.shape, strict=True)
-        )
-        after[box][change.mask] = change.after
-    changed = before != after
-    return PixelChange(
-        tuple(int(s) for s in low), changed, before[changed], after[changed]
-    )
-
-
 def replay(labels: npt.NDArray[Any], transactions: Sequence[Transaction]) -> None:
     """Write the pixels of transactions, in order, into an array in memory."""
     for transaction in transactions:

@@ -183,10 +183,6 @@ class Prefetcher:
             self._next(delay=0.0)
         self.changed.emit()
 
-    def close(self) -> None:
-        """Stop."""
-        self._cancel()
-
     def _cancel(self) -> None:
         self._context.runner.cancel(SHOWN_SLOT)
         self._context.runner.cancel(PREFETCH_SLOT)

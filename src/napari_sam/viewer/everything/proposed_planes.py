@@ -411,7 +411,3 @@ class ProposedPlanes:
     def rejected(self) -> tuple[ReviewItemKey, ...]:
         """What the user has turned down."""
         return tuple(k for k, d in self._decided.items() if d is Decision.REJECTED)
-
-    def count(self, decision: Decision) -> int:
-        """Return how many review items were decided so."""
-        return sum(d is decision for d in self._decided.values())

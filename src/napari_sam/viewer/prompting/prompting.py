@@ -86,11 +86,6 @@ class Prompting:
     # -- state --------------------------------------------------------------
 
     @property
-    def items(self) -> PromptItems:
-        """Prompts of the current object on all its planes."""
-        return self.draft.items
-
-    @property
     def level(self) -> MaskLevel:
         """Which of the nested answers is shown."""
         return self.draft.level

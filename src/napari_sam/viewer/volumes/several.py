@@ -180,7 +180,7 @@ class SeveralObjects(BackgroundWork[_Run]):
             masks = [
                 PlaneMask(plane, digest, confirmed=False, score=scores[owner, plane])
                 for (owner, plane), digest in plan.digests.items()
-                if owner == label and digest
+                if owner == label
             ]
             old = target.records.get(label)
             record = old or ObjectRecord(
