@@ -534,3 +534,44 @@ def test_another_level_of_what_is_discarded_is_not_shown(open_desk, coins, pumpe
     assert desk.annotator.is_empty
     assert desk.masks == []
     assert desk.shown is None
+
+
+class FullDisk(np.ndarray):
+    """An array that cannot be written to while its disk is full."""
+
+    is_full = False
+
+    def __setitem__(self, key, value):
+        if FullDisk.is_full:
+            raise OSError("no space left on device")
+        super().__setitem__(key, value)
+
+
+@pytest.mark.parametrize("how", ["discard", "remove", "click"])
+def test_what_live_mode_wrote_stays_while_the_disk_is_full(
+    open_desk, coins, notes, monkeypatch, how
+):
+    desk = open_desk(coins, live=True)
+    labels = desk.viewer.add_labels(np.zeros(coins.shape, np.uint8).view(FullDisk))
+    desk.controller.choose_labels(labels)
+    desk.click(*COIN)
+    written = np.array(labels.data)
+    assert written[COIN] == 1
+    monkeypatch.setattr(FullDisk, "is_full", True)
+    if how == "discard":
+        desk.controller.discard()
+    elif how == "remove":
+        desk.controller.remove_last_prompt()
+    else:
+        desk.click(COIN[0], COIN[1] + 8, "Control")
+    said = notes()
+    assert said
+    assert all(is_one_sentence(n) and "no space left" in n for n in said)
+    np.testing.assert_array_equal(labels.data, written)
+    monkeypatch.setattr(FullDisk, "is_full", False)
+    if how == "click":
+        assert desk.annotator.accept()
+        assert labels.data[COIN] == 1
+    desk.controller.undo()
+    assert not labels.data.any()
+    assert len(desk.controller.context.records) == 0

@@ -634,3 +634,22 @@ class TestDivisions:
         self.mark(desk, 0, 24, 7)
         assert any("not there before frame 0" in note for note in notes())
         assert np.array_equal(desk.labels.data, dividing)
+
+
+def test_what_is_rejected_in_locked_labels_stays_and_is_said(
+    open_desk: OpenDesk, sliced: np.ndarray, notes: Callable[[], list[str]]
+) -> None:
+    desk = open_labels(open_desk, sliced)
+    desk.controller.propagation.link()
+    linked = desk.labels.data.copy()
+    desk.controller.toggle_review()
+    first = desk.controller.review.current
+    desk.labels.editable = False
+    desk.controller.reject()
+    (note,) = notes()
+    assert "is locked" in note
+    assert np.array_equal(desk.labels.data, linked)
+    assert desk.controller.review.current == first
+    desk.labels.editable = True
+    desk.controller.reject()
+    assert first.key not in desk.labels.data

@@ -389,3 +389,19 @@ def test_the_slice_with_its_axes_exchanged_is_the_same_slice(open_desk, coin_sta
     assert everything.count < 1.5 * once
     everything.write()
     assert desk.labels.data.max() < 1.5 * once
+
+
+def test_a_proposal_taken_over_leaves_what_is_painted_meanwhile(open_desk, coins):
+    """Nobody looked at its outline closely, whatever may be overwritten otherwise."""
+    desk = open_desk(coins, everything=FEW, policy=OverlapPolicy.OVERWRITE, **SURE)
+    desk.controller.new_labels()
+    desk.controller.prefill()
+    first = review_items(desk)[0]
+    desk.click(*inside(first))
+    row, column = inside(first)
+    desk.labels.data_setitem((np.array([row]), np.array([column])), 9)
+    desk.accept()
+    expected = first.mask.full(coins.shape)
+    expected[row, column] = False
+    assert desk.labels.data[row, column] == 9
+    np.testing.assert_array_equal(desk.labels.data == 10, expected)

@@ -15,6 +15,7 @@ from napari_sam.core.annotation.review_queue import (
     ReviewQueue,
 )
 from napari_sam.core.everything.triage import doubt
+from napari_sam.errors import SamError
 from napari_sam.viewer.background.worker import Job, Priority
 from napari_sam.viewer.everything.mode import keys_of
 from napari_sam.viewer.labels.renumbered import Renumbered
@@ -339,7 +340,13 @@ class Review:
         self._leave_correction()
         if not isinstance(entry.key, int):
             self._proposal_actions.reject(entry.key)
-        elif self._objects.erase(entry.key):
+            return True
+        try:
+            is_erased = self._objects.erase(entry.key)
+        except SamError as error:
+            self._on_error(error)
+            return True
+        if is_erased:
             self._settle([entry.key], Outcome.REJECTED)
         else:
             if self._is_open(entry):

@@ -207,15 +207,15 @@ class LabelsTarget:
         -------
         bool
             False if something did, in which case nothing is done.
+
+        Raises
+        ------
+        LabelsError
+            If the array refuses to be written; the step can be undone later.
         """
         if self._history.newest is not transaction:
             return False
-        self._is_writing = True
-        try:
-            self._settle_view()
-            self.layer.undo()
-        finally:
-            self._is_writing = False
+        self._step(self.layer.undo, self.layer.redo)
         if not all(
             c.is_shown_by(self.layer.data, before=True) for c in transaction.pixels
         ):

@@ -215,7 +215,7 @@ class Annotator:
             self.status.emit(reason)
         context = self._context
         if not (self.draft.answers or context.plane is None or context.encoder is None):
-            self._writer.retract_live(self.draft)
+            self._retract_live(self.draft)
 
     def _on_changed(self) -> None:
         self.changed.emit()
@@ -458,7 +458,7 @@ class Annotator:
         if draft.taken_back is not None:
             # What the undos before brought is gone with it; a redo writes all of it.
             self._aside.remove_taken_back()
-        self._writer.retract_live(draft)
+        self._retract_live(draft)
         self.start_next()
         return text
 
@@ -635,6 +635,12 @@ class Annotator:
     def _write_live(self) -> None:
         try:
             self._writer.write_live(self.draft)
+        except SamError as error:
+            self.status.emit(self._context.report(error))
+
+    def _retract_live(self, draft: ObjectDraft) -> None:
+        try:
+            self._writer.retract_live(draft)
         except SamError as error:
             self.status.emit(self._context.report(error))
 

@@ -118,7 +118,13 @@ class ObjectWriter:
         draft.live_of = draft.content
 
     def retract_live(self, draft: ObjectDraft) -> None:
-        """Take what is written of a draft out of the labels again."""
+        """Take what is written of a draft out of the labels again.
+
+        Raises
+        ------
+        LabelsError
+            If they refuse to be written; it stays in them as if it were accepted.
+        """
         before, draft.live = draft.live, None
         if before is not None and self._context.target is not None:
             self._context.target.take_back(before)
