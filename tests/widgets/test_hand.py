@@ -476,12 +476,12 @@ def test_the_tool_is_lit_again_after_a_look_in_3d(
         sam.wait_preview()
         sam.choose_tool(tool)
         QTest.mouseClick(button, LEFT)
-        spin(300)
-        assert sam.viewer.dims.ndisplay == 3, tool
-        assert "2-D" in sam.controller.status, tool
+        wait_until(lambda: sam.viewer.dims.ndisplay == 3, "the view in 3D")
+        wait_until(lambda: "2-D" in sam.controller.status, "what cannot be done in it")
         QTest.mouseClick(button, LEFT)
-        spin(300)
-        assert sam.viewer.dims.ndisplay == 2, tool
+        wait_until(lambda: sam.viewer.dims.ndisplay == 2, "the plane")
+        sam.wait_idle()
+        spin(50)
         assert sam.controller.toolbox.lit is tool
         assert sam.widget.objects.tools[tool].native.isChecked()
         assert len(sam.points.data) == count, tool

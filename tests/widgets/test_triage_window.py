@@ -112,9 +112,9 @@ def a_line_too_short_to_go_around_anything(sam: Driver) -> None:
     triage = sam.controller.triage
     sam.key("Shift+K")
     sam.drag([(80, 80), (80, 84)], steps=2)
-    spin(600)
-    assert triage.lasso.layer is not None
-    assert triage.lasso.layer.nshapes == 0
+    lasso = triage.lasso.layer
+    assert lasso is not None
+    wait_until(lambda: lasso.nshapes == 0, "the line to be thrown away")
     sam.drag(UPPER, steps=4)
     wait_until(lambda: triage.chosen, "proposals in the lasso")
     assert sam.annotator.items.is_empty
