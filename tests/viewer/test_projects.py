@@ -1189,3 +1189,38 @@ def test_without_labels_it_is_said_what_is_missing(
         with pytest.raises(error, match=said):
             act()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["open elsewhere", "gone"])
+def test_labels_that_somebody_replaces_raise_nothing_where_they_cannot_be_saved(
+    write: Callable[..., Desk],
+    open_desk: Callable[..., Desk],
+    tmp_path: Path,
+    notes: Callable[[], list[str]],
+    what: str,
+) -> None:
+    """As another plugin does that smooths or renumbers them."""
+    desk = write(1)
+    path = tmp_path / "coins.napari-sam"
+    desk.controller.projects.save_as(path)
+    desk.controller.close()
+    elsewhere = ns.open_project(path) if what == "open elsewhere" else None
+    again = open_desk(np.zeros((9, 9), np.uint8))
+    session = again.controller.projects
+    session.open(path)
+    assert session.is_read_only is (elsewhere is not None)
+    if what == "gone":
+        shutil.rmtree(path)
+        path.write_text("a file where the folder was")
+    before = len(notes())
+    again.labels.data = again.labels.data * 2
+    said = notes()[before:]
+    assert len(said) == (what == "gone")
+    assert all(note.startswith(str(path)) or str(path) in note for note in said)
+    again.click(*COINS[3])
+    assert again.accept() == 3
+    assert np.unique(again.labels.data).tolist() == [0, 2, 3]
+    if elsewhere is not None:
+        elsewhere.close()
+        with ns.open_project(path) as project:
+            assert np.unique(project.labels).tolist() == [0, 1]

@@ -212,9 +212,7 @@ class ProjectSession:
             and folder.file.labels.shape == tuple(layer.data.shape)
         ):
             # Somebody assigned ``labels.data``: what no transaction says, a save can.
-            if folder.journal is not None:
-                folder.journal.give_up()
-            self._start_save(folder)
+            self._save_whole(folder)
             return
         if not self._is_opening:
             self._layer = known_layer
@@ -387,9 +385,8 @@ class ProjectSession:
         """
         layer, identity = self._to_save()
         if not identity.digest:
-            digest, sampled = image_digest(
-                pixels_of(self._image()), rgb=bool(self._image().rgb)
-            )
+            image = self._image()
+            digest, sampled = image_digest(pixels_of(image), rgb=bool(image.rgb))
             identity = identity.model_copy(
                 update={"digest": digest, "sampled": sampled}
             )
@@ -649,10 +646,14 @@ class ProjectSession:
         if folder is None or target is None or not target.is_counted:
             return
         self._owed = None
-        if folder is not self.folder:
-            return
-        if folder.journal is not None:
-            folder.journal.give_up()
+        if folder is self.folder:
+            self._save_whole(folder)
+
+    def _save_whole(self, folder: ProjectFolder) -> None:
+        """Save labels that changed in a way that the journal does not have."""
+        if folder.journal is None:
+            return  # it can only be read
+        folder.journal.give_up()
         try:
             self._start_save(folder)
         except SamError as error:
