@@ -8,6 +8,7 @@ from desk import COINS
 
 from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.everything.triage import mean_features
+from napari_sam.errors import ModelError
 from napari_sam.viewer.everything.review_item_table import ReviewItemTable
 from napari_sam.viewer.overlay import (
     EDGE,
@@ -466,3 +467,85 @@ def test_the_end_of_a_stack_cuts_only_what_is_on_screen(
     assert set().union(*made) == {desk.controller.context.plane}
     assert desk.controller.everything.write()
     assert len(set().union(*made)) == 3
+
+
+@pytest.mark.parametrize("is_stack", [False, True])
+def test_a_search_that_is_stopped_half_way_keeps_what_is_whole(
+    open_desk, coin_stack, is_stack
+):
+    """Of one plane what was found; of a stack no half plane, which would look poor."""
+    desk = open_desk(coin_stack, everything=FEW, min_score=0.5, min_stability=0.5)
+    everything = desk.controller.everything
+
+    def stop():
+        progress = everything.progress
+        if progress is None or not progress.total:
+            return
+        # Of three planes that is the middle of the second one.
+        share = progress.done / progress.total
+        if 1 / 2 <= share < 1 and len(everything.found) == is_stack:
+            desk.controller.cancel()
+
+    everything.changed.connect(stop)
+    if is_stack:
+        desk.controller.segment_stack()
+    else:
+        desk.controller.segment_plane()
+    everything.changed.disconnect(stop)
+    assert desk.controller.status.startswith("Stopped: ")
+    assert not everything.is_running
+    (plane,) = everything.found
+    found = len(everything.found[plane])
+    assert found
+    # What is whole is not searched again, and what is not is.
+    desk.viewer.dims.set_point(0, plane.index[0])
+    desk.controller.segment_plane()
+    if is_stack:
+        assert len(everything.found[plane]) == found
+    else:
+        assert len(everything.found[plane]) >= found
+
+
+def test_the_lasso_is_put_away_by_its_own_key_and_goes_to_another_image(
+    searched, coin_stack
+):
+    desk, lasso = searched, searched.controller.triage.lasso
+    desk.controller.triage.toggle_lasso()
+    assert lasso.is_armed
+    desk.controller.triage.toggle_lasso()
+    assert not lasso.is_armed
+    assert desk.controller.toolbox.lit is Tool.POINT
+    first = lasso.layer
+    # An image of other axes takes another layer.
+    image = desk.viewer.add_image(coin_stack)
+    desk.controller.choose_image(image)
+    desk.controller.segment_plane()
+    chosen = draw(desk, UPPER)
+    assert chosen
+    assert lasso.layer is not first
+    assert lasso.layer.ndim == 3
+    assert first not in desk.viewer.layers
+
+
+def test_like_one_that_is_labelled_already_chooses_nothing(searched, monkeypatch):
+    desk, triage = searched, searched.controller.triage
+    one = desk.controller.everything.review_items_here[0]
+    monkeypatch.setattr(triage, "_this_one", lambda: one)
+    desk.controller.proposal_actions.accept([one])
+    triage.like_this_one()
+    assert triage.chosen == ()
+    assert "labelled already" in desk.controller.status
+
+
+def test_what_cannot_be_compared_is_said(searched, monkeypatch, notes):
+    desk = searched
+
+    def fails(*_: object) -> None:
+        raise ModelError("There is no memory left.")
+
+    monkeypatch.setattr("napari_sam.viewer.everything.triage.mean_features", fails)
+    desk.move(*desk.controller.everything.review_items_here[0].point)
+    desk.controller.triage.like_this_one()
+    assert notes() == ["There is no memory left."]
+    assert desk.controller.triage.chosen == ()
+    assert desk.controller.triage.likeness == {}
