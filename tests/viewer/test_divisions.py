@@ -21,7 +21,7 @@ from napari_sam.viewer.labels.target import LabelsTarget
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from desk import Desk
+    from desk import Desk, PumpedRunner
 
     OpenDesk = Callable[..., Desk]
 
@@ -466,3 +466,40 @@ def test_labels_and_daughters_go_one_way_in_any_order(
         assert target.records.lineage.descents == known.descents
         assert (told[-1] if told else Lineage()) == target.records.lineage
     target.close()
+
+
+def test_why_nothing_divides(open_desk: OpenDesk, dividing: np.ndarray) -> None:
+    volume = open_desk(np.zeros((2, *dividing.shape), np.uint8))
+    volume.controller.new_labels()
+    volume.controller.propagation.divisions.mark()
+    assert "labels with the axes t, y, x" in volume.controller.status
+    desk = opened(open_desk, dividing)
+    pick(desk, 9)
+    # Picked, and gone since.
+    desk.labels.data_setitem(np.nonzero(dividing == 9), 0)
+    before = desk.labels.data.copy()
+    said = mark(desk, 3, *MOTHER)
+    assert said == "Object 9, the mother, is in no frame: pick another with J."
+    assert np.array_equal(desk.labels.data, before)
+    assert not desk.controller.context.records.lineage.descents
+
+
+def test_marked_in_labels_that_are_left_meanwhile_changes_none(
+    open_desk: OpenDesk, dividing: np.ndarray, pumped: PumpedRunner
+) -> None:
+    desk = open_desk(np.zeros(dividing.shape, np.uint8), layer=TIME, runner=pumped)
+    desk.controller.new_labels()
+    where = np.nonzero(dividing)
+    desk.labels.data_setitem(where, dividing[where])
+    pumped.pump(lambda: not pumped.is_busy())
+    labels = desk.labels
+    pick(desk, 7)
+    mark(desk, 3, *OTHER)
+    desk.controller.new_labels()
+    pumped.pump(lambda: not pumped.is_busy())
+    pumped.drain()
+    assert np.array_equal(labels.data, dividing)
+    assert METADATA_KEY not in labels.metadata or not (
+        ObjectRecords(labels.metadata[METADATA_KEY]).lineage.descents
+    )
+    assert not desk.labels.data.any()

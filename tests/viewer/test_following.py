@@ -12,6 +12,7 @@ import napari_sam as ns
 from napari_sam.core.volumes import engine as engine_module
 from napari_sam.errors import ImageError, PromptError
 from napari_sam.viewer.image.encoder import PlaneEncoder
+from napari_sam.viewer.settings import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1030,3 +1031,30 @@ def test_an_accepted_object_comes_back_if_a_slice_cannot_be_read(
     assert MIDDLE + 1 in followed_planes(desk)
     assert desk.annotator.accept()
     assert desk.labels.data[MIDDLE : MIDDLE + 2].any((1, 2)).all()
+
+
+def test_why_several_boxes_and_another_stack_are_not_followed(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = open_desk(np.stack([ball, ball]))
+    follower = desk.controller.propagation
+    desk.viewer.dims.set_point(1, MIDDLE)
+    desk.box(10, 10, 40, 50)
+    desk.box(2, 2, 8, 8)
+    follower.follow()
+    assert "Several boxes are several objects" in desk.controller.status
+    assert follower.followed is None
+    desk.controller.discard()
+    desk.controller.choose_tool(Tool.POINT)
+    desk.click(24, 30)
+    follower.choose(first=MIDDLE, last=MIDDLE + 1)
+    follower.follow()
+    known = follower.followed
+    desk.viewer.dims.set_point(0, 1)
+    for act in (follower.end_here, follower.remove_above, follower.redo):
+        act()
+        assert "turn the view or move the slider back" in desk.controller.status
+    assert follower.followed is known
+    desk.viewer.dims.ndisplay = 3
+    follower.follow_all()
+    assert "2-D" in desk.controller.status

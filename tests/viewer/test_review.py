@@ -8,6 +8,7 @@ from desk import COINS, Desk
 
 from napari_sam.core.annotation.records import METADATA_KEY, ObjectRecords, Source
 from napari_sam.core.everything.search import EverythingSettings
+from napari_sam.viewer.overlay import HIGHLIGHT, pixel_value
 
 FEW = EverythingSettings(points_per_side=5, prompts="grid")
 
@@ -386,3 +387,22 @@ def test_the_brush_follows_an_undo_of_many(searched):
     assert desk.annotator.label == desk.labels.selected_label == 1
     desk.labels.redo()
     assert desk.annotator.label == desk.labels.selected_label == count + 1
+
+
+def test_what_is_reviewed_is_seen_from_the_other_side_too(searched):
+    """The transposed view of a plane has the same pixels."""
+    desk = searched()
+    desk.controller.toggle_review()
+    overlay = desk.controller.everything.overlay.layer
+
+    def highlighted():
+        return np.isin(overlay.data, [pixel_value(HIGHLIGHT, n) for n in (1, 2, 3)])
+
+    before = highlighted()
+    plane, mask = mask_of(desk)
+    assert before[0][mask].any()
+    desk.viewer.dims.order = (0, 2, 1)
+    assert desk.controller.context.plane.displayed == plane.displayed[::-1]
+    np.testing.assert_array_equal(highlighted(), before)
+    desk.controller.accept()
+    np.testing.assert_array_equal(plane_of_labels(desk, plane) == 1, mask)

@@ -117,3 +117,40 @@ def test_reviewing_what_a_slice_was_filled_with(session: Session) -> None:
     assert session.review() >= count
     assert session.accept_proposal()
     assert session.reject_proposal()
+
+
+def test_what_a_script_sees_is_what_is_written(session: Session) -> None:
+    session.discard()
+    assert session.mask is None
+    session.add_box((1, 6, 10), (1, 50, 60))
+    session.add_box((1, 6, 66), (1, 50, 108))
+    mask, score = session.mask, session.score
+    assert mask is not None
+    assert score is not None
+    assert 0 < score <= 1
+    labels = session.labels
+    before = np.zeros(mask.shape) if labels is None else labels.data[1].copy()
+    session.accept()
+    assert session.labels is not None
+    np.testing.assert_array_equal(session.labels.data[1] > 0, mask | (before > 0))
+    assert session.mask is None
+    session.undo()
+    session.discard()
+
+
+def test_what_is_not_there_is_named(coins: np.ndarray) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.stack([coins, coins]), name="coins")
+    with pytest.raises(ns.ImageError, match=r"named 'cells'; .* are: 'coins'\."):
+        ns.annotate(viewer, "cells")
+    with ns.annotate(viewer, device="cpu") as session:
+        with pytest.raises(ns.LabelsError, match="no labels yet, so no object 3"):
+            session.select_object(3)
+        viewer.dims.ndisplay = 3
+        with pytest.raises(ns.PromptError, match="shows 3-D; switch it to 2-D"):
+            session.add_point((0, 26, 30))
+        assert session.controller.annotator.items.is_empty
+        viewer.dims.ndisplay = 2
+        viewer.layers.remove(layer)
+        with pytest.raises(ns.ImageError, match="no image to annotate"):
+            session.add_point((0, 26, 30))
