@@ -204,15 +204,10 @@ for labels in (False, True):
 viewer = napari.Viewer()
 viewer.add_image(np.zeros((64, 64), np.uint8))
 _, widget = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
-controller, window = widget.controller, main_window(widget)
+controller = widget.controller
+# When all of it has been drawn: less is left to be told that it is gone before.
+QTimer.singleShot(3000, main_window(widget).close)
 del widget
-def close():
-    if controller.prefetcher.is_shown_ready:
-        watch.stop()
-        window.close()
-watch = QTimer()
-watch.timeout.connect(close)
-watch.start(50)
 napari.run()
 print(controller.is_closed)
 """
