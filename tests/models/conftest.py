@@ -46,6 +46,13 @@ def model32(_bundled: tuple[ModelSpec, ...]) -> SamModel:
 
 
 @pytest.fixture(scope="session")
+def small_model(_small: tuple[ModelSpec, ...]) -> SamModel:
+    """Return the default model with an input of 512 pixels, in float32."""
+    path = next(s.path for s in _small if s.name == "mobile-sam-microscopy")
+    return SamModel.from_file(path, name="small", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def coins() -> np.ndarray:
     """Return a grey image of 303 × 384 pixels with 24 coins."""
     return data.coins()

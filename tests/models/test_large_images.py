@@ -15,13 +15,12 @@ from napari_sam.core.everything.search import EverythingSettings, iter_everythin
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.metrics import average_precision
 from napari_sam.models import load_model
-from napari_sam.models.sam1.sam import SamModel
 from napari_sam.samples import SAMPLES
 from napari_sam.types import MaskLevel
 
 if TYPE_CHECKING:
-    from napari_sam.models.registry import ModelSpec
     from napari_sam.models.sam1.plane import SamPlane
+    from napari_sam.models.sam1.sam import SamModel
 
 COIN = (124.0, 205.0)  # in the photograph of coins, 40 pixels wide
 POINT = (COIN[0] + 6 * 303, COIN[1] + 5 * 384)
@@ -148,13 +147,6 @@ def test_of_a_pyramid_the_level_is_looked_at(
         assert second.detail is not None
         found.append(second.best)
     assert iou(found[0], np.kron(found[1], np.ones((3, 3), bool))) > 0.97
-
-
-@pytest.fixture
-def small_model(_small: tuple[ModelSpec, ...]) -> SamModel:
-    """Return the model with an input of 512 pixels."""
-    path = next(s.path for s in _small if s.name == "mobile-sam-microscopy")
-    return SamModel.from_file(path, name="small", device="cpu", dtype="float32")
 
 
 def test_everything_of_a_large_plane_is_what_is_in_a_part(
