@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import napari_sam as ns
+from napari_sam.core.annotation import journal as journal_module
 from napari_sam.core.annotation.project import (
     ImageIdentity,
     LabelsInfo,
@@ -468,3 +470,38 @@ def test_open_project_checks_a_given_image(path: Path) -> None:
     folder = open_folder(path)
     assert not folder.is_read_only  # those that were refused let go of it
     folder.close()
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "[]", "null"])
+def test_a_number_that_is_none_costs_its_object_only(
+    work: Work, path: Path, number: str
+) -> None:
+    """In the records, and in what the journal says of one."""
+    work.write(2)
+    work.folder.save(work.snapshot)
+    work.write(2)
+    work.folder.close()
+    objects = path / "objects.jsonl"
+    first, *rest = objects.read_text().splitlines()
+    assert '"corrections": 0' in first
+    first = first.replace('"corrections": 0', f'"corrections": {number}')
+    objects.write_text("\n".join([first, *rest]))
+    (segment,) = (path / "journal").glob("*.journal")
+    _, record = work.snapshot.records.to_json()["objects"].popitem()
+    foreign = json.dumps(
+        {
+            "sequence": 99,
+            "frames": 0,
+            "next_label": 9,
+            "records": {"8": {**record, "corrections": "?"}},
+        }
+    ).replace('"?"', number)
+    payload = zlib.compress(foreign.encode())
+    with segment.open("ab") as file:
+        file.write(journal_module._frame(2, payload))
+    folder = open_folder(path)
+    state = folder.read()
+    folder.close()
+    assert np.array_equal(state.labels, work.labels)
+    assert [r.label for r in state.records] == [2, 3, 4]
+    assert len(state.problems) == 2

@@ -235,7 +235,7 @@ class ProjectFolder:
                 for block in entry.pixels:
                     block.write_to(labels)
                 apply_entry(records, entry)
-            except (ValueError, IndexError, KeyError, TypeError, AttributeError):
+            except (LookupError, ValueError, TypeError, AttributeError, OverflowError):
                 report.damaged.append(self.path / _JOURNAL)
                 continue
             next_label = entry.next_label
@@ -269,7 +269,14 @@ class ProjectFolder:
         """Return what was under way after the last transaction."""
         try:
             found = UnderWay.from_text((self.path / _UNDER_WAY).read_bytes())
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+        ):
             # Only a help: the labels and what made them are all there without it.
             return UnderWay()
         ndim = len(self.file.labels.shape)

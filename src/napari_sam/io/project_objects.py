@@ -27,7 +27,7 @@ def read_objects(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
             value = json.loads(line)
             label = int(value.pop("label"))
             ObjectRecord.from_json(label, value)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             unread += 1
             continue
         stored[str(label)] = value
@@ -47,7 +47,7 @@ def apply_entry(records: ObjectRecords, entry: Entry) -> None:
 
     Raises
     ------
-    ValueError, KeyError, TypeError, AttributeError
+    ValueError, KeyError, TypeError, AttributeError, OverflowError
         If it is damaged; nothing has changed then.
     """
     changes = {
