@@ -132,9 +132,7 @@ def test_refusals(
         assert line.startswith("napari-sam: ")
         assert line.endswith(".")
     for wrong in ("--every=0", "--max-images=x", "--split=test"):
-        with pytest.raises(SystemExit) as caught:
-            run("evaluate", cells, wrong)
-        assert caught.value.code == cli.USER_ERROR
+        assert run("evaluate", cells, wrong) == cli.USER_ERROR
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cells", "nothing"]
 
 
