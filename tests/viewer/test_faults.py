@@ -415,7 +415,7 @@ def test_what_does_not_fit_when_its_answer_comes_is_under_way_again(
     assert any("uses 255 already" in note for note in notes())
     np.testing.assert_array_equal(desk.labels.data, before)
     places = [
-        [p.position for p in kept.items.points] for kept in desk.annotator.under_way
+        [p.position for p in kept.items.points] for kept in desk.annotator.under_way()
     ]
     assert places == [[COIN], [(100, 139)]][: 1 + is_next_begun]
     if is_next_begun:
