@@ -12,6 +12,7 @@ from napari.layers import Tracks
 
 from napari_sam.core.volumes.linked import LinkedObject
 from napari_sam.errors import LabelsError
+from napari_sam.viewer.volumes.events import EVENTS_SLOT
 from napari_sam.viewer.volumes.linker import numbered, said_of
 
 if TYPE_CHECKING:
@@ -471,7 +472,7 @@ class TestEvents:
 
         follower.next_event()
         # Read, and on its way here.
-        pumped.wait(["events"])
+        pumped.wait([EVENTS_SLOT])
         desk.labels.data_setitem(np.nonzero(movie == 4), 0)
         pumped.drain()
         assert " of 4 " in told()
