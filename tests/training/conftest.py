@@ -88,7 +88,8 @@ def tiny_network() -> SamNetwork:
     """
     with few_channels(), torch.random.fork_rng():
         torch.manual_seed(0)
-        return SamNetwork(tiny_vit.TinyViT(), tiny_vit_name(512), 512).eval()
+        network = SamNetwork(tiny_vit.TinyViT(), tiny_vit_name(512), 512)
+    return network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
