@@ -211,6 +211,89 @@ def test_another_project_takes_nothing_of_what_is_under_way(
     assert desk.accept() == 2
 
 
+def proposals_of(desk: Desk) -> tuple[object, ...]:
+    """Return what is proposed and what was turned down."""
+    everything = desk.controller.everything
+    return (
+        {plane: len(found) for plane, found in everything.proposed.found.items()},
+        everything.count,
+        set(everything.proposed.rejected),
+        len(everything.review_items),
+    )
+
+
+def propose(open_desk: Callable[..., Desk], image: np.ndarray) -> Desk:
+    """Search an image without labels, and turn one proposal down."""
+    few = EverythingSettings(points_per_side=4, prompts="grid")
+    desk = open_desk(image, everything=few)
+    desk.controller.segment_plane()
+    desk.controller.review.toggle()
+    desk.controller.reject()
+    desk.controller.review.toggle()
+    assert desk.controller.everything.proposed.rejected
+    return desk
+
+
+def test_proposals_are_there_again_when_their_image_is(
+    open_desk: Callable[..., Desk], coins: np.ndarray
+) -> None:
+    desk = propose(open_desk, coins)
+    before, first = proposals_of(desk), desk.image
+    other = desk.viewer.add_image(coins[::-1].copy(), name="other")
+    desk.controller.choose_image(other)
+    assert not desk.controller.everything.found
+    desk.controller.segment_plane()
+    of_other = proposals_of(desk)
+    desk.controller.choose_image(first)
+    assert proposals_of(desk) == before
+    desk.controller.choose_image(other)
+    assert proposals_of(desk) == of_other
+    # With other pixels they mean nothing.
+    desk.controller.choose_image(first)
+    desk.controller.choose_image(None)
+    first.data = coins[:60, :60].copy()
+    desk.controller.choose_image(first)
+    assert not desk.controller.everything.found
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_proposals_are_there_again_when_the_dock_is(
+    open_desk: Callable[..., Desk], engine: Engine, coins: np.ndarray, is_late: bool
+) -> None:
+    desk = propose(open_desk, coins)
+    before = proposals_of(desk)
+    desk.controller.put_aside()
+    desk.controller.close()
+    again = open_desk(
+        desk.viewer.layers[0], viewer=desk.viewer, engine=None if is_late else engine
+    )
+    again.controller.resume()
+    if is_late:
+        again.controller.loader.use(engine)
+    assert proposals_of(again) == before
+
+
+def test_opening_a_project_leaves_the_proposals_on_other_planes(
+    open_desk: Callable[..., Desk], coins: np.ndarray, tmp_path: Path
+) -> None:
+    """Those of a window in which nothing was written; restoring opens, too."""
+    stack = np.stack([coins, coins[::-1]])
+    desk = propose(open_desk, stack)
+    desk.click(*COINS[0])
+    desk.accept()
+    desk.controller.projects.save_as(tmp_path / "coins")
+    saved = proposals_of(desk)[0]
+    desk.controller.close()
+
+    again = open_desk(stack, everything=desk.controller.settings.everything)
+    again.viewer.dims.set_point(0, 1 - again.controller.context.plane.index[0])
+    again.controller.segment_plane()
+    own = proposals_of(again)[0]
+    assert own.keys().isdisjoint(saved)
+    again.controller.projects.open(tmp_path / "coins.napari-sam", again.image)
+    assert proposals_of(again)[0] == {**own, **saved}
+
+
 @pytest.mark.parametrize("is_late", [False, True])
 def test_slices_that_were_found_are_there_tomorrow(
     open_desk: Callable[..., Desk],

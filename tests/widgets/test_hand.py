@@ -307,7 +307,7 @@ def test_a_small_screen_shows_what_annotating_needs(
     assert len(accepts) == 1
 
 
-def answer_box(text: str, first: str = "Write") -> list[str]:
+def answer_box(text: str, *others: str) -> list[str]:
     """Press a button of the question that comes; return what it says, when it has."""
     said: list[str] = []
 
@@ -316,7 +316,7 @@ def answer_box(text: str, first: str = "Write") -> list[str]:
         assert isinstance(box, QMessageBox)
         said.extend((box.text(), box.informativeText()))
         buttons = {b.text(): b for b in box.buttons()}
-        assert set(buttons) == {first, "Cancel", "Discard"}
+        assert set(buttons) == {*(others or ("Write", "Keep")), "Cancel", "Discard"}
         buttons[text].click()
 
     QTimer.singleShot(200, answer)
@@ -340,12 +340,12 @@ def test_closing_asks_about_what_waits_on_another_image(
     assert not guard.may_close()
     assert sam.controller.context.image == first
     assert len(sam.annotator.items.points) == 1
-    # Now it is the object under way.
-    answer_box("Discard")
+    # Now it is the object under way; nothing of this image is on disk.
+    answer_box("Discard", "Write")
     assert guard.may_close()
 
 
-@pytest.mark.parametrize("way", ["Write", "Discard"])
+@pytest.mark.parametrize("way", ["Write", "Keep", "Discard"])
 def test_closing_over_an_object_does_what_its_buttons_say(
     open_sam: OpenSam, coins: Pixels, tmp_path: Path, way: str
 ) -> None:
@@ -365,7 +365,7 @@ def test_closing_over_an_object_does_what_its_buttons_say(
     said = answer_box(way)
     assert guard.may_close()
     assert "The labels are in the project coins.napari-sam" in said[1]
-    assert not sam.controller.is_under_way
+    assert sam.controller.is_under_way is (way == "Keep")
     # It asks no more.
     assert guard.may_close()
     sam.viewer.close()
@@ -373,7 +373,7 @@ def test_closing_over_an_object_does_what_its_buttons_say(
     folder = open_folder(tmp_path / "coins.napari-sam")
     state = folder.read()
     folder.close()
-    assert state.under_way == ()
+    assert [len(kept.items.points) for kept in state.under_way] == [1] * (way == "Keep")
     assert len(state.records) == (2 if way == "Write" else 1)
 
 

@@ -264,6 +264,7 @@ class Controller:
         if self.context.image is not None and not self._closed:
             left = self.annotator.under_way(while_growing=True)
             keep(self.context.image, left)
+            self.projects.proposals.keep(self.context.image)
             note_last(self.context.image)
 
     def settle(self) -> None:
@@ -277,6 +278,7 @@ class Controller:
             return
         if self.labels.layer is None:
             self.labels.choose_written()
+        self.projects.proposals.bring_back(image)
         self.annotator.take_up(take(image))
 
     @property
@@ -397,6 +399,7 @@ class Controller:
         self.projects.leave(left)
         if self.context.image is not None:
             keep(self.context.image, left)
+            self.projects.proposals.keep(self.context.image)
 
     def _on_placed(self, image: Image) -> None:
         """Give our layers the image's dimensions and place; check the labels."""

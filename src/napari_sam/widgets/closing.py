@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QMainWindow, QMessageBox, QWidget
 from napari_sam.viewer.prompting.put_aside import left_with
 
 if TYPE_CHECKING:
+    from napari_sam.core.annotation.under_way import KeptObject
     from napari_sam.viewer.controller import Controller
 
 _Role = QMessageBox.ButtonRole
@@ -34,6 +35,8 @@ class CloseGuard(QObject):
         super().__init__(window)
         # The window keeps this object, which must not keep what the window shows.
         self._controller = ref(controller)
+        # What the user has chosen to keep under way.
+        self._kept: tuple[KeptObject, ...] = ()
         window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
@@ -72,20 +75,29 @@ class CloseGuard(QObject):
 
     def _may_leave(self, controller: Controller) -> bool:
         """Ask about the objects under way on the image that is annotated."""
-        if not controller.is_under_way:
-            return True
         annotator = controller.annotator
-        count = len(annotator.under_way())
+        under_way = annotator.under_way()
+        if not under_way or under_way == self._kept:
+            return True
+        count = len(under_way)
         them = "it" if count == 1 else "them"
+        buttons = {
+            "Write": f"Writes {them} into the labels, as N does, and closes.",
+            "Keep": "Closes; what is under way now is so again tomorrow.",
+            "Discard": f"Drops the prompts of {them} and closes; the labels stay.",
+            "Cancel": "Goes on annotating.",
+        }
+        if not controller.projects.keeps_under_way:
+            del buttons["Keep"]
         answer = self._ask(
             _question(None if annotator.is_waiting else annotator.label, count),
             _outlook(controller),
-            {
-                "Write": f"Writes {them} into the labels, as N does, and closes.",
-                "Discard": f"Drops the prompts of {them} and closes; the labels stay.",
-                "Cancel": "Goes on annotating.",
-            },
+            buttons,
         )
+        if answer == "Keep":
+            # Asked once: a window may be closed in several steps.
+            self._kept = under_way
+            return True
         if answer == "Write":
             # Of what is followed, the slices that were found.
             if controller.propagation.is_running:

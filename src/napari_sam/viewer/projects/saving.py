@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from napari_sam.core.annotation.project import ModelInfo
 from napari_sam.core.annotation.script import make_script
 from napari_sam.errors import ImageError
-from napari_sam.io.project import PlaneProposals, Snapshot
+from napari_sam.io.project import Snapshot
 from napari_sam.viewer.coords import layer_shape
 from napari_sam.viewer.projects.settings import settings_to_json
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from napari_sam.core.annotation.project import ImageIdentity
-    from napari_sam.io.project import ProjectFolder
+    from napari_sam.io.project import PlaneProposals, ProjectFolder
     from napari_sam.types import Progress
     from napari_sam.viewer.controller import Controller
 
@@ -23,7 +23,7 @@ SAVE_PROJECT_SLOT = "save project"
 
 
 def snapshot_of(
-    controller: Controller, waiting: tuple[PlaneProposals, ...]
+    controller: Controller, proposals: tuple[PlaneProposals, ...]
 ) -> Snapshot:
     """Return what a save is to write.
 
@@ -31,8 +31,8 @@ def snapshot_of(
     ----------
     controller : Controller
         Of the viewer.
-    waiting : tuple of PlaneProposals
-        Of an opened project, which wait for a model.
+    proposals : tuple of PlaneProposals
+        All that are not decided, on all planes.
 
     Raises
     ------
@@ -50,31 +50,12 @@ def snapshot_of(
         target.layer.data,
         target.records,
         target.next_label,
-        open_proposals(controller, waiting),
+        proposals,
         settings_to_json(controller.context.settings),
         ModelInfo(name=model.name, fingerprint=model.fingerprint)
         if model is not None
         else ModelInfo(),
     )
-
-
-def open_proposals(
-    controller: Controller, waiting: tuple[PlaneProposals, ...]
-) -> tuple[PlaneProposals, ...]:
-    """Return the proposals under review, and those that wait for a model."""
-    proposed = controller.everything.proposed
-    rejected = proposed.rejected
-    shown = (
-        PlaneProposals(
-            plane,
-            proposals,
-            proposed.is_offered(plane),
-            proposed.is_confident(plane),
-            tuple(key for key in rejected if key[0] == plane),
-        )
-        for plane, proposals in proposed.found.items()
-    )
-    return (*waiting, *shown)
 
 
 def script_of(controller: Controller, identity: ImageIdentity) -> str:

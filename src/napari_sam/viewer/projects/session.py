@@ -17,7 +17,6 @@ from napari_sam.core.annotation.under_way import UnderWay
 from napari_sam.core.masks import LargestLabel
 from napari_sam.errors import FileFormatError, ImageError, SamError
 from napari_sam.io.project import (
-    PlaneProposals,
     ProjectFolder,
     check_project_name,
     create_project,
@@ -43,11 +42,11 @@ from napari_sam.viewer.projects.aside import (
     link,
     linked_to,
 )
+from napari_sam.viewer.projects.kept_proposals import KeptProposals
 from napari_sam.viewer.projects.opened import told
 from napari_sam.viewer.projects.records import find_held, find_records
 from napari_sam.viewer.projects.saving import (
     in_steps,
-    open_proposals,
     save_slot,
     script_of,
     snapshot_of,
@@ -107,8 +106,7 @@ class ProjectSession:
         self._was_empty = False
         self._is_unkept = False
         self._is_opening = False
-        # Proposals of an opened project, until there is a model to go on with.
-        self._proposals: tuple[PlaneProposals, ...] = ()
+        self.proposals = KeptProposals(controller)
         self._kept: tuple[ProjectFolder, UnderWay] | None = None
         self._aside = AsideFolders()
         self._owed: ProjectFolder | None = None
@@ -135,6 +133,11 @@ class ProjectSession:
     def is_read_only(self) -> bool:
         """Whether the project is open somewhere else, or cannot be written."""
         return self.folder is not None and self.folder.is_read_only
+
+    @property
+    def keeps_under_way(self) -> bool:
+        """Whether what is under way is on disk, too."""
+        return self.folder is not None and not self.folder.is_read_only
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -315,9 +318,7 @@ class ProjectSession:
     def _under_way(
         self, folder: ProjectFolder, objects: tuple[KeptObject, ...]
     ) -> UnderWay:
-        waiting = [key for one in self._proposals for key in one.rejected]
-        rejected = self._controller.everything.proposed.rejected
-        return UnderWay(folder.sequence, objects, (*waiting, *rejected))
+        return UnderWay(folder.sequence, objects, self.proposals.rejected)
 
     def _begin(self) -> None:
         """Keep unsaved work for recovery, from the first transaction on."""
@@ -413,7 +414,7 @@ class ProjectSession:
         target = self._context.target
         if target is None:
             return
-        steps = folder.begin_save(snapshot_of(self._controller, self._proposals))
+        steps = folder.begin_save(snapshot_of(self._controller, self.proposals.all))
         self.is_saving = True
 
         def done(_: object) -> None:
@@ -519,6 +520,7 @@ class ProjectSession:
         objects = self._controller.annotator.leave_image()
         if image is not None and (self.folder is None or self.folder.is_read_only):
             keep(image, objects)
+            self.proposals.keep(image)
         self._let_go(objects)
         self._controller.everything.discard()
 
@@ -547,27 +549,13 @@ class ProjectSession:
         controller.change_settings(
             **settings_from_json(folder.file.settings, self._context.settings)
         )
-        self._proposals = state.proposals
-        self._show_proposals()
+        self.proposals.take(state.proposals)
         controller.resume()
         controller.annotator.take_up(state.under_way)
 
     def _on_renewed(self) -> None:
         self._left = ()
-        self._show_proposals()
-
-    def _show_proposals(self) -> None:
-        if self._context.encoder is None:
-            return
-        waiting, self._proposals = self._proposals, ()
-        for one in waiting:
-            self._controller.everything.restore(
-                one.plane,
-                one.proposals,
-                confident=one.confident,
-                offered=one.offered,
-                rejected=one.rejected,
-            )
+        self.proposals.show()
 
     def _image(self) -> Image:
         image = self._context.image
@@ -617,7 +605,7 @@ class ProjectSession:
         self._aside.put(
             Aside(
                 folder,
-                open_proposals(self._controller, self._proposals),
+                self.proposals.all,
                 self._was_empty and is_blank(self._layer),
             )
         )
@@ -634,8 +622,7 @@ class ProjectSession:
             return
         self.folder = folder = aside.folder
         # What became of the labels meanwhile is in no journal.
-        self._proposals = aside.proposals
-        self._show_proposals()
+        self.proposals.take(aside.proposals)
         self._owed = folder
         self._settle_debt()
         self._list_recoverable()
@@ -671,7 +658,7 @@ class ProjectSession:
         """Be without labels."""
         self.folder = self._layer = self._data = self._kept = None
         self._is_unkept = False
-        self._proposals = ()
+        self.proposals.clear()
 
     def _release(
         self,
