@@ -653,9 +653,15 @@ def test_following_along_another_axis_says_what_is_dropped(
     assert len(followed_planes(desk)) == 3
     follower.choose(first=None, last=None)
     desk.viewer.dims.set_point(0, 1)
+    said: list[str] = []
+    follower.status.connect(said.append)
     follower.follow()
     assert follower.followed.axis == 0
-    assert "the other axis is dropped" in desk.controller.status
+    # As it begins, and when it is done: here at once.
+    assert ["other axis is dropped" in text for text in said] == [True, True]
+    follower.choose(last=1)
+    follower.follow()
+    assert "other axis" not in said[-1]
 
 
 @pytest.fixture
@@ -838,100 +844,6 @@ def test_a_session_follows_an_object_and_says_how_sure_that_is(
         assert iou(np.asarray(session.labels.data) > 0, truth) > 0.8
 
 
-# -- left, and gone on with -------------------------------------------------
-
-
-def masks_of(desk: Desk) -> dict[int, np.ndarray]:
-    followed = desk.controller.propagation.followed
-    assert followed is not None
-    shape = desk.image.data.shape[1:]
-    return {p: mask.full(shape) for p, (mask, _) in followed.to_write.items()}
-
-
-def no_run(*_: object, **__: object) -> None:
-    raise AssertionError("what is known was asked for again")
-
-
-def test_slices_are_there_again_when_their_image_is(
-    open_desk: OpenDesk, ball: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = start(open_desk, ball)
-    first = desk.image
-    desk.controller.propagation.follow()
-    before = masks_of(desk)
-    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
-    desk.controller.choose_image(other)
-    assert desk.annotator.is_empty
-    monkeypatch.setattr(engine_module, "iter_propagate", no_run)
-    desk.controller.choose_image(first)
-    after = masks_of(desk)
-    assert before.keys() == after.keys()
-    assert all(np.array_equal(mask, after[p]) for p, mask in before.items())
-    assert not desk.controller.propagation.is_running
-    desk.accept()
-    assert f"on {len(before) + 1} slices" in desk.controller.status
-
-
-def test_an_accept_waits_for_the_slices_of_before(
-    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner
-) -> None:
-    """Who comes back and accepts at once accepts all of the object."""
-    desk = open_desk(ball, runner=pumped)
-    go(desk, MIDDLE)
-    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
-    desk.click(24, 30)
-    pumped.pump(lambda: desk.annotator.can_accept and not pumped.is_busy())
-    follower = desk.controller.propagation
-    follower.follow()
-    pumped.pump(lambda: not follower.is_running)
-    found, first = masks_of(desk), desk.image
-    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
-    desk.controller.choose_image(other)
-    desk.controller.choose_image(first)
-    desk.controller.accept()
-    assert desk.annotator.is_waiting
-    pumped.pump(lambda: not desk.annotator.is_waiting and not pumped.is_busy())
-    written = desk.labels.data == 1
-    assert set(np.flatnonzero(written.any((1, 2)))) == {*found, MIDDLE}
-    assert all(np.array_equal(written[p], mask) for p, mask in found.items())
-
-
-def test_slices_that_grew_when_their_image_was_left_go_on(
-    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner, gate: Gate
-) -> None:
-    desk = open_desk(ball, runner=pumped)
-    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
-    go(desk, MIDDLE)
-    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
-    desk.click(24, 30)
-    pumped.pump(lambda: desk.annotator.can_accept and not pumped.is_busy())
-    follower = desk.controller.propagation
-    follower.follow()
-    pumped.pump(lambda: len(masks_of(desk)) == gate.slices)
-    before, first = masks_of(desk), desk.image
-    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
-    desk.controller.choose_image(other)
-    desk.controller.choose_image(first)
-    pumped.pump(lambda: follower.followed is not None)
-    assert masks_of(desk).keys() == before.keys()
-    assert not follower.is_running
-    gate.open.set()
-    follower.follow()
-    pumped.pump(lambda: not follower.is_running)
-    assert len(masks_of(desk)) > len(before)
-
-
-def test_slices_of_pixels_that_have_changed_meanwhile_are_not_shown(
-    open_desk: OpenDesk, ball: np.ndarray
-) -> None:
-    desk = start(open_desk, ball)
-    first = desk.image
-    desk.controller.propagation.follow()
-    desk.controller.choose_image(None)
-    first.data = ball[:, :30, :40].copy()
-    desk.controller.choose_image(first)
-    assert desk.controller.propagation.followed is None
-    assert len(desk.annotator.items.points) == 1
 def test_the_least_sure_slices_come_one_after_another_and_again(
     open_desk: OpenDesk, ball: np.ndarray
 ) -> None:
@@ -1058,3 +970,102 @@ def test_why_several_boxes_and_another_stack_are_not_followed(
     desk.viewer.dims.ndisplay = 3
     follower.follow_all()
     assert "2-D" in desk.controller.status
+
+
+# -- left, and gone on with -------------------------------------------------
+
+
+def masks_of(desk: Desk) -> dict[int, np.ndarray]:
+    followed = desk.controller.propagation.followed
+    assert followed is not None
+    shape = desk.image.data.shape[1:]
+    return {p: mask.full(shape) for p, (mask, _) in followed.to_write.items()}
+
+
+def no_run(*_: object, **__: object) -> None:
+    raise AssertionError("what is known was asked for again")
+
+
+def test_slices_are_there_again_when_their_image_is(
+    open_desk: OpenDesk, ball: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = start(open_desk, ball)
+    first = desk.image
+    desk.controller.propagation.follow()
+    before = masks_of(desk)
+    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
+    desk.controller.choose_image(other)
+    assert desk.annotator.is_empty
+    monkeypatch.setattr(engine_module, "iter_propagate", no_run)
+    desk.controller.choose_image(first)
+    after = masks_of(desk)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(mask, after[p]) for p, mask in before.items())
+    assert not desk.controller.propagation.is_running
+    assert f"N accepts all {len(before) + 1} slices" in desk.controller.status
+    desk.accept()
+    assert f"on {len(before) + 1} slices" in desk.controller.status
+
+
+def test_an_accept_waits_for_the_slices_of_before(
+    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner
+) -> None:
+    """Who comes back and accepts at once accepts all of the object."""
+    desk = open_desk(ball, runner=pumped)
+    go(desk, MIDDLE)
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    desk.click(24, 30)
+    pumped.pump(lambda: desk.annotator.can_accept and not pumped.is_busy())
+    follower = desk.controller.propagation
+    follower.follow()
+    pumped.pump(lambda: not follower.is_running)
+    found, first = masks_of(desk), desk.image
+    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
+    desk.controller.choose_image(other)
+    desk.controller.choose_image(first)
+    desk.controller.accept()
+    assert desk.annotator.is_waiting
+    pumped.pump(lambda: not desk.annotator.is_waiting and not pumped.is_busy())
+    written = desk.labels.data == 1
+    assert set(np.flatnonzero(written.any((1, 2)))) == {*found, MIDDLE}
+    assert all(np.array_equal(written[p], mask) for p, mask in found.items())
+
+
+def test_slices_that_grew_when_their_image_was_left_go_on(
+    open_desk: OpenDesk, ball: np.ndarray, pumped: PumpedRunner, gate: Gate
+) -> None:
+    desk = open_desk(ball, runner=pumped)
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    go(desk, MIDDLE)
+    pumped.pump(lambda: desk.controller.prefetcher.is_shown_ready)
+    desk.click(24, 30)
+    pumped.pump(lambda: desk.annotator.can_accept and not pumped.is_busy())
+    follower = desk.controller.propagation
+    follower.follow()
+    pumped.pump(lambda: len(masks_of(desk)) == gate.slices)
+    before, first = masks_of(desk), desk.image
+    other = desk.viewer.add_image(ball[::-1].copy(), name="other")
+    desk.controller.choose_image(other)
+    desk.controller.choose_image(first)
+    pumped.pump(lambda: follower.followed is not None)
+    assert masks_of(desk).keys() == before.keys()
+    assert not follower.is_running
+    count = len(before) + 1
+    assert f"on {count} slices only: Shift+T goes on" in desk.controller.status
+    gate.open.set()
+    follower.follow()
+    pumped.pump(lambda: not follower.is_running)
+    assert len(masks_of(desk)) > len(before)
+
+
+def test_slices_of_pixels_that_have_changed_meanwhile_are_not_shown(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    first = desk.image
+    desk.controller.propagation.follow()
+    desk.controller.choose_image(None)
+    first.data = ball[:, :30, :40].copy()
+    desk.controller.choose_image(first)
+    assert desk.controller.propagation.followed is None
+    assert len(desk.annotator.items.points) == 1

@@ -31,6 +31,12 @@ IDLE = StatusState(has_image=True, model="mobile-sam-microscopy")
         ({"has_prompts": True, "is_awaited": True}, "The mask is on its way"),
         ({"has_prompts": True, "has_object_prompt": False}, "Only background"),
         ({"has_prompts": True, "has_object_prompt": True, "score": 0.5}, "Score 0.50."),
+        ({"score": 0.5, "slices": 1}, "Score 0.50.  N accepts · W"),
+        ({"score": 0.5, "slices": 9}, "Score 0.50.  N accepts all 9 slices · W"),
+        (
+            {"score": 0.5, "slices": 3, "is_cut_short": True},
+            "followed on 3 slices only: Shift+T goes on · N accepts these",
+        ),
         ({"waiting_planes": 2}, "is on 2 other planes: N accepts"),
         ({"certainty": 0.3}, "Certainty 0.30."),
         ({"review_items": 4}, "4 proposed."),

@@ -389,10 +389,14 @@ class Controller:
         Prompts that are not in the labels yet stay with their image: they are there
         again when it is.
         """
-        before = self.context.image
+        before, labels = self.context.image, self.labels.layer
         self.images.choose(layer)
-        if self.context.image is not before:
-            self.resume()
+        if self.context.image is before:
+            return
+        self.resume()
+        if labels is not None and labels == self.labels.layer and layer is not None:
+            # Meant for channels of one image; another image may have this shape, too.
+            self.set_status(f"Objects go into '{labels.name}' still; New makes others.")
 
     def _on_leaving(self) -> None:
         left = self.annotator.leave_image()

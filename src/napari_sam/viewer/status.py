@@ -82,6 +82,10 @@ class StatusState:
         Of what is looked at in a review.
     followed : str
         What was found on this slice by following the object: empty for nothing.
+    slices : int
+        On how many slices an accept writes the object that was followed.
+    is_cut_short : bool
+        Whether following it was stopped before it was done.
     review_items : int
         How many proposals of the plane on screen can be decided one by one.
     proposals : int
@@ -109,6 +113,8 @@ class StatusState:
     waiting_planes: int = 0
     certainty: float | None = None
     followed: str = ""
+    slices: int = 0
+    is_cut_short: bool = False
     review_items: int = 0
     proposals: int = 0
 
@@ -170,7 +176,14 @@ def _previewed(state: StatusState) -> str:
         return (
             "Proposal: N accepts it · click or Ctrl-click corrects it · Esc leaves it"
         )
+    if state.is_cut_short:
+        return (
+            f"The object was followed on {state.slices} slices only: Shift+T goes on · "
+            "N accepts these · Esc discards"
+        )
     verb = "N next object" if state.is_live else "N accepts"
+    if state.slices > 1:
+        verb += f" all {state.slices} slices"
     return f"Score {state.score:.2f}.  {verb} · W other size · Esc discards"
 
 
@@ -277,7 +290,7 @@ def read_state(controller: Controller) -> StatusState:
     prediction, plane = annotator.prediction, context.plane
     indices = {p.index for p in (*annotator.draft.answers, *annotator.draft.planes)}
     here = {plane.index} if plane is not None else set()
-    items = annotator.items
+    items, followed = annotator.items, annotator.draft.followed
     tool = controller.toolbox.lit
     active = controller.viewer.layers.selection.active
     return StatusState(
@@ -306,6 +319,10 @@ def read_state(controller: Controller) -> StatusState:
         waiting_planes=len(indices - here),
         certainty=entry.certainty if entry is not None else None,
         followed=_said_followed(controller),
+        slices=0 if followed is None else len({*followed.to_write, *followed.prompted}),
+        is_cut_short=followed is not None
+        and not followed.is_finished
+        and not annotator.draft.is_growing,
         review_items=len(everything.review_items),
         proposals=everything.count,
     )

@@ -68,6 +68,8 @@ def _said(state: FollowState) -> str:
         return encoded_text(state.strip.ready)
     first, last = followed.extent
     text = f"{state.axis_name} {first} to {last}"
+    if not followed.is_finished:
+        text += ", more to find"
     least = followed.least_sure()
     if least is not None:
         sure = followed.slices[least].confidence

@@ -229,19 +229,17 @@ class Annotator:
 
     def _tell(self, prediction: Prediction) -> None:
         """Say what was answered about the current object; write it in live mode."""
-        live = self._context.settings.live
         if all(c.mask.area == 0 for c in prediction.candidates):
             self.status.emit("Nothing found there: add a point or draw a box.")
             return
-        if live and not self._live_held and prediction.is_final:
+        live = self._context.settings.live and not self._live_held
+        if live and prediction.is_final:
             self._write_live()
         if prediction is self.prediction and not prediction.is_final:
             self.status.emit(f"Score {prediction.score:.2f}.  Looking closer …")
         elif prediction is self.prediction:
-            verb = "N next object" if live else "N accept"
-            self.status.emit(
-                f"Score {prediction.score:.2f}.  {verb} · W other size · Esc discard"
-            )
+            # The line of the state says it, with all slices that were found.
+            self.status.emit("")
 
     def _on_error(self, draft: ObjectDraft, error: Exception) -> None:
         text = self._context.report(error)

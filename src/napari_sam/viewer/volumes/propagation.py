@@ -47,6 +47,7 @@ _ELSEWHERE = (
     "The object is not marked on any slice along this axis: turn the view or move the "
     "slider back to where it is, or mark it here."
 )
+_DROPPED = "  What was found along the other axis is dropped."
 _OTHER_STACK = (
     "The object is followed along other slices: turn the view or move the slider back "
     "to them."
@@ -401,6 +402,8 @@ class Propagation:
         replaced = before is not None and before.slices and before.axis != axis
         draft.is_growing = not draft.followed.is_finished
         self._shown = (draft, set())
+        # Said once more when it is done: by then nobody has read it.
+        self._runs.note = note = _DROPPED if replaced else ""
         self._runs.advance()
         if draft.followed is None:
             # What is in the labels has no pixels here either.
@@ -413,9 +416,7 @@ class Propagation:
                 if draft.is_growing
                 else said_of(draft.followed)
             )
-            if replaced:
-                said += "  What was found along the other axis is dropped."
-            self.status.emit(said)
+            self.status.emit(said + note)
         self.changed.emit()
 
     def follow_down(self) -> None:

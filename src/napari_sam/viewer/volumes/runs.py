@@ -55,6 +55,11 @@ class PropagationRuns(BackgroundWork[_Run]):
         Shared with the other parts of the controller.
     annotator : Annotator
         Has the objects.
+
+    Attributes
+    ----------
+    note : str
+        Said along with the end of the run that begins next.
     """
 
     slot = "propagation"
@@ -62,6 +67,7 @@ class PropagationRuns(BackgroundWork[_Run]):
     def __init__(self, context: Context, annotator: Annotator) -> None:
         super().__init__(context)
         self._annotator = annotator
+        self.note = ""
         self._is_looking = False
         self._known: _Kept | None = None
         self._dropped: _Kept | None = None
@@ -307,7 +313,8 @@ class PropagationRuns(BackgroundWork[_Run]):
             self._annotator.prompting.draw()
             if self._context.settings.live:
                 self._annotator.write_live()
-            self.status.emit(said_of(draft.followed))
+            self.status.emit(said_of(draft.followed) + self.note)
+            self.note = ""
         self._annotator.settle()
         self.advance()
         self.changed.emit()
