@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import imageio.v3 as iio
 import napari
 import napari.viewer
+import numpy as np
 import pytest
 from driver import COINS, spin, wait_until
 from magicgui.widgets.bases import ValueWidget
 from qtpy.QtCore import QPoint
-from qtpy.QtWidgets import QLabel, QScrollArea
+from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
 
 from napari_sam import cli
 from napari_sam.core.everything.settings import EverythingSettings
@@ -177,3 +178,36 @@ def test_a_project_is_opened_from_the_command_line(
     (path / "project.json").write_text("{}")
     assert cli.main(["gui", str(path)]) == 2
     assert "project" in capsys.readouterr().err
+
+
+MIXED = {
+    "a picture in color": {"a.tif": (60, 80), "b.png": (60, 80, 3), "c.tif": (60, 80)},
+    "a damaged file": {"a.tif": (60, 80), "b.npy": None, "c.tif": (60, 80)},
+    "no image": {"b.npy": None},
+}
+
+
+@pytest.mark.parametrize("files", MIXED.values(), ids=MIXED)
+def test_what_napari_cannot_show_is_refused_in_one_sentence(
+    make_viewer: Callable[[], napari.viewer.Viewer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    files: dict[str, tuple[int, ...] | None],
+) -> None:
+    """It fails while napari adds a layer, which it then cannot take out again."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name, shape in files.items():
+        if shape is None:
+            (folder / name).write_text("no image")
+        else:
+            iio.imwrite(folder / name, np.zeros(shape, np.uint8))
+    monkeypatch.setattr(napari, "Viewer", make_viewer)
+    monkeypatch.setattr(napari, "run", lambda: None)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+    assert cli.main(["gui", str(folder)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "mixed" in said
+    assert "by name" in said
+    assert not [w for w in QApplication.topLevelWidgets() if w.isVisible()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,9 @@ from napari_sam.errors import FileFormatError, PromptError, SamError, SettingsEr
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from napari import Viewer
 
     from napari_sam.models import ModelSpec
     from napari_sam.types import Box, PointPrompt
@@ -129,22 +133,46 @@ def gui(options: argparse.Namespace) -> int:
             viewer.open_sample("napari-sam", options.sample)
         for path in options.paths:
             if path not in projects:
-                viewer.open(path)
-    except Exception as error:
-        # Readers of any plugin fail in ways of their own.
-        viewer.close()
-        raise FileFormatError(
-            f"napari cannot open the image ({one_line(error)}); check the file."
-        ) from error
+                _open(viewer, path)
+    except SamError:
+        _close(viewer)
+        raise
     _, dock = viewer.window.add_plugin_dock_widget("napari-sam", "Segment Anything")
     try:
         for path in projects:
             dock.controller.projects.open(path)
     except SamError:
-        viewer.close()
+        _close(viewer)
         raise
     napari.run()
     return 0
+
+
+def _open(viewer: Viewer, path: Path) -> None:
+    """Open an image, or a folder of images, in napari."""
+    from napari_sam.io.images import one_line
+
+    try:
+        viewer.open(path)
+    except Exception as error:
+        # Readers of any plugin fail in ways of their own.
+        advice = "check the file"
+        if path.is_dir():
+            advice = (
+                "it takes a folder for one stack, so give images of different sizes or"
+                f" kinds by name, as in napari-sam gui {path / '*.tif'}"
+            )
+        raise FileFormatError(
+            f"napari cannot open {path} ({one_line(error)}); {advice}."
+        ) from error
+
+
+def _close(viewer: Viewer) -> None:
+    """Close a window, in which a layer may be that napari has added only in part."""
+    # It fails where it takes such a layer out.
+    with suppress(Exception):
+        viewer.close()
+    viewer.window.close()
 
 
 def models(options: argparse.Namespace) -> int:
