@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from napari_sam.core.views import SIDE
 from napari_sam.errors import FileFormatError, ModelError
 from napari_sam.models import find_model, load_model
 from napari_sam.models.devices import is_bfloat16_faster, resolve_dtype
@@ -30,6 +31,7 @@ from napari_sam.models.sam1.prompt_head import PromptHead
 from napari_sam.models.sam1.sam import SamModel
 from napari_sam.models.sam1.tiny_vit import TinyViT
 from napari_sam.models.sam1.vit import SamViT, ViTShape
+from napari_sam.types import PointPrompt, PromptSet
 
 BUNDLED = find_model("mobile-sam").path
 SMALL = ViTShape(dim=48, depth=3, heads=3, grid=8, window=6, global_blocks=(2,), mlp=96)
@@ -257,14 +259,35 @@ def test_a_file_tells_the_side_of_an_input(tmp_path: Path) -> None:
     assert (again.architecture, again.side) == ("vit_t_448", 448)
     assert whole.side == 1024
     assert encoder_fingerprint(again) != encoder_fingerprint(whole)
-    plane = SamModel.from_file(path).encode(np.zeros((50, 60), np.uint8))
-    assert plane.embedding.features.shape == (256, 28, 28)
-    for side in (0, 100, 250, 999_984):
+    for side in (0, 100, 450, 999_984):
         save_file(
             load_file(path), path, {"format": "pt", "architecture": f"vit_t_{side}"}
         )
         with pytest.raises(ModelError, match=f"input is {side} pixels a side"):
             load_network(path)
+
+
+def test_inputs_as_small_as_a_view_answer_and_smaller_ones_are_refused(
+    tmp_path: Path,
+) -> None:
+    """What is encoded enlarged for a click must not be larger than the input."""
+    path = tmp_path / "small.safetensors"
+    whole = load_network(find_model("mobile-sam-microscopy").path)
+    assert whole.blend is not None
+    points = PointPrompt(20, 20), PointPrompt(5, 5, positive=False)
+    for side in (SIDE - TinyViT.patch, SIDE):
+        network = SamNetwork(
+            TinyViT(), tiny_vit_name(side), side, whole.prompt_head, whole.blend
+        )
+        network.load_state_dict(whole.state_dict())
+        save_network(network, path)
+        if side < SIDE:
+            with pytest.raises(ModelError, match=f"from {SIDE} to 4096"):
+                SamModel.from_file(path)
+            continue
+        plane = SamModel.from_file(path).encode(np.zeros((50, 60), np.uint8))
+        assert plane.embedding.features.shape == (256, 28, 28)
+        assert plane.predict_prompts(PromptSet(points)).best.shape == (50, 60)
 
 
 def test_float16_is_written_unless_told(tmp_path: Path, network: SamNetwork) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_sam.core import views
 from napari_sam.errors import ModelError
 from napari_sam.models.metadata import ARCHITECTURE
 from napari_sam.models.sam1.mask_decoder import DIM
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 SIDE = 1024
 """Of SAM's input in pixels."""
-_SIDES = 256, 4096
+_SIDES = views.SIDE, 4096  # no view of a plane is larger than the whole
 _VIT_NAMES = {(768, 12): "vit_b", (1024, 24): "vit_l", (1280, 32): "vit_h"}
 _PREFIX = "image_encoder."
 _KNOWN = "choose the weights of SAM, MobileSAM, MedSAM or micro-sam"
