@@ -89,6 +89,19 @@ def test_three_actions_make_the_object_in_all_slices(
     assert desk.annotator.is_empty
 
 
+def test_slices_that_were_encoded_on_the_way_are_marked_as_they_come(
+    open_desk: OpenDesk, ball: np.ndarray
+) -> None:
+    desk = start(open_desk, ball)
+    prefetcher, seen = desk.controller.prefetcher, list[int]()
+    prefetcher.changed.connect(lambda: seen.append(int(prefetcher.strip.ready.sum())))
+    desk.controller.propagation.follow()
+    ready = [p.index[0] for p in desk.controller.context.encoder.ready]
+    assert len(ready) > 3
+    assert np.flatnonzero(prefetcher.strip.ready).tolist() == sorted(ready)
+    assert {3, 4, len(ready)} <= set(seen)
+
+
 def test_what_was_found_is_shown_and_said_where_the_user_goes(
     open_desk: OpenDesk, ball: np.ndarray
 ) -> None:

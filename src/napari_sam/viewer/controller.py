@@ -190,7 +190,6 @@ class Controller:
         parts.connect(self.labels.selected, self.annotator.select_object)
         parts.connect(self.propagation.unreviewed, self.review.renew)
         parts.connect(self.everything.written, self.annotator.labels_taken)
-        parts.connect(self.everything.changed, self.prefetcher.look)
         parts.connect(self.annotator.written, self.everything.on_written)
         parts.connect(self.annotator.adoption_changed, self._on_adoption)
         parts.connect(self.labels.painted, self.annotator.brush.on_painted)
@@ -213,6 +212,8 @@ class Controller:
             parts.connect(speaker.status, self.set_status)
         parts.connect(self.toolbox.changed, self.changed.emit)
         parts.connect(self.labels.painted, self.proposal_actions.on_painted)
+        # Whichever part has changed may have encoded planes.
+        parts.connect(self.changed, self.prefetcher.look)
         parts.connect(self.changed, self.touch)
         self.keys.bind_viewer(viewer)
 
