@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from desk import COINS
 from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_sam.viewer.prompting.layer_sync import PromptLayerSync
-from napari_sam.viewer.prompting.prompt_layers import EDGE, POINT
+from napari_sam.viewer.prompting.prompt_layers import EDGE, LEAST, POINT
 
 ZOOMS = (0.02, 0.5, 1.0, 7.3, 80.0)
 
@@ -130,3 +131,56 @@ def test_a_closed_plugin_leaves_the_zoom_alone(shown):
     shown.layer_sync.close()
     zoom_to(shown, 30.0)
     assert list(points.size) == before
+
+
+@pytest.mark.parametrize("area", [0, 1, 30, 10**6])
+@pytest.mark.parametrize("zoom", ZOOMS)
+def test_points_beside_an_object_of_any_size_can_be_seen(shown, area, zoom):
+    add_prompts(shown)
+    zoom_to(shown, zoom)
+    shown.layer_sync.layers.limit(area)
+    on_screen = shown.points.size * zoom
+    assert LEAST >= 6
+    assert (on_screen > LEAST / 1.16).all()
+    assert (on_screen < POINT * 1.16).all()
+
+
+def accepted(desk):
+    desk.accept()
+
+
+def discarded(desk):
+    desk.controller.discard()
+
+
+def taken_back(desk):
+    desk.controller.remove_last_prompt()
+
+
+def on_another_slice(desk):
+    desk.viewer.dims.set_point(0, 0)
+
+
+def in_another_view(desk):
+    desk.viewer.dims.roll()
+
+
+def in_3d(desk):
+    desk.viewer.dims.ndisplay = 3
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [accepted, discarded, taken_back, on_another_slice, in_another_view, in_3d],
+)
+def test_points_are_small_only_while_an_object_is_previewed(
+    open_desk, coin_stack, leave
+):
+    desk = open_desk(coin_stack)
+    desk.viewer.scene.camera.zoom = 0.5
+    desk.click(*COINS[0])
+    assert desk.points.current_size * 0.5 < POINT / 1.2
+    leave(desk)
+    # napari may fit another view into the window.
+    on_screen = desk.points.current_size * desk.viewer.scene.camera.zoom
+    assert on_screen == pytest.approx(POINT, rel=0.16)

@@ -384,9 +384,7 @@ class Display:
 
     def _on_drawn(self) -> None:
         areas = [m.mask.area for m in self._preview.masks if m.mask.area]
-        # What was clicked last tells how large the next object will be.
-        if areas:
-            self._prompts.limit(min(areas))
+        self._prompts.limit(min(areas, default=None))
 
     # -- review -------------------------------------------------------------
 

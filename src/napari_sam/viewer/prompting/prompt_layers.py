@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 POINT = 13.0
 """Diameter of a point, in pixels of the canvas."""
-LEAST = 3.0
+LEAST = 6.0
 """No point is smaller than this, in pixels of the canvas."""
 SHARE = 0.4
 """Largest diameter of a point, as a share of the smallest object's."""
