@@ -19,6 +19,7 @@ from napari_sam.core.everything.search import EverythingSettings
 from napari_sam.core.imaging import to_rgb
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.errors import LabelsError
+from napari_sam.models import load_model
 from napari_sam.types import MaskLevel
 from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.prompting import draft as draft_module
@@ -1192,6 +1193,30 @@ def test_another_size_does_not_replace_an_answer_on_its_way(open_desk, coins, pu
         )
     )
     assert desk.annotator.prediction.level == MaskLevel.WHOLE
+
+
+@pytest.mark.parametrize(
+    ("prompts", "min_area", "helps", "does_not"),
+    [
+        ("auto", 20, {"click"}, {"Points per side", "thresholds"}),
+        ("grid", 20, {"click", "Points per side"}, {"thresholds"}),
+        ("grid", 10**6, {"thresholds"}, {"Points per side"}),
+    ],
+)
+def test_where_nothing_is_found_only_what_helps_is_said(
+    open_desk, coins, tmp_path, prompts, min_area, helps, does_not
+):
+    image = coins if min_area > 20 else np.full_like(coins, 90)
+    everything = EverythingSettings(points_per_side=3, prompts=prompts)
+    desk = open_desk(image, everything=everything, min_area=min_area)
+    if prompts == "auto":
+        # One that sees where objects are.
+        seeing = load_model("mobile-sam-microscopy", device="cpu")
+        desk.controller.loader.use(Engine(seeing, EmbeddingStore(tmp_path)))
+    desk.controller.segment_plane()
+    said = desk.controller.status
+    assert said.startswith("Nothing found: ")
+    assert {word for word in helps | does_not if word in said} == helps
 
 
 def test_everything_lets_a_click_through_and_survives_an_image_switch(

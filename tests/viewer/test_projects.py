@@ -1260,13 +1260,22 @@ def test_closed_while_it_is_saved_elsewhere_both_places_have_it(
         np.testing.assert_array_equal(project.labels, labels)
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 object in"), (2, "2 objects in")])
+def test_how_many_objects_were_saved(
+    write: Callable[..., Desk], tmp_path: Path, count: int, said: str
+) -> None:
+    desk = write(count)
+    desk.controller.projects.save_as(tmp_path / "coins")
+    assert desk.controller.status.startswith(f"Saved {said} ")
+
+
 def test_without_labels_it_is_said_what_is_missing(
     open_desk: Callable[..., Desk], coins: np.ndarray, tmp_path: Path
 ) -> None:
     session = open_desk(coins).controller.projects
     for act, error, said in (
         (session.save, FileFormatError, "no project yet; choose Save as"),
-        (session.check_savable, ImageError, "no labels to save"),
+        (session.check_savable, ImageError, "save yet; accept an object or choose"),
         (lambda: session.save_as(tmp_path / "a"), ImageError, "no labels to save"),
         (session.script, ImageError, "no objects to make a script of"),
     ):

@@ -274,7 +274,17 @@ class EverythingMode:
         elif plane is not None and self.proposed.left_out(plane):
             self.status.emit(f"{start}Nothing new{self._left_out_text()}.")
         else:
-            self.status.emit("Nothing found: lower the thresholds or add points.")
+            self.status.emit(f"{start}Nothing found: {self._advice()}.")
+
+    def _advice(self) -> str:
+        """Say what may find more, of that which can be changed."""
+        if any(map(self.proposed.unfiltered, self.found)):
+            return "lower the thresholds"
+        encoder, wanted = self._context.encoder, self._context.settings.everything
+        sees = encoder is not None and encoder.engine.model.capabilities.object_maps
+        if sees and wanted.prompts != "grid":
+            return "click the objects"
+        return "raise Points per side, or click the objects"
 
     def _unread_text(self) -> str:
         """Say which parts of the searched planes could not be read."""

@@ -365,7 +365,7 @@ class ProjectSession:
     def _to_save(self) -> tuple[Labels, ImageIdentity]:
         if self._layer is None or self._identity is None:
             raise ImageError(
-                "There are no labels to save; choose an image and labels first."
+                "There are no labels to save yet; accept an object or choose labels."
             )
         return self._layer, self._identity
 
@@ -421,8 +421,8 @@ class ProjectSession:
             if folder is self.folder:
                 self._settle_leaving()
             if tell:
-                count = len(target.records)
-                self.status.emit(f"Saved {count} objects in {folder.path}.")
+                n = len(target.records)
+                self.status.emit(f"Saved {n} object{'s' * (n != 1)} in {folder.path}.")
 
         def ended() -> None:
             self.is_saving = False
