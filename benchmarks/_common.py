@@ -69,7 +69,7 @@ def folder_parser(
 def interleaved(
     calls: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, tuple[float, float]]:
-    """Time calls in turn, so that a noisy neighbour disturbs all alike.
+    """Time calls in turn, so that a noisy neighbor disturbs all alike.
 
     Returns
     -------

@@ -125,8 +125,8 @@ def learning(model: str, example: Example) -> Iterator[None]:
 
 def nuclei(rgb: np.ndarray, count: int) -> np.ndarray:
     """Return this many bright spots, the largest, as a label image."""
-    grey = ndimage.gaussian_filter(rgb[..., 0].astype(float), 1)
-    labels, _ = ndimage.label(grey > threshold_otsu(grey))
+    gray = ndimage.gaussian_filter(rgb[..., 0].astype(float), 1)
+    labels, _ = ndimage.label(gray > threshold_otsu(gray))
     areas = np.bincount(labels.ravel())
     areas[0] = 0
     largest = np.argsort(areas)[::-1][:count]

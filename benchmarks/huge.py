@@ -29,7 +29,7 @@ from napari_sam.samples import SAMPLES
 from napari_sam.types import Plane
 from napari_sam.viewer.image.encoder import PlaneEncoder
 from napari_sam.viewer.image.source import ImageData, PlaneSource
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 CHUNK = 1024
 
@@ -56,7 +56,7 @@ def measure(
     lut = np.ones((256, 4), np.float32)
     image = ImageData((array,), True, (0, 255), 1, 1, "translucent", lut)
     shape = array.shape[:2]
-    source = PlaneSource("tissue", shape, (image,), Normalisation.PERCENTILE)
+    source = PlaneSource("tissue", shape, (image,), Normalization.PERCENTILE)
     encoder, plane = PlaneEncoder(engine, source), Plane((0, 1), (None, None))
     start = time.perf_counter()
     encoded = finish(encoder.iter_get(plane))

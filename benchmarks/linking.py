@@ -279,7 +279,7 @@ def matched(truth: np.ndarray, labels: np.ndarray) -> list[dict[int, int]]:
 
 
 def links(truth: np.ndarray, labels: np.ndarray) -> tuple[int, int, int]:
-    """Return links between neighbouring frames that are right, wrong, and all true."""
+    """Return links between neighboring frames that are right, wrong, and all true."""
     frames = matched(truth, labels)
     right = wrong = total = 0
     for t in range(len(truth) - 1):

@@ -51,7 +51,7 @@ def measure(
     model: Model, pixels: npt.NDArray[np.uint16], folder: Path, times: Times
 ) -> None:
     """Time the first visit of a plane and those after it."""
-    with times.of("normalise"):
+    with times.of("normalize"):
         rgb = to_rgb(pixels)
     store = EmbeddingStore(folder)
     with times.of("hash"):

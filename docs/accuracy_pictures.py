@@ -49,7 +49,7 @@ def window(labels: np.ndarray, label: int) -> tuple[slice, slice]:
 
 
 def enlarged(values: np.ndarray) -> np.ndarray:
-    """Return a picture of SIDE x SIDE, nearest neighbours."""
+    """Return a picture of SIDE x SIDE, nearest neighbors."""
     rows, cols = (np.arange(SIDE) * n // SIDE for n in values.shape[:2])
     return values[rows][:, cols]
 

@@ -310,7 +310,7 @@ def everything() -> None:
 
 
 def prefill() -> None:
-    """Some objects labelled, and proposals for others."""
+    """Some objects labeled, and proposals for others."""
     scene = Scene("nuclei")
     scene.grid(16)
     for row, column in ANNOTATED[:2]:
@@ -418,7 +418,7 @@ def learn() -> None:
         learning.start()
         pump(600.0, lambda: "left" in getattr(learning.progress, "text", ""))
         pump(20.0)
-        scene.click(*UNLABELLED)
+        scene.click(*UNLABELED)
         scene.settle()
         area = scene.widget.findChild(QScrollArea)
         area.ensureWidgetVisible(scene.widget.learn_section)
@@ -434,7 +434,7 @@ CLICKED = {
     "Click the next one": (180, 135),
 }
 FOLLOWED = (160, 352)
-UNLABELLED = (333, 311)
+UNLABELED = (333, 311)
 FAINT = (0, 0)
 REVIEWED = (20, 22)
 BOXES = [

@@ -79,8 +79,8 @@ def test_everything_on_an_image(
     assert f"{n} object" in said.err
     picture = iio.imread(preview)
     assert picture.shape == (160, 200, 3)
-    grey = np.repeat(iio.imread(image)[..., None], 3, axis=2)
-    assert (picture[labels > 0] != grey[labels > 0]).any()
+    gray = np.repeat(iio.imread(image)[..., None], 3, axis=2)
+    assert (picture[labels > 0] != gray[labels > 0]).any()
     assert len(os.listdir(tmp_path)) == 2
 
 

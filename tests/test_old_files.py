@@ -6,12 +6,18 @@ import json
 
 import pytest
 
+from napari_sam.core.masks import OverlapPolicy
 from napari_sam.core.model_thresholds import ModelThresholds
 from napari_sam.errors import SettingsError
 from napari_sam.training.finetune.recipe import Recipe
 from napari_sam.training.report import EvaluationSettings, Report
 from napari_sam.viewer.projects.settings import settings_from_json, settings_to_json
-from napari_sam.viewer.settings import AcceptWait, AnnotationSettings, PreviewStyle
+from napari_sam.viewer.settings import (
+    AcceptWait,
+    AnnotationSettings,
+    Normalization,
+    PreviewStyle,
+)
 
 REPORT = (
     '{"settings": {"max_objects": 15, "min_area": 20, "clicks": [1, 3],'
@@ -71,6 +77,20 @@ def test_settings_of_a_project_are_taken_over_where_they_can_be() -> None:
     assert {"hover", "min_score", "something"}.isdisjoint(changes)
     stored = json.loads(json.dumps(settings_to_json(kept)))
     assert AnnotationSettings(**settings_from_json(stored, now)) == kept
+
+
+def test_names_that_were_spelled_in_another_way_are_understood() -> None:
+    now = AnnotationSettings()
+    stored = {
+        "normalisation": "as displayed",
+        "policy": "unlabelled",
+        "everything": {"min_centre": 0.4},
+    }
+    kept = AnnotationSettings(**settings_from_json(stored, now))
+    assert kept.normalization is Normalization.DISPLAYED
+    assert kept.policy is OverlapPolicy.UNLABELED
+    assert kept.everything.min_center == 0.4
+    assert ModelThresholds.from_text('{"centre": 0.3}', "mine").center == 0.3
 
 
 def test_thresholds_of_a_weights_file_come_back() -> None:

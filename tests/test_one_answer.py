@@ -108,7 +108,7 @@ GRAY, LABELS = np.zeros((9, 9)), np.zeros((9, 9), int)
     ("door", "name", "meant"),
     [
         (partial(ns.segment_everything, GRAY), "points_per_sied", "points_per_side"),
-        (partial(ns.iter_everything, GRAY), "min_center", "min_centre"),
+        (partial(ns.iter_everything, GRAY), "min_centre", "min_center"),
         (partial(ns.iter_everything_stack, GRAY[None]), "box_nms", "box_nms_thresh"),
         (partial(ns.adapt, GRAY, LABELS), "step", "steps"),
         (partial(ns.iter_adapt, GRAY, LABELS), "learn_rate", "learning_rate"),

@@ -229,10 +229,10 @@ def adapt(
     progress: ProgressCallback | None = None,
     **overrides: Any,
 ) -> Adapted:
-    """Let a model learn from labelled objects of your own images.
+    """Let a model learn from labeled objects of your own images.
 
     A fifth of the objects is kept aside and says how good the model was and has
-    become.  What is not labelled is taken for unknown, not for background.
+    become.  What is not labeled is taken for unknown, not for background.
 
     Parameters
     ----------

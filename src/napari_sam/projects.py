@@ -208,7 +208,7 @@ class Project:
 
         Notes
         -----
-        An answer is compared as the model gives it: neither cut by neighbours that
+        An answer is compared as the model gives it: neither cut by neighbors that
         were there first nor cleaned.
         """
         pixels = image if image is not None else self.image

@@ -3,7 +3,7 @@
 Everything here is immutable and made of numpy arrays and plain numbers, so it
 may cross threads.  Arrays inside are read-only by convention.
 
-Coordinates are napari's: ``(row, column)`` in pixels, the centre of the first
+Coordinates are napari's: ``(row, column)`` in pixels, the center of the first
 pixel at ``(0, 0)``, so an image of height ``H`` spans ``-0.5 .. H - 0.5``.
 """
 

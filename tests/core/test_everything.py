@@ -113,7 +113,7 @@ def slow_everything(plane: EncodedPlane, s: EverythingSettings) -> list[np.ndarr
     height, width = plane.frame.input_size
     n = s.points_per_side
     for i, j in product(range(n), range(n)):
-        # In pixels of the model's input, taken by the reference for centres.
+        # In pixels of the model's input, taken by the reference for centers.
         y, x = (i + 0.5) / n * height, (j + 0.5) / n * width
         scale = plane.frame.scale
         point = ((y + 0.5) / scale[0] - 0.5, (x + 0.5) / scale[1] - 0.5)

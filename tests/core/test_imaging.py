@@ -15,7 +15,7 @@ REAL_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", 
 ramp = np.arange(64 * 64).reshape(64, 64)
 
 
-def grey(plane, **kwargs):
+def gray(plane, **kwargs):
     rgb = to_rgb(plane, **kwargs)
     assert rgb.dtype == np.uint8
     assert rgb.shape == (*np.shape(plane)[:2], 3)
@@ -38,8 +38,8 @@ any_scalar_plane = st.sampled_from(REAL_DTYPES).flatmap(
 @example(np.array([[-65504, 65504]], np.float16))
 @example(np.array([[-(2**63), 2**63 - 1]]))
 @settings(max_examples=300, deadline=None)
-def test_any_real_plane_becomes_grey_and_keeps_its_order(plane):
-    result = grey(plane)
+def test_any_real_plane_becomes_gray_and_keeps_its_order(plane):
+    result = gray(plane)
     flat = plane.ravel()
     usable = np.isfinite(flat) if plane.dtype.kind == "f" else np.ones(flat.size, bool)
     if result.any() and result.max() < 255:
@@ -57,14 +57,14 @@ def test_any_real_plane_becomes_grey_and_keeps_its_order(plane):
 def test_type_does_not_change_the_picture(dtype):
     small = ramp % 1009  # float16 counts to 2048
     expected = np.floor(small * Fraction(255, 1008) + Fraction(1, 2)).astype(np.uint8)
-    found = grey(small.astype(dtype), percentiles=(0, 100))
-    # A value half-way between two greys may round either way.
+    found = gray(small.astype(dtype), percentiles=(0, 100))
+    # A value half-way between two grays may round either way.
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert (found == expected).mean() > 0.99
 
 
 def test_percentiles_become_black_and_white():
-    result = grey(np.arange(1001).reshape(7, 143), percentiles=(10, 90))
+    result = gray(np.arange(1001).reshape(7, 143), percentiles=(10, 90))
     flat = result.ravel()
     assert (flat[:101] == 0).all()
     assert flat[102] > 0
@@ -75,16 +75,16 @@ def test_percentiles_become_black_and_white():
 def test_hot_pixels_do_not_darken_the_image():
     rng = np.random.default_rng(0)
     plane = rng.integers(100, 1100, (256, 256)).astype(np.uint16)
-    expected = grey(plane)
+    expected = gray(plane)
     plane.flat[rng.choice(plane.size, 30, replace=False)] = 65535
-    found = grey(plane)
+    found = gray(plane)
     assert np.abs(found.astype(int) - expected).mean() < 1
 
 
 def test_few_bright_objects_on_an_even_background_are_seen():
     plane = np.full((100, 100), 7, np.uint16)
     plane[40:42, 40:42] = 900
-    result = grey(plane)
+    result = gray(plane)
     assert result[40:42, 40:42].min() > 180
     assert np.count_nonzero(result > 100) == 4
 
@@ -93,9 +93,9 @@ def test_few_bright_objects_on_an_even_background_are_seen():
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_values_that_are_not_finite_count_as_background(dtype, bad):
     plane = np.linspace(-1, 1, 64 * 64).reshape(64, 64).astype(dtype)
-    expected = grey(plane)
+    expected = gray(plane)
     plane[10:20, 10:20] = bad
-    result = grey(plane)
+    result = gray(plane)
     assert (result[10:20, 10:20] == 0).all()
     rest = np.ones(plane.shape, bool)
     rest[10:20, 10:20] = False
@@ -111,22 +111,22 @@ def test_constant_planes_are_black(value):
 def test_two_values_get_the_same_grain_in_any_type(dtype):
     mask = np.zeros((300, 40), dtype)
     mask[20:270, 10:30] = 1
-    seen = grey(mask)
-    assert (seen == grey(mask.astype(bool))).all()
+    seen = gray(mask)
+    assert (seen == gray(mask.astype(bool))).all()
     dark, light = seen[mask == 0], seen[mask == 1]
     assert light.min() > dark.max() + 90
     assert min(dark.std(), light.std()) > 5
 
 
 def test_masks_of_one_value_are_black_or_white():
-    assert (grey(np.zeros((9, 9), bool)) == 0).all()
-    assert (grey(np.ones((9, 9), bool)) == 255).all()
+    assert (gray(np.zeros((9, 9), bool)) == 0).all()
+    assert (gray(np.ones((9, 9), bool)) == 255).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 70), (70, 1), (1, 600_000)])
 def test_planes_one_pixel_wide(shape):
     plane = np.arange(np.prod(shape)).reshape(shape)
-    assert grey(plane).max() == (255 if plane.size > 1 else 0)
+    assert gray(plane).max() == (255 if plane.size > 1 else 0)
 
 
 def test_large_planes_are_stretched_from_a_subset_to_nearly_the_same():
@@ -135,8 +135,8 @@ def test_large_planes_are_stretched_from_a_subset_to_nearly_the_same():
     plane[::2] //= 2  # interlaced: every other row is darker
     low, high = np.percentile(plane, (0.1, 99.9))
     exact = np.clip((plane - low) / (high - low), 0, 1) * 255
-    assert np.abs(grey(plane) - exact).mean() < 2
-    assert (grey(plane) == grey(plane)).all()
+    assert np.abs(gray(plane) - exact).mean() < 2
+    assert (gray(plane) == gray(plane)).all()
 
 
 def test_color_images_pass_unchanged_and_lose_their_alpha():
@@ -155,7 +155,7 @@ def test_result_is_not_the_users_array(shape):
     assert to_rgb(data).flags.writeable
 
 
-def test_one_channel_is_grey():
+def test_one_channel_is_gray():
     plane = ramp.astype(np.uint8)
     assert (to_rgb(plane[..., None]) == to_rgb(plane)).all()
 
@@ -165,7 +165,7 @@ def test_two_and_three_channels_are_stretched_by_themselves(channels):
     stack = np.stack([ramp * 10.0**c for c in range(channels)], axis=-1)
     rgb = to_rgb(stack)
     for c in range(channels):
-        assert (rgb[..., c] == grey(stack[..., c])).all()
+        assert (rgb[..., c] == gray(stack[..., c])).all()
     assert not rgb[..., channels:].any()
 
 

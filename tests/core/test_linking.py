@@ -115,7 +115,7 @@ def test_segments_stay_whole_and_nothing_is_lost(stack, min_iou, gap, split, end
 
 @QUICK
 @given(stacks, st.sampled_from([0.2, 0.5]))
-def test_links_are_the_best_assignment_of_neighbouring_slices(stack, min_iou):
+def test_links_are_the_best_assignment_of_neighboring_slices(stack, min_iou):
     linked = link(stack, min_iou=min_iou, split=False, ends=False)
     for z in range(len(stack) - 1):
         masks = [[stack[y] == v for v in np.unique(stack[y]) if v] for y in (z, z + 1)]

@@ -21,7 +21,7 @@ from napari_sam.core.masks import (
     plan_write,
     write_region,
 )
-from napari_sam.core.morphology import PIECE_NEIGHBOURS
+from napari_sam.core.morphology import PIECE_NEIGHBORS
 from napari_sam.errors import LabelsError
 from napari_sam.types import MaskCrop, Region
 
@@ -126,9 +126,9 @@ def test_cleaning_stays_in_the_region(
     assert out.region.intersection(moved.region) == out.region
     assert out.tight().region.shape == out.region.shape
     if how.largest_piece and not keep:
-        assert ndimage.label(out.mask, PIECE_NEIGHBOURS)[1] <= 1
+        assert ndimage.label(out.mask, PIECE_NEIGHBORS)[1] <= 1
     if how.min_area:
-        pieces, n = ndimage.label(out.mask, PIECE_NEIGHBOURS)
+        pieces, n = ndimage.label(out.mask, PIECE_NEIGHBORS)
         assert n == 0 or np.bincount(pieces.ravel())[1:].min() >= how.min_area
 
 

@@ -237,7 +237,7 @@ def test_no_seam_is_to_be_seen(height, width, diameter, spread, has_region):
     steps = iter_everything(
         drawn(labels),
         encode,  # type: ignore[arg-type]
-        EverythingSettings(min_area=0, object_size=9.0, min_centre=0.05),
+        EverythingSettings(min_area=0, object_size=9.0, min_center=0.05),
         region=region,
     )
     found = run(steps)
@@ -308,7 +308,7 @@ def encodings(labels: np.ndarray, stop_at: str = "never") -> list[tuple[int, ...
     steps = iter_everything(
         drawn(labels),
         counted,  # type: ignore[arg-type]
-        EverythingSettings(min_area=0, min_centre=0.05),
+        EverythingSettings(min_area=0, min_center=0.05),
         should_stop=lambda: bool(stop),
     )
     try:
@@ -326,7 +326,7 @@ class Faint(KnownPlane):
     def objects(self) -> ObjectMaps:
         maps = super().objects()
         clarity = grows(max(self.frame.scale) * 8) / 0.9
-        return replace(maps, centre=maps.centre * np.float32(clarity))
+        return replace(maps, center=maps.center * np.float32(clarity))
 
 
 def test_what_was_looked_at_is_not_encoded_again() -> None:

@@ -154,7 +154,7 @@ def test_level_plane_lies_on_the_level_at_the_same_place(drawn, factors, roundin
             assert j is None
         else:
             assert 0 <= j < m
-            # The centre of pixel i lies within pixel j.
+            # The center of pixel i lies within pixel j.
             assert j * n <= (i + 0.5) * m < (j + 1) * n
 
 

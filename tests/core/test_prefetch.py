@@ -18,7 +18,7 @@ def drain(queue: PrefetchQueue) -> list[int]:
     return order
 
 
-def test_shown_plane_then_neighbours_in_scroll_direction():
+def test_shown_plane_then_neighbors_in_scroll_direction():
     queue = PrefetchQueue(20)
     queue.visit(10)
     assert drain(queue) == [10, 11, 12, 13, 9]

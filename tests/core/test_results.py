@@ -25,18 +25,18 @@ SIZES = [(256, 256), (303, 384), (513, 1025), (97, 31), (1, 200), (200, 1), (204
 def plane_logits(frame: Frame, row: float, column: float, bias: float) -> np.ndarray:
     """Return logits linear in image pixels: ``row · r + column · c + bias``."""
     cells = frame.side // 4
-    centre = (np.arange(cells) + 0.5) * 4
-    r = centre / frame.scale[0] - 0.5
-    c = centre / frame.scale[1] - 0.5
+    center = (np.arange(cells) + 0.5) * 4
+    r = center / frame.scale[0] - 0.5
+    c = center / frame.scale[1] - 0.5
     return (row * r[:, None] + column * c + bias).astype(np.float32)
 
 
-def disc_logits(frame: Frame, centre: tuple[float, float], radius: float) -> np.ndarray:
+def disc_logits(frame: Frame, center: tuple[float, float], radius: float) -> np.ndarray:
     """Return the signed distance to a disc, in image pixels."""
     cells = frame.side // 4
     middle = (np.arange(cells) + 0.5) * 4
-    r = middle / frame.scale[0] - 0.5 - centre[0]
-    c = middle / frame.scale[1] - 0.5 - centre[1]
+    r = middle / frame.scale[0] - 0.5 - center[0]
+    c = middle / frame.scale[1] - 0.5 - center[1]
     return (radius - np.hypot(r[:, None], c)).astype(np.float32)
 
 
@@ -59,12 +59,12 @@ def test_linear_logits_are_reproduced_without_offset(size: tuple[int, int]) -> N
 @pytest.mark.parametrize("size", [(256, 256), (303, 384), (511, 1023), (1600, 901)])
 def test_a_disc_lands_where_it_is(size: tuple[int, int]) -> None:
     frame = Frame.fit(size)
-    centre = (size[0] * 0.41 + 0.3, size[1] * 0.57 - 0.2)
+    center = (size[0] * 0.41 + 0.3, size[1] * 0.57 - 0.2)
     radius = min(size) * 0.21
-    mask = upscale_mask(disc_logits(frame, centre, radius), frame).full(size)
+    mask = upscale_mask(disc_logits(frame, center, radius), frame).full(size)
     rows, cols = np.nonzero(mask)
-    assert rows.mean() == pytest.approx(centre[0], abs=0.05)
-    assert cols.mean() == pytest.approx(centre[1], abs=0.05)
+    assert rows.mean() == pytest.approx(center[0], abs=0.05)
+    assert cols.mean() == pytest.approx(center[1], abs=0.05)
     assert mask.sum() == pytest.approx(np.pi * radius**2, rel=0.01)
 
 
@@ -84,7 +84,7 @@ def test_a_straight_edge_lands_within_half_a_pixel(
     slope = (1.0, 0.0) if axis == 0 else (0.0, 1.0)
     mask = upscale_mask(plane_logits(frame, *slope, -at), frame).full((height, width))
     inside = np.arange(size) > at
-    # Edge values are held beyond the centre of the last cell.
+    # Edge values are held beyond the center of the last cell.
     certain = np.abs(np.arange(size) - at) > max(0.5, 2.001 / frame.scale[axis])
     line = mask.all(axis=1 - axis)
     np.testing.assert_array_equal(line, mask.any(axis=1 - axis))

@@ -123,7 +123,7 @@ def test_long_things_fit_with_room_around_them() -> None:
     assert object_view((500, 100, 502, 1400), 2 * 1300, BIG, SEEN_AT) is None
 
 
-def test_neighbours_and_the_next_click_share_a_view() -> None:
+def test_neighbors_and_the_next_click_share_a_view() -> None:
     """What is encoded for one click serves others nearby, and slightly other sizes."""
     views = {
         object_view(around(804 + d, 701 - d, 30 + d), (30 + d) ** 2, BIG, SEEN_AT)

@@ -54,7 +54,7 @@ def small_model(_small: tuple[ModelSpec, ...]) -> SamModel:
 
 @pytest.fixture(scope="session")
 def coins() -> np.ndarray:
-    """Return a grey image of 303 × 384 pixels with 24 coins."""
+    """Return a gray image of 303 × 384 pixels with 24 coins."""
     return data.coins()
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_sam.models.sam1.checkpoint import SamNetwork
     from napari_sam.models.sam1.plane import SamPlane
 
-# Centres of coins, in pixels of the image; each is about 40 pixels wide.
+# Centers of coins, in pixels of the image; each is about 40 pixels wide.
 POINTS = [(124, 205), (51, 155), (56, 100), (198, 154), (261, 302), (44, 335)]
 
 

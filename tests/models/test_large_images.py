@@ -90,13 +90,13 @@ def test_corrections_refine_it_where_it_was_found(
 ) -> None:
     first = large.predict(points=[POINT])
     assert first.detail is not None
-    neighbour = (int(POINT[0]), int(POINT[1]) - 55)
-    clicks = (POINT, neighbour)
+    neighbor = (int(POINT[0]), int(POINT[1]) - 55)
+    clicks = (POINT, neighbor)
     both = large.predict(points=clicks, labels=[1, 1], logits=first.earlier())
-    assert both.best[neighbour]
+    assert both.best[neighbor]
     assert both.best.sum() > 1.5 * first.best.sum()
     one = large.predict(points=clicks, labels=[1, 0], logits=both.earlier())
-    assert not one.best[neighbour]
+    assert not one.best[neighbor]
     assert iou(one.best, truth) > 0.9
     for result in (both, one):
         assert result.detail is not None

@@ -238,15 +238,15 @@ def test_a_pyramid_level_answers_at_full_resolution(
 
 @pytest.mark.parametrize("size", [(303, 411), (511, 257), (97, 131)])
 def test_a_disc_is_found_where_it_is(model32: SamModel, size: tuple[int, int]) -> None:
-    centre = (size[0] * 0.43 + 0.3, size[1] * 0.56 - 0.2)
+    center = (size[0] * 0.43 + 0.3, size[1] * 0.56 - 0.2)
     radius = min(size) * 0.19
     rows, cols = np.indices(size)
-    distance = np.hypot(rows - centre[0], cols - centre[1])
+    distance = np.hypot(rows - center[0], cols - center[1])
     image = (np.clip(radius - distance + 0.5, 0, 1) * 150 + 50).astype(np.uint8)
-    mask = model32.encode(image).predict(points=[centre]).best
+    mask = model32.encode(image).predict(points=[center]).best
     found = np.argwhere(mask).mean(axis=0)
     # Half a pixel would be a systematic offset; the model itself is this good.
-    np.testing.assert_allclose(found, centre, atol=0.25)
+    np.testing.assert_allclose(found, center, atol=0.25)
     assert mask.sum() == pytest.approx(np.pi * radius**2, rel=0.05)
 
 

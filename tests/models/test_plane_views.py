@@ -164,7 +164,7 @@ def test_many_are_answered_like_one(plane: SamPlane) -> None:
         assert one.score == pytest.approx(many.score, abs=1e-3)
 
 
-def test_neighbours_share_a_window_even_if_one_only_is_kept(
+def test_neighbors_share_a_window_even_if_one_only_is_kept(
     model: SamModel,
     plane: SamPlane,
     many_coins: np.ndarray,

@@ -108,7 +108,7 @@ def test_maps_are_probabilities_and_computed_once(desk: Desk) -> None:
     assert maps is not None
     assert maps is desk.plane.objects()
     assert maps.frame == desk.plane.frame
-    for values in (maps.foreground, maps.centre):
+    for values in (maps.foreground, maps.center):
         assert values.shape == (128, 128)
         assert values.dtype == np.float32
         assert values.min() >= 0
@@ -183,10 +183,10 @@ def test_thresholds_move_without_asking_again(
     assert {tuple(p) for p in again.point.tolist()} <= known
 
 
-def test_objects_whose_centre_is_not_seen_are_found_by_their_foreground(
+def test_objects_whose_center_is_not_seen_are_found_by_their_foreground(
     desk: Desk,
 ) -> None:
-    proposals, seen = search(desk, min_centre=1)
+    proposals, seen = search(desk, min_center=1)
     assert seen[-1].done > 20
     assert n_found(desk.truth, proposals.to_labels(overlap="area")) > 20
 
@@ -313,7 +313,7 @@ def test_masks_off_the_foreground_are_not_kept(desk: Desk) -> None:
     def shares(min_foreground: float) -> dict[tuple[float, ...], float]:
         """Return how much of each mask truly is foreground, by its point."""
         # So low a peak that points lie beside the objects, too.
-        found, _ = search(desk, min_centre=0.005, min_foreground=min_foreground)
+        found, _ = search(desk, min_center=0.005, min_foreground=min_foreground)
         c = found.candidates
         return {
             tuple(point): float(

@@ -32,8 +32,8 @@ def iou(found: np.ndarray, truth: np.ndarray) -> float:
 def test_a_click_gives_the_white_blob(own_model: SamModel, shared_data: Path) -> None:
     """236 white pixels of a thresholded image, of which 7 were found."""
     image = tifffile.imread(shared_data / "stardist_2d/images/img2d.tif")[:256, :256]
-    grey = (image - image.min()) / (np.percentile(image, 99.8) - image.min()) * 255
-    binary = grey.clip(0, 255).astype(np.uint8) > 60
+    gray = (image - image.min()) / (np.percentile(image, 99.8) - image.min()) * 255
+    binary = gray.clip(0, 255).astype(np.uint8) > 60
     components = label(binary)
     blob = components == components[54, 32]
     assert blob.sum() == 236

@@ -98,11 +98,11 @@ def one_click(model: SamModel, example: Example) -> float:
 # -- what it is for ---------------------------------------------------------
 
 
-def test_five_objects_help_their_neighbours(cells: Example, network: SamNetwork):
+def test_five_objects_help_their_neighbors(cells: Example, network: SamNetwork):
     """The model never saw cell walls; it learns 5 cells and is asked for others."""
     mine = list(range(0, 15, 3))
-    neighbours = [i for i in range(len(cells.objects)) if i not in mine]
-    others = part(cells, neighbours[:15])
+    neighbors = [i for i in range(len(cells.objects)) if i not in mine]
+    others = part(cells, neighbors[:15])
     quick = AdaptSettings(steps=8, objects=4, learning_rate=4e-4)
     adapted = finish(iter_adapt(network, [part(cells, mine)], quick))
     before = one_click(SamModel.from_network(network, name="base"), others)

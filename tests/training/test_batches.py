@@ -21,13 +21,13 @@ RECIPE = Recipe(steps=6, side=128, images=2, prompts=3, fine_steps=2, fine_side=
 
 
 def numbered(height: int, width: int) -> Sample:
-    """Return an image whose grey value says which object is there."""
+    """Return an image whose gray value says which object is there."""
     labels = np.zeros((height, width), np.int32)
     for number in range(1, 5):
         row, col = height * (number - 1) // 4, width * (number % 3) // 4
         labels[row : row + height // 5, col : col + width // 4] = number
-    grey = (labels * 60).astype(np.uint8)
-    return Sample("numbered", np.repeat(grey[..., None], 3, axis=2), labels)
+    gray = (labels * 60).astype(np.uint8)
+    return Sample("numbered", np.repeat(gray[..., None], 3, axis=2), labels)
 
 
 @settings(deadline=None, max_examples=40)
@@ -48,7 +48,7 @@ def test_image_and_labels_are_cut_alike(
     assert not crop.labels[rows:].any()
     assert not crop.labels[:, cols:].any()
     seen = crop.rgb[:rows, :cols, 0] * 255 / 60
-    # Away from edges, where neighbours are averaged, the two say the same.
+    # Away from edges, where neighbors are averaged, the two say the same.
     agree = np.abs(seen - crop.labels[:rows, :cols]) < 0.5
     assert agree.mean() > 0.7
     assert crop.labels.any()
@@ -56,10 +56,10 @@ def test_image_and_labels_are_cut_alike(
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.booleans())
-def test_augmented_images_stay_images(seed: int, grey: bool) -> None:
+def test_augmented_images_stay_images(seed: int, gray: bool) -> None:
     rng = np.random.default_rng(seed)
-    image = rng.random((40, 50, 1 if grey else 3), np.float32)
-    image = np.repeat(image, 3, axis=2) if grey else image
+    image = rng.random((40, 50, 1 if gray else 3), np.float32)
+    image = np.repeat(image, 3, axis=2) if gray else image
     kept = image.copy()
     out = augment(rng, image)
     assert out.shape == image.shape
@@ -137,14 +137,14 @@ def test_object_maps_have_one_peak_inside_each_object() -> None:
     labels = np.zeros((64, 64), np.int32)
     labels[4:28, 8:32] = 1
     labels[40:60, 20:28] = 5
-    foreground, centres = object_maps(labels)
+    foreground, centers = object_maps(labels)
     np.testing.assert_allclose(
         foreground, labels.reshape(16, 4, 16, 4).mean((1, 3)) > 0
     )
-    assert centres.max() > 0.7
-    assert centres[4, 5] > 0.7
-    assert centres[12, 6] > 0.5
-    assert (centres[foreground == 0] == 0).all()
+    assert centers.max() > 0.7
+    assert centers[4, 5] > 0.7
+    assert centers[12, 6] > 0.5
+    assert (centers[foreground == 0] == 0).all()
 
 
 def test_images_without_objects_are_left_out() -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         "nan": np.where(good == 1, np.nan, good).astype(np.float32),
         "whole": good.astype(np.float32),
         "color": np.stack([good, good, good * 2], -1).astype(np.uint8),
-        "grey": np.stack([good] * 3, -1).astype(np.uint8),
+        "gray": np.stack([good] * 3, -1).astype(np.uint8),
         "twice": good,
     }.items():
         iio.imwrite(images / f"{name}.png", picture(16, 18))
@@ -150,7 +150,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     (masks / "text.png").write_text("no picture")
     (masks / "folder").mkdir()
     samples = read_samples(tmp_path)
-    assert names(samples) == ["good", "grey", "whole"]
+    assert names(samples) == ["good", "gray", "whole"]
     for sample in samples:
         np.testing.assert_array_equal(sample.labels, good)
     reasons = {p.name: p.reason for p in samples.problems}

@@ -66,8 +66,8 @@ def test_objects_differ_from_what_is_beside_them(kind: str) -> None:
 def test_cells_of_thick_tissue_meet_in_the_middle_of_walls(seed: int) -> None:
     """Outlines lie where walls are brightest, or darkest in brightfield."""
     sample = generate("thick_tissue", seed, 256)
-    grey = sample.rgb.mean(2)
-    light = (grey - grey.mean()) / grey.std()
+    gray = sample.rgb.mean(2)
+    light = (gray - gray.mean()) / gray.std()
     edge = find_boundaries(sample.labels)
     assert abs(light[edge].mean()) > 0.6
     assert abs(light[edge[::-1, ::-1]].mean()) < 0.4

@@ -112,12 +112,12 @@ def notes() -> Iterator[Callable[[], list[str]]]:
 
 @pytest.fixture(scope="session")
 def blob() -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return an ellipsoid in noise, uint8 (40, 52, 64), and its centre."""
-    shape, centre = (40, 52, 64), (21, 24, 30)
+    """Return an ellipsoid in noise, uint8 (40, 52, 64), and its center."""
+    shape, center = (40, 52, 64), (21, 24, 30)
     grid = np.ogrid[tuple(slice(n) for n in shape)]
     distance = sum(
-        ((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (11, 13, 16), strict=True)
+        ((g - c) / r) ** 2 for g, c, r in zip(grid, center, (11, 13, 16), strict=True)
     )
     noise = np.random.default_rng(0).normal(0, 6, shape)
     volume = np.where(distance <= 1, 190, 40) + noise
-    return volume.clip(0, 255).astype(np.uint8), centre
+    return volume.clip(0, 255).astype(np.uint8), center

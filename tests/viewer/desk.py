@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_sam.viewer.background.worker import Runner
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))
-"""Centres of the six coins in the ``coins`` fixture, in rows and columns."""
+"""Centers of the six coins in the ``coins`` fixture, in rows and columns."""
 
 
 class Desk:

@@ -527,14 +527,14 @@ def test_the_lasso_is_put_away_by_its_own_key_and_goes_to_another_image(
     assert first not in desk.viewer.layers
 
 
-def test_like_one_that_is_labelled_already_chooses_nothing(searched, monkeypatch):
+def test_like_one_that_is_labeled_already_chooses_nothing(searched, monkeypatch):
     desk, triage = searched, searched.controller.triage
     one = desk.controller.everything.review_items_here[0]
     monkeypatch.setattr(triage, "_this_one", lambda: one)
     desk.controller.proposal_actions.accept([one])
     triage.like_this_one()
     assert triage.chosen == ()
-    assert "labelled already" in desk.controller.status
+    assert "labeled already" in desk.controller.status
 
 
 def test_what_cannot_be_compared_is_said(searched, monkeypatch, notes):

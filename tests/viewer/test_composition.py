@@ -9,7 +9,7 @@ from napari.layers import Image
 from napari_sam.errors import ImageError
 from napari_sam.types import Plane
 from napari_sam.viewer.image.source import snapshot
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 FLAT = Plane((0, 1), (None, None))
 RED = {"colormap": "red", "blending": "additive", "contrast_limits": (0, 255)}
@@ -17,7 +17,7 @@ GREEN = {"colormap": "green", "blending": "additive", "contrast_limits": (0, 255
 
 
 def composed(chosen: Image, *layers: Image, plane: Plane = FLAT) -> np.ndarray:
-    source = snapshot(chosen, Normalisation.DISPLAYED, layers)
+    source = snapshot(chosen, Normalization.DISPLAYED, layers)
     return source.read(plane)[0]
 
 

@@ -24,10 +24,10 @@ from napari_sam.types import MaskLevel
 from napari_sam.viewer.plugin_layers import is_ours
 from napari_sam.viewer.prompting import draft as draft_module
 from napari_sam.viewer.prompting.prompt_layers import COLORS, NEGATIVE
-from napari_sam.viewer.settings import Normalisation, Tool
+from napari_sam.viewer.settings import Normalization, Tool
 
 COINS = ((26, 30), (28, 87), (29, 139), (99, 29), (99, 87), (100, 139))
-"""Centres of the coins, as rows and columns."""
+"""Centers of the coins, as rows and columns."""
 FEW_POINTS = EverythingSettings(points_per_side=4)
 
 
@@ -725,20 +725,20 @@ def test_damaged_or_foreign_metadata_is_left_out(stored):
 
 @pytest.mark.parametrize("shown", [(1, 2), (0, 2), (2, 0), (1, 0)])
 def test_orthogonal_views_are_planes_too(open_desk, blob, shown):
-    volume, centre = blob
+    volume, center = blob
     (hidden,) = set(range(3)) - set(shown)
     viewer = ViewerModel()
     image = viewer.add_image(volume)
     viewer.dims.order = (hidden, *shown)
-    viewer.dims.point = centre
+    viewer.dims.point = center
     desk = open_desk(image, viewer=viewer)
-    desk.click(centre[shown[0]], centre[shown[1]])
+    desk.click(center[shown[0]], center[shown[1]])
     desk.accept()
     written = np.argwhere(desk.labels.data)
-    assert set(written[:, hidden]) == {centre[hidden]}
+    assert set(written[:, hidden]) == {center[hidden]}
     truth = volume > 100
     index = [slice(None)] * 3
-    index[hidden] = centre[hidden]
+    index[hidden] = center[hidden]
     assert iou(desk.labels.data[tuple(index)] == 1, truth[tuple(index)]) > 0.7
 
 
@@ -857,7 +857,7 @@ def test_channels_composed_as_displayed(open_desk, coins):
     plane = desk.controller.context.plane
     alone, size = source.read(plane)
     assert size == coins.shape
-    desk.controller.change_settings(normalisation=Normalisation.DISPLAYED)
+    desk.controller.change_settings(normalization=Normalization.DISPLAYED)
     composed, _ = desk.controller.context.encoder.source.read(plane)
     assert composed[COINS[0]][0] > composed[COINS[0]][1]
     assert composed[COINS[2]][1] > composed[COINS[2]][0]
@@ -873,7 +873,7 @@ def test_channels_composed_as_displayed(open_desk, coins):
 # -- prefetch -----------------------------------------------------------------------
 
 
-def test_neighbours_are_encoded_and_the_strip_shows_them(open_desk, coin_stack, engine):
+def test_neighbors_are_encoded_and_the_strip_shows_them(open_desk, coin_stack, engine):
     desk = open_desk(coin_stack[:2], prefetch=True)
     strip = desk.controller.prefetcher.strip
     assert strip.axis == 0

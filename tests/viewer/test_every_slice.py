@@ -126,8 +126,8 @@ def test_called_off_while_the_next_is_under_way_both_are_kept(threaded, pumped):
 def test_objects_are_written_in_the_order_of_their_keys(threaded, pumped):
     desk = threaded
     desk.viewer.dims.set_current_step(0, 0)
-    for centre in COINS[:3]:
-        desk.click(*centre)
+    for center in COINS[:3]:
+        desk.click(*center)
         desk.annotator.accept()
     settle(desk, pumped)
     data = desk.labels.data[0]
@@ -165,8 +165,8 @@ def test_escape_after_an_undo_begins_a_new_object(open_desk, coins):
 def test_escape_after_many_undos_begins_a_new_object(open_desk, coins):
     """All that the undos brought is gone at once, but not what the user began."""
     desk = open_desk(coins)
-    for centre in COINS[:3]:
-        desk.click(*centre)
+    for center in COINS[:3]:
+        desk.click(*center)
         desk.accept()
     written = desk.labels.data.copy()
     desk.click(*COINS[3])
@@ -203,8 +203,8 @@ def test_only_slices_with_free_pixels_are_said_to_be_written(open_desk, coin_sta
 
 def test_escape_keeps_what_was_changed_after_an_undo(open_desk, coins):
     desk = open_desk(coins)
-    for centre in COINS[:2]:
-        desk.click(*centre)
+    for center in COINS[:2]:
+        desk.click(*center)
         desk.accept()
     desk.labels.undo()
     desk.click(*COINS[2])

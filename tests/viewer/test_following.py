@@ -35,10 +35,10 @@ def ball(blob: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
 @pytest.fixture(scope="session")
 def truth(blob: tuple[np.ndarray, tuple[int, int, int]]) -> np.ndarray:
     """Return where the ellipsoid is in `ball`."""
-    shape, centre = blob[0].shape, blob[1]
+    shape, center = blob[0].shape, blob[1]
     grid = np.ogrid[tuple(slice(n) for n in shape)]
     distance = sum(
-        ((g - c) / r) ** 2 for g, c, r in zip(grid, centre, (11, 13, 16), strict=True)
+        ((g - c) / r) ** 2 for g, c, r in zip(grid, center, (11, 13, 16), strict=True)
     )
     return (distance <= 1)[8:36:2]
 

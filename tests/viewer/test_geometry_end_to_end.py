@@ -30,7 +30,7 @@ def views(draw: st.DrawFn) -> dict:
         "extra": extra,
         # Within the pixel that is clicked, short of its border.
         "inside": [draw(st.floats(-0.4, 0.4)) for _ in range(3)],
-        # From the centre of the object, as a part of its radius.
+        # From the center of the object, as a part of its radius.
         "offset": [draw(st.floats(-0.35, 0.35)) for _ in range(3)],
     }
 
@@ -48,7 +48,7 @@ RADII = (11, 13, 16)
 def test_mask_has_the_pixel_under_a_click_at_the_right_array_indices(
     open_desk: Callable[..., Desk], blob, view
 ):
-    volume, centre = blob
+    volume, center = blob
     image = Image(volume, scale=view["scale"], translate=view["translate"])
     viewer = ViewerModel()
     viewer.add_layer(image)
@@ -56,12 +56,12 @@ def test_mask_has_the_pixel_under_a_click_at_the_right_array_indices(
         # A fourth viewer axis in front of the image's own.
         viewer.add_image(np.zeros((3, 2, 2, 2), np.uint8), name="time")
     viewer.dims.order = view["order"]
-    # One cached embedding for each orientation: the sliders stay at the centre.
-    viewer.dims.point = (*([0.0] * view["extra"]), *image.data_to_world(centre))
+    # One cached embedding for each orientation: the sliders stay at the center.
+    viewer.dims.point = (*([0.0] * view["extra"]), *image.data_to_world(center))
     desk = open_desk(image, viewer=viewer)
     plane = displayed_plane(viewer, image)
     assert plane is not None
-    pixel = list(centre)
+    pixel = list(center)
     for axis in plane.displayed:
         pixel[axis] += round(view["offset"][axis] * RADII[axis])
     at = [

@@ -19,7 +19,7 @@ from napari_sam.models import load_model
 from napari_sam.types import Frame, Plane, Region
 from napari_sam.viewer.image.encoder import PlaneEncoder
 from napari_sam.viewer.image.source import snapshot
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 COIN = (26 + 6 * 124.0, 30 + 5 * 170.0)
 WHOLE = Plane((0, 1), (None, None))
@@ -44,22 +44,22 @@ def halved(a: np.ndarray) -> np.ndarray:
 
 
 def answer(
-    engine: Engine, layer: Image, normalisation: Any
+    engine: Engine, layer: Image, normalization: Any
 ) -> tuple[np.ndarray, float]:
-    encoder = PlaneEncoder(engine, snapshot(layer, normalisation, [layer]))
+    encoder = PlaneEncoder(engine, snapshot(layer, normalization, [layer]))
     found = finish(encoder.iter_get(WHOLE)).predict(points=[COIN])
     return found.best, found.score
 
 
-@pytest.mark.parametrize("normalisation", list(Normalisation))
+@pytest.mark.parametrize("normalization", list(Normalization))
 def test_a_click_in_a_pyramid_is_answered_from_its_finest_level(
-    engine: Engine, fine: np.ndarray, normalisation: Normalisation
+    engine: Engine, fine: np.ndarray, normalization: Normalization
 ) -> None:
     single = Image(fine, contrast_limits=(0, 255))
     levels = [fine, halved(fine), halved(halved(fine))]
     pyramid = Image(levels, multiscale=True, contrast_limits=(0, 255))
     (a, score), (b, score_b) = (
-        answer(engine, layer, normalisation) for layer in (single, pyramid)
+        answer(engine, layer, normalization) for layer in (single, pyramid)
     )
     assert a.shape == b.shape == fine.shape
     assert (a & b).sum() / (a | b).sum() > 0.97
@@ -81,7 +81,7 @@ def test_of_a_large_plane_only_parts_are_read(engine: Engine, fine: np.ndarray) 
             return part
 
     layer, lazy = Image(data, contrast_limits=(0, 255)), Lazy()
-    source = snapshot(layer, Normalisation.PERCENTILE)
+    source = snapshot(layer, Normalization.PERCENTILE)
     object.__setattr__(source.layers[0], "levels", (lazy,))
     plane = finish(PlaneEncoder(engine, source).iter_get(WHOLE))
     assert plane.frame.image_size == data.shape
@@ -96,7 +96,7 @@ def test_a_part_that_cannot_be_read_is_said(engine: Engine, fine: np.ndarray) ->
     fine = np.roll(fine, 20, axis=0)  # that nobody has clicked in
     levels = [fine, halved(fine), halved(halved(fine))]
     layer = Image(levels, multiscale=True, contrast_limits=(0, 255))
-    source = snapshot(layer, Normalisation.PERCENTILE)
+    source = snapshot(layer, Normalization.PERCENTILE)
     whole = source.layers[0].levels
 
     class Broken:

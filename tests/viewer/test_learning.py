@@ -54,10 +54,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def painted(coins: np.ndarray) -> np.ndarray:
-    """Return six coins, labelled by hand."""
+    """Return six coins, labeled by hand."""
     labels = np.zeros(coins.shape, np.uint16)
-    for number, centre in enumerate(COINS, start=1):
-        labels[disk(centre, 18, shape=labels.shape)] = number
+    for number, center in enumerate(COINS, start=1):
+        labels[disk(center, 18, shape=labels.shape)] = number
     return labels
 
 
@@ -109,8 +109,8 @@ def test_planes_with_an_accepted_object_count():
 
 def test_what_was_clicked_is_learnt_from(open_desk: Callable[..., Desk], coins):
     desk = open_desk(coins)
-    for centre in COINS[:5]:
-        desk.click(*centre)
+    for center in COINS[:5]:
+        desk.click(*center)
         desk.accept()
     session = Session(desk.controller)
     result = session.learn(settings=NOTHING)

@@ -14,7 +14,7 @@ from napari_sam.core.steps import finish
 from napari_sam.types import Plane
 from napari_sam.viewer.image.encoder import PlaneEncoder
 from napari_sam.viewer.image.source import ImageData, PlaneSource
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def test_no_plane_outlives_the_budget(
     engine = Engine(model, store, live=2)
     lut = np.ones((256, 4), np.float32)
     image = ImageData((coin_stack,), False, (0, 255), 1, 1, "translucent", lut)
-    source = PlaneSource("coins", coin_stack.shape, (image,), Normalisation.PERCENTILE)
+    source = PlaneSource("coins", coin_stack.shape, (image,), Normalization.PERCENTILE)
     encoder = PlaneEncoder(engine, source)
     kept = [
         weakref.ref(finish(encoder.iter_get(Plane((1, 2), (z, None, None)))))

@@ -25,7 +25,7 @@ def open_at(zoom, **options):
     return viewer, image, Navigator(Context(viewer, SyncRunner(), image=image))
 
 
-def centre(viewer):
+def center(viewer):
     return viewer.scene.camera.center[-2:]
 
 
@@ -37,10 +37,10 @@ def around(row, column, size=30):
 
 def test_what_is_on_screen_stays_where_it_is():
     viewer, _, navigator = open_at(1)
-    before = centre(viewer)
+    before = center(viewer)
     navigator.show(Plane((1, 2), (4, None, None)), around(100, 120))
     assert viewer.dims.current_step[0] == 4
-    assert centre(viewer) == before
+    assert center(viewer) == before
     assert viewer.scene.camera.zoom == 1
 
 
@@ -48,7 +48,7 @@ def test_what_is_too_small_to_judge_is_zoomed_to():
     viewer, _, navigator = open_at(1)
     navigator.show(Plane((1, 2), (4, None, None)), around(200, 250, 10))
     assert viewer.scene.camera.zoom * 11 == pytest.approx(COMFORTABLE)
-    assert centre(viewer) == pytest.approx((200, 250))
+    assert center(viewer) == pytest.approx((200, 250))
 
 
 def test_what_is_out_of_view_is_in_the_middle_as_far_as_the_image_goes():
@@ -56,10 +56,10 @@ def test_what_is_out_of_view_is_in_the_middle_as_far_as_the_image_goes():
     plane = Plane((1, 2), (4, None, None))
     viewer.scene.camera.center = (0, 0, 0)
     navigator.show(plane, around(200, 250))
-    assert centre(viewer) == pytest.approx((200, 250))
+    assert center(viewer) == pytest.approx((200, 250))
     # 75 by 100 pixels from the middle of the canvas to its edges
     navigator.show(plane, Region(0, 470, 30, 500))
-    assert centre(viewer) == pytest.approx((74.5, 399.5))
+    assert center(viewer) == pytest.approx((74.5, 399.5))
     assert viewer.scene.camera.zoom == 4
 
 
@@ -82,7 +82,7 @@ def test_scale_units_and_place_are_followed():
     viewer.scene.camera.center = (0, 0, 0)
     navigator.show(Plane((1, 2), (5, None, None)), around(200, 300))
     assert displayed_plane(viewer, image) == Plane((1, 2), (5, None, None))
-    assert centre(viewer) == pytest.approx((200, 120))
+    assert center(viewer) == pytest.approx((200, 120))
 
 
 def test_a_rotated_image_is_followed():
@@ -91,7 +91,7 @@ def test_a_rotated_image_is_followed():
     viewer.scene.camera.center = (0, 0, 0)
     plane = Plane((1, 2), (0, None, None))
     navigator.show(plane, around(200, 250))
-    assert centre(viewer) == pytest.approx(image.data_to_world((0, 200, 250))[1:])
+    assert center(viewer) == pytest.approx(image.data_to_world((0, 200, 250))[1:])
 
 
 def test_without_an_image_nothing_moves():

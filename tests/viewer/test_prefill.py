@@ -68,7 +68,7 @@ def test_only_what_is_certain_is_offered(open_desk, coins):
     assert mode.count == 0
 
 
-def test_labelled_pixels_are_left_alone(open_desk, coins):
+def test_labeled_pixels_are_left_alone(open_desk, coins):
     desk = open_desk(coins, everything=FEW, policy=OverlapPolicy.OVERWRITE, **SURE)
     desk.click(*COINS[1])
     desk.accept()
@@ -336,7 +336,7 @@ def test_nothing_is_written_while_the_labels_are_counted(open_desk, coins):
     assert desk.labels.data.max() > 1
 
 
-def test_what_is_labelled_is_not_proposed_as_new_and_leaves_no_rim(open_desk, coins):
+def test_what_is_labeled_is_not_proposed_as_new_and_leaves_no_rim(open_desk, coins):
     desk = open_desk(coins, everything=FEW, min_score=0.3)
     desk.controller.segment_plane()
     first = desk.controller.everything.count
@@ -367,7 +367,7 @@ def test_how_many_are_left_out_is_said_and_the_rest_stays(open_desk, coins):
     desk.click(*COINS[1])
     desk.accept()
     assert mode.write()
-    assert "left out (labelled already or below" in desk.controller.status
+    assert "left out (labeled already or below" in desk.controller.status
     # What was found is still there: pre-filling computes nothing again.
     assert mode.found
     searched = dict(mode._searched)

@@ -28,7 +28,7 @@ from napari_sam.viewer.projects.settings import settings_from_json, settings_to_
 from napari_sam.viewer.settings import (
     AcceptWait,
     AnnotationSettings,
-    Normalisation,
+    Normalization,
     PreviewStyle,
     ProposalColor,
 )
@@ -359,16 +359,16 @@ def test_prompts_of_no_project_outlive_the_opening_of_one(
 def test_every_setting_is_kept_and_a_damaged_one_passed_over() -> None:
     """Whatever it is by default: a moved slider is there tomorrow, and None is."""
     changed = AnnotationSettings(
-        policy=OverlapPolicy.UNLABELLED,
+        policy=OverlapPolicy.UNLABELED,
         cleaning=PostProcessing(fill_holes=False, min_area=7),
         live=True,
         accept_wait=AcceptWait.FINAL,
         hover=True,
         preview=PreviewStyle.CONTOUR,
         proposal_color=ProposalColor.SCORE,
-        normalisation=Normalisation.DISPLAYED,
+        normalization=Normalization.DISPLAYED,
         prefetch=False,
-        everything=EverythingSettings(points_per_side=7, min_centre=0.3),
+        everything=EverythingSettings(points_per_side=7, min_center=0.3),
         min_area=5,
         min_score=0.9,
         min_stability=0.8,

@@ -128,7 +128,7 @@ def test_negative_scribble_becomes_background_points():
 
 
 @pytest.mark.parametrize("kind", ["rectangle", "ellipse", "polygon"])
-def test_negative_area_is_a_background_point_at_its_centre(kind):
+def test_negative_area_is_a_background_point_at_its_center(kind):
     corners = [(10, 20), (10, 40), (30, 40), (30, 20)]
     (only,) = prompts(point(50, 50), shape(kind, *corners, positive=False))
     assert only.box is None

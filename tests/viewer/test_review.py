@@ -58,8 +58,8 @@ def test_from_least_to_most_certain_with_the_viewer_in_tow(searched):
         assert desk.controller.context.plane == entry.plane == plane
         # in the middle of the canvas
         rows, cols = np.nonzero(mask)
-        centre = desk.viewer.scene.camera.center[-2:]
-        assert centre == pytest.approx(
+        center = desk.viewer.scene.camera.center[-2:]
+        assert center == pytest.approx(
             ((rows.min() + rows.max()) / 2, (cols.min() + cols.max()) / 2)
         )
         assert review.text.startswith(f"{len(certainties)} of {total} · ")

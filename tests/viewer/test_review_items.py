@@ -68,14 +68,14 @@ RECTANGLES = st.builds(
 @settings(deadline=None, max_examples=60)
 @given(
     masks=st.lists(RECTANGLES, max_size=8),
-    labelled=st.lists(RECTANGLES, max_size=3),
+    labeled=st.lists(RECTANGLES, max_size=3),
     data=st.data(),
 )
-def test_review_items_share_no_pixel_with_anything(masks, labelled, data):
+def test_review_items_share_no_pixel_with_anything(masks, labeled, data):
     scores = data.draw(
         st.lists(st.floats(0.5, 1, width=32), min_size=len(masks), max_size=len(masks))
     )
-    taken = np.logical_or.reduce([np.zeros(SHAPE, bool), *labelled])
+    taken = np.logical_or.reduce([np.zeros(SHAPE, bool), *labeled])
     found = proposals_of(masks, scores)
     review_items = make_review_items(found, PLANE, taken)
     covered = taken.astype(int) + sum(

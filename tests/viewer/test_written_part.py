@@ -32,7 +32,7 @@ def painted(
 
 
 @pytest.mark.parametrize("live", [False, True])
-@pytest.mark.parametrize("policy", [OverlapPolicy.KEEP, OverlapPolicy.UNLABELLED])
+@pytest.mark.parametrize("policy", [OverlapPolicy.KEEP, OverlapPolicy.UNLABELED])
 def test_who_keeps_the_rest_is_said(
     open_desk: OpenDesk, coins: np.ndarray, policy: OverlapPolicy, live: bool
 ) -> None:

@@ -163,7 +163,7 @@ class Driver:
         return 0 if layer is None else int(np.count_nonzero(layer.data))
 
     @property
-    def labelled(self) -> list[int]:
+    def labeled(self) -> list[int]:
         """Labels that have pixels."""
         if self.controller.labels.layer is None:
             return []

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.gui
 
 def clear(sam: Driver) -> None:
     """Take back what was written and drop what is under way."""
-    while sam.labelled:
+    while sam.labeled:
         sam.labels.undo()
     while not sam.annotator.is_empty:
         sam.wait_idle()
         sam.key("Escape")
     sam.choose_tool(Tool.POINT)
-    assert sam.labelled == []
+    assert sam.labeled == []
     assert sam.annotator.is_empty
     assert sam.annotator.prompting.positive
     assert sam.preview_pixels == 0
@@ -193,7 +193,7 @@ def j_brings_an_object_back_for_refinement(sam: Driver) -> None:
     sam.click(BACKGROUND, CONTROL)
     sam.wait_preview()
     sam.key("N")
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert sam.annotator.label == 3
     sam.hover((5, 5))
     sam.key("J")
@@ -203,18 +203,18 @@ def j_brings_an_object_back_for_refinement(sam: Driver) -> None:
 def write_while_i_click_is_one_undo_step(sam: Driver) -> None:
     sam.controller.change_settings(live=True)
     sam.click(COINS[4])
-    wait_until(lambda: sam.labelled == [1], "the object in the labels")
+    wait_until(lambda: sam.labeled == [1], "the object in the labels")
     sam.click(BACKGROUND, CONTROL)
     sam.wait_idle()
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.key("N")
     assert sam.annotator.label == 2
     sam.click(COINS[1])
-    wait_until(lambda: sam.labelled == [1, 2], "the second object")
+    wait_until(lambda: sam.labeled == [1, 2], "the second object")
     sam.key("Escape")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.labels.undo()
-    assert sam.labelled == []
+    assert sam.labeled == []
     sam.controller.change_settings(live=False)
 
 
@@ -234,10 +234,10 @@ def g_proposes_and_the_button_writes(sam: Driver) -> None:
     sam.widget.everything.score.value = 0.8
     assert everything.count == found
     sam.push(sam.widget.everything.write)
-    assert len(sam.labelled) == found
+    assert len(sam.labeled) == found
     assert everything.count == 0
     sam.labels.undo()
-    assert sam.labelled == []
+    assert sam.labeled == []
 
 
 def zoomed_in_a_point_is_grabbed_where_it_is_drawn(sam: Driver) -> None:
@@ -289,7 +289,7 @@ def test_click_preview_accept_next_object(open_sam: OpenSam, stack: Pixels) -> N
         sam.click(coin)
         sam.wait_preview()
         assert sam.preview_pixels > 300
-        assert sam.controller.labels.layer is None or label not in sam.labelled
+        assert sam.controller.labels.layer is None or label not in sam.labeled
         sam.key("N")
         assert sam.labels.data[plane.index[0], *coin] == label
         assert sam.annotator.is_empty

@@ -52,7 +52,7 @@ def test_commands_act_on_the_viewer(
     sam.click(COINS[4])
     sam.wait_preview()
     run("accept")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.hover(COINS[4])
     run("pick_object")
     assert sam.annotator.label == 1

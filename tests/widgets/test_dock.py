@@ -18,7 +18,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QScrollArea
 from napari_sam import cli
 from napari_sam.core.everything.settings import EverythingSettings
 from napari_sam.core.masks import OverlapPolicy, PostProcessing
-from napari_sam.viewer.settings import AcceptWait, Normalisation, ProposalColor
+from napari_sam.viewer.settings import AcceptWait, Normalization, ProposalColor
 from napari_sam.widgets.help import HelpPopup
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def what_is_chosen_elsewhere_is_shown(sam: Driver) -> None:
         accept_wait=AcceptWait.FINAL,
         hover=True,
         proposal_color=ProposalColor.SCORE,
-        normalisation=Normalisation.DISPLAYED,
+        normalization=Normalization.DISPLAYED,
         everything=EverythingSettings(
             points_per_side=7, crop_n_layers=1, object_size=31
         ),

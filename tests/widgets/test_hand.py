@@ -157,7 +157,7 @@ def a_held_key_acts_once_and_a_button_leaves_the_focus(sam: Driver) -> None:
         sam.wait_preview()
         sam.controller.said.connect(said.append)
         hold(sam, Qt.Key.Key_N, marked=marked)
-        wait_until(lambda n=number: len(sam.labelled) == n + 1, "the accept")
+        wait_until(lambda n=number: len(sam.labeled) == n + 1, "the accept")
         sam.controller.said.disconnect(said.append)
     assert not [text for text in said if "Nothing to accept" in text]
     # While H is held the mask under the cursor stays, however it repeats.
@@ -177,7 +177,7 @@ def a_held_key_acts_once_and_a_button_leaves_the_focus(sam: Driver) -> None:
     # The prompt layer is selected, and undo is where the hand is.
     assert sam.viewer.layers.selection.active == sam.points
     sam.key("Ctrl+Z")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert sam.annotator.label == 2
     QTest.keyClick(
         sam.canvas,
@@ -185,7 +185,7 @@ def a_held_key_acts_once_and_a_button_leaves_the_focus(sam: Driver) -> None:
         Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier,
     )
     spin(20)
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert sam.annotator.is_empty
     assert "Ctrl+Z" not in sam.controller.status
     # A button that rests after its press hands the focus to nobody.
@@ -398,7 +398,7 @@ def test_what_was_written_is_offered_after_the_window_was_closed(
     again.push(panel.restore)
     assert not panel.found.visible
     assert np.array_equal(again.labels.data, labels)
-    assert again.labelled == [1, 2]
+    assert again.labeled == [1, 2]
 
 
 def test_what_is_under_way_is_there_after_reopening(
@@ -428,7 +428,7 @@ def test_what_is_under_way_is_there_after_reopening(
     assert len(again.annotator.items.points) == 1
     wait_until(lambda: again.annotator.label == 2, "the labels to be counted")
     again.key("N")
-    wait_until(lambda: again.labelled == [1, 2], "the accept")
+    wait_until(lambda: again.labeled == [1, 2], "the accept")
 
 
 @pytest.mark.parametrize("way", ["menu", "key"])
@@ -550,7 +550,7 @@ def a_deleted_prompt_layer_is_made_anew_with_its_prompts(
     sam.click(COINS[1])
     assert len(sam.points.data) == 3
     sam.key("N")
-    wait_until(lambda: sam.labelled, "the object to be written")
+    wait_until(lambda: sam.labeled, "the object to be written")
 
 
 def deleted_points_come_back(sam: Driver) -> None:

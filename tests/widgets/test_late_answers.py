@@ -89,7 +89,7 @@ def test_after_n_it_comes_too_late(
     sam.click(COIN)
     wait_until(lambda: preliminary(sam), "the first answer")
     sam.key("N")
-    wait_until(lambda: sam.labelled == [1], "what there is to be written")
+    wait_until(lambda: sam.labeled == [1], "what there is to be written")
     written = sam.labels.data.copy()
     sam.click(OTHER)
     wait_until(lambda: preliminary(sam), "the first answer about the next object")
@@ -99,7 +99,7 @@ def test_after_n_it_comes_too_late(
     assert np.array_equal(sam.labels.data, written)
     assert sam.annotator.label == 2
     sam.key("Ctrl+Z")
-    wait_until(lambda: sam.labelled == [], "the undo")
+    wait_until(lambda: sam.labeled == [], "the undo")
 
 
 def test_after_scrolling_it_is_shown_on_its_own_plane_only(
@@ -132,9 +132,9 @@ def test_the_choice_how_long_to_wait_is_in_the_dock(
     wait_until(lambda: preliminary(sam), "the first answer")
     sam.key("N")
     spin(round(2000 * AcceptWait.BRIEF.seconds))
-    assert sam.labelled == []
+    assert sam.labeled == []
     gate.set()
-    wait_until(lambda: sam.labelled == [1], "the best mask to be written")
+    wait_until(lambda: sam.labeled == [1], "the best mask to be written")
 
 
 def test_where_the_pointer_rested_the_answer_is_there(

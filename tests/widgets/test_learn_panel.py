@@ -37,11 +37,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def sam(open_sam: Callable[..., Driver], coins: Pixels) -> Driver:
-    """Return a window with six coins, labelled by hand."""
+    """Return a window with six coins, labeled by hand."""
     sam = open_sam(coins)
     labels = np.zeros(coins.shape, np.uint16)
-    for number, centre in enumerate(COINS, start=1):
-        labels[disk(centre, 20, shape=labels.shape)] = number
+    for number, center in enumerate(COINS, start=1):
+        labels[disk(center, 20, shape=labels.shape)] = number
     layer = sam.viewer.add_labels(labels, name="painted")
     sam.controller.choose_labels(layer)
     # So that its buttons can be pushed.

@@ -79,7 +79,7 @@ def test_opens_from_a_script(make_viewer: MakeViewer, coins: Pixels) -> None:
     sam = Driver(viewer, widget)
     sam.wait_ready()
     sam.annotate(COINS[4])
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
 
 
 def test_an_image_opened_later_is_taken(make_viewer: MakeViewer, coins: Pixels) -> None:
@@ -329,14 +329,14 @@ def test_two_viewers_do_not_know_of_each_other(
     assert one.annotator.prompting.positive
     assert not two.annotator.prompting.positive
     one.key("N")
-    assert one.labelled == [1]
+    assert one.labeled == [1]
     assert two.controller.labels.layer is None
     assert not two.annotator.is_empty
     QTest.mouseClick(close_button(one.widget), Qt.MouseButton.LeftButton)
     spin(50)
     assert one.controller.is_closed
     two.key("N")
-    assert two.labelled == [1]
+    assert two.labeled == [1]
 
 
 def test_a_result_that_arrives_after_closing_is_dropped(qapp: QCoreApplication) -> None:
@@ -400,7 +400,7 @@ def test_splitting_and_merging_goes_on_with_the_same_labels(
     sam = open_sam(np.stack([coins, coins, coins], axis=-1), rgb=True)
     sam.annotate(COINS[4])
     labels = sam.labels
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
 
     def goes_on(coin: tuple[int, int], expected: list[int]) -> None:
         wait_until(lambda: sam.controller.context.image is not None, "an image")
@@ -413,7 +413,7 @@ def test_splitting_and_merging_goes_on_with_the_same_labels(
         assert len([x for x in sam.viewer.layers if isinstance(x, Labels)]) <= 2
         assert is_ours(sam.viewer.layers[-1])
         sam.annotate(coin)
-        assert sam.labelled == expected
+        assert sam.labeled == expected
 
     image = sam.controller.context.image
     channels = stack_utils.split_rgb(image)

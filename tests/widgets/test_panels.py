@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QProgressBar, QScrollArea
 from napari_sam.core.masks import OverlapPolicy
 from napari_sam.types import MaskLevel, Progress
 from napari_sam.viewer.plugin_layers import is_ours
-from napari_sam.viewer.settings import Normalisation, Tool
+from napari_sam.viewer.settings import Normalization, Tool
 from napari_sam.widgets.activity_bar import ActivityBar
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def buttons_do_what_keys_do(sam: Driver) -> None:
     assert panel.polarity.text == "Marks background"
     sam.wait_idle()
     sam.push(panel.accept)
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert "Object 2" in panel.info.value
     sam.click(COINS[1])
     sam.push(panel.discard)
@@ -159,7 +159,7 @@ def test_crops_rest_only_where_a_coarser_level_is_read(open_sam: OpenSam) -> Non
     spin(100)
     assert crops.enabled
     viewer.add_image(fine[:500, :500], name="other", translate=(0.4, 0.4))
-    sam.controller.change_settings(normalisation=Normalisation.DISPLAYED)
+    sam.controller.change_settings(normalization=Normalization.DISPLAYED)
     wait_until(lambda: not crops.enabled, "crops to rest")
     assert "different grids" in crops.tooltip
 
@@ -169,7 +169,7 @@ def options_reach_the_settings(sam: Driver) -> None:
     options.hover.value = True
     options.live.value = True
     options.policy.value = OverlapPolicy.OVERWRITE
-    options.normalisation.value = Normalisation.DISPLAYED
+    options.normalization.value = Normalization.DISPLAYED
     options.fill.value = not controller.settings.cleaning.fill_holes
     options.largest.value = not controller.settings.cleaning.largest_piece
     options.smooth.value = 2.5
@@ -178,7 +178,7 @@ def options_reach_the_settings(sam: Driver) -> None:
     assert settings.hover
     assert settings.live
     assert settings.policy is OverlapPolicy.OVERWRITE
-    assert settings.normalisation is Normalisation.DISPLAYED
+    assert settings.normalization is Normalization.DISPLAYED
     assert settings.cleaning.fill_holes == options.fill.value
     assert settings.cleaning.largest_piece == options.largest.value
     assert settings.cleaning.smooth == 2.5
@@ -256,7 +256,7 @@ def test_a_device_that_is_not_there_is_one_sentence(
     assert len(notification_manager.records) == said + 1
     assert sam.controller.loader.device == "cpu"
     sam.annotate(COINS[1])
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
 
 def switching_the_model_keeps_labels_and_prompts(sam: Driver) -> None:
@@ -269,7 +269,7 @@ def switching_the_model_keeps_labels_and_prompts(sam: Driver) -> None:
     wait_until(lambda: not sam.controller.loader.is_loading, "the model")
     sam.wait_preview()
     assert sam.preview_pixels == shown
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
 
 
 def test_the_strip_shows_and_moves_the_plane(open_sam: OpenSam, stack: Pixels) -> None:

@@ -31,7 +31,7 @@ def test_save_open_recent_and_script(
     sam.click(COINS[4])
     sam.wait_preview()
     sam.push(sam.widget.objects.accept)
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     path = tmp_path / "coins.napari-sam"
     monkeypatch.setattr(
         QFileDialog, "getSaveFileName", lambda *_, **__: (str(path), "")

@@ -62,16 +62,16 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     assert not panel.walk.enabled
     assert "nothing to review" in panel.walk.tooltip
     the_panel_stays_calm(sam)
-    labelled = sam.labels.data == 1
+    labeled = sam.labels.data == 1
     accepted, rejected, corrected, *_ = prefilled(sam)
     assert panel.walk.enabled
     assert "proposals" in panel.info.value
     for review_item in sam.controller.everything.review_items:
-        assert not (review_item.mask.full(coins.shape) & labelled).any()
+        assert not (review_item.mask.full(coins.shape) & labeled).any()
 
     # Shift-click accepts and adds no point
     sam.click(inside(accepted), SHIFT)
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert len(sam.points.data) == 0
     assert sam.points.mode == "add"
     assert np.array_equal(sam.labels.data == 2, accepted.mask.full(coins.shape))
@@ -80,7 +80,7 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     sam.hover(inside(rejected))
     sam.key("K")
     assert rejected.key not in keys_of(sam)
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
     # A click takes one, another corrects it, N writes it
     sam.click(inside(corrected))
@@ -90,7 +90,7 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     sam.click((row + 3, col), CONTROL)
     sam.wait_idle()
     sam.key("N")
-    wait_until(lambda: 3 in sam.labelled, "the corrected object")
+    wait_until(lambda: 3 in sam.labeled, "the corrected object")
     book = sam.controller.context.records
     assert book is not None
     record = book.get(3)
@@ -103,10 +103,10 @@ def test_mouse_and_keys_decide_proposals(open_sam: OpenSam, coins: Pixels) -> No
     if left:
         sam.hover(inside(left[0]))
         sam.key("N")
-        assert 4 in sam.labelled
+        assert 4 in sam.labeled
     sam.viewer.layers.selection.active = sam.labels
     sam.key("Z", CONTROL)
-    assert np.array_equal(sam.labels.data == 1, labelled)
+    assert np.array_equal(sam.labels.data == 1, labeled)
 
 
 def test_a_drag_pans_and_decides_nothing_and_a_button_the_slice(
@@ -123,7 +123,7 @@ def test_a_drag_pans_and_decides_nothing_and_a_button_the_slice(
     assert sam.points.mode == "add"
     assert keys_of(sam) == {o.key for o in review_items}
     sam.push(sam.widget.review.plane)
-    assert len(sam.labelled) == len(review_items)
+    assert len(sam.labeled) == len(review_items)
     assert not sam.controller.state.review.is_needed
     assert sam.annotator.label == len(review_items) + 1
 
@@ -154,7 +154,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     sam.key("N", SHIFT)
     sam.push(panel.skip)
     assert panel.info.value.startswith("7 of ")
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
     # The user looks at another slice; the first key only brings the review back.
     entry = review.current
@@ -163,7 +163,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     sam.viewer.dims.set_current_step(0, others[0])
     sam.key("N")
     assert sam.viewer.dims.current_step[0] == entry.plane.index[0]
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
     sam.push(panel.correct)
     assert sam.annotator.adopted is not None
@@ -172,7 +172,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
 
     sam.viewer.layers.selection.active = sam.labels
     sam.key("Z", CONTROL)
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert "1 accepted" in panel.info.value
     sam.push(panel.walk)
     assert review.current is None
@@ -182,7 +182,7 @@ def test_a_review_with_keys_and_buttons(open_sam: OpenSam, stack: Pixels) -> Non
     assert "1 accepted" in panel.info.value
     left = review.proposal_count
     sam.push(panel.rest)
-    assert len(sam.labelled) == 1 + left
+    assert len(sam.labeled) == 1 + left
     assert not sam.controller.state.review.is_needed
 
 
@@ -195,7 +195,7 @@ def test_layers_deleted_and_painted_during_a_review(
     sam.push(sam.widget.review.walk)
     wait_until(lambda: review.current is not None, "the review")
     sam.key("N")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.viewer.layers.remove("SAM proposals")
     # A brush stroke across what is looked at.
     highlight = sam.controller.everything.highlighter()
@@ -244,7 +244,7 @@ def test_palette_commands(
     run("toggle_review")
     assert review.current is None
     run("accept_plane")
-    assert sam.labelled
+    assert sam.labeled
 
 
 def the_panel_stays_calm(sam: Driver) -> None:

@@ -29,13 +29,13 @@ def around(coin: tuple[int, int], half: int = 24) -> list[tuple[int, int]]:
 
 def clear(sam: Driver) -> None:
     """Take back what was written and drop what is under way."""
-    while sam.labelled:
+    while sam.labeled:
         sam.labels.undo()
     sam.wait_idle()
     # The first may only finish a shape.
     sam.key("Escape")
     sam.key("Escape")
-    assert sam.labelled == []
+    assert sam.labeled == []
     assert sam.annotator.is_empty
     assert sam.shapes.nshapes == 0
 
@@ -48,7 +48,7 @@ def a_dragged_box_is_a_box_prompt(sam: Driver) -> None:
     assert prompts.box == pytest.approx((*corners[0], *corners[1]), abs=1.0)
     sam.wait_preview()
     sam.key("N")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert sam.labels.data[COINS[4]] == 1
     assert sam.shapes.nshapes == 0
 
@@ -60,11 +60,11 @@ def two_boxes_are_two_objects(sam: Driver) -> None:
     assert len(sam.annotator.prompting.here()) == 2
     sam.wait_idle()
     sam.key("N")
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert sam.labels.data[COINS[4]] == 1
     assert sam.labels.data[COINS[5]] == 2
     sam.labels.undo()
-    assert sam.labelled == []
+    assert sam.labeled == []
 
 
 def moving_a_box_moves_the_preview(sam: Driver) -> None:
@@ -264,7 +264,7 @@ def test_an_accept_during_a_drag_leaves_the_shape_to_the_next_object(
         sam.wait_preview()
         sam.choose_tool(tool)
         sam.drag(path, steps=2, midway=lambda: sam.key("N"))
-        wait_until(lambda: sam.labelled == [1], "the accepted object")
+        wait_until(lambda: sam.labeled == [1], "the accepted object")
         wait_until(lambda: len(sam.points.data) == 0, "its prompts to go")
         assert sam.annotator.items.points == ()
         (shape,) = sam.annotator.items.shapes

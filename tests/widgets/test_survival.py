@@ -59,7 +59,7 @@ def test_any_layer_at_any_moment(open_sam: OpenSam, coins: Pixels) -> None:
             if which in sam.viewer.layers:
                 happens(sam, what, which, WHEN[(i + n) % len(WHEN)])
                 goes_on(sam)
-        if not sam.labelled:
+        if not sam.labeled:
             sam.annotate(COINS[4])
     bad = [r for r in notification_manager.records if str(r.severity) == "error"]
     assert not bad
@@ -117,9 +117,9 @@ def switching_the_image_while_predicting(sam: Driver) -> None:
     assert sam.controller.context.image == other
     assert sam.annotator.prediction is None
     assert sam.preview_pixels == 0
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.annotate((159 - COINS[1][0], COINS[1][1]))
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
 
 def a_hundred_points(sam: Driver) -> None:
@@ -128,7 +128,7 @@ def a_hundred_points(sam: Driver) -> None:
     assert len(sam.annotator.items.points) == 100
     sam.wait_preview()
     sam.key("N")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
 
 
 def a_point_outside_the_image_is_refused(sam: Driver) -> None:
@@ -140,7 +140,7 @@ def a_point_outside_the_image_is_refused(sam: Driver) -> None:
     assert sam.preview_pixels == 0
     sam.key("Escape")
     sam.annotate(COINS[1])
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
 
 
 def test_many_points_strange_points_and_another_image(
@@ -169,7 +169,7 @@ def test_3d_view_and_back(open_sam: OpenSam, stack: Pixels) -> None:
     sam.wait_ready()
     assert sam.annotator.prediction is not None
     sam.key("N")
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
 
 
 def test_orthogonal_view(open_sam: OpenSam) -> None:

@@ -105,11 +105,11 @@ def three_actions_then_undo_redo_and_a_correction(sam: Driver) -> None:
     )
     assert least in sam.controller.propagation.followed.prompted
     sam.key("N")
-    wait_until(lambda: sam.labelled == [1], "the object in the labels")
+    wait_until(lambda: sam.labeled == [1], "the object in the labels")
     written = slices(sam)
     assert len(written) >= 4
     sam.key("Ctrl+Z")
-    wait_until(lambda: sam.labelled == [], "the undo")
+    wait_until(lambda: sam.labeled == [], "the undo")
     assert sam.controller.propagation.followed is not None
     sam.key("Ctrl+Z", SHIFT)
     wait_until(lambda: slices(sam) == written, "the redo")
@@ -120,7 +120,7 @@ def the_end_is_cut_and_nothing_beyond_is_written(sam: Driver) -> None:
     sam.viewer.dims.set_point(0, 3)
     sam.key("Shift+E")
     sam.key("N")
-    wait_until(lambda: sam.labelled == [1], "the object in the labels")
+    wait_until(lambda: sam.labeled == [1], "the object in the labels")
     assert 4 not in slices(sam)
     assert {2, 3} <= set(slices(sam))
 
@@ -158,7 +158,7 @@ def test_the_window_closes_over_what_is_followed(
         assert guard.may_close()
         (question,) = asked
         assert "Object 2" not in question
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert not sam.controller.propagation.is_running
 
 
@@ -214,7 +214,7 @@ def test_along_any_axis_it_is_followed_corrected_written_and_taken_back(
     )
     assert set(follower.followed.prompted) == {center[axis], at}
     sam.key("N")
-    wait_until(lambda: sam.labelled == [1], "the object in the labels")
+    wait_until(lambda: sam.labeled == [1], "the object in the labels")
     written = sam.labels.data.copy()
     others = tuple(a for a in range(3) if a != axis)
     reached = np.flatnonzero(written.any(others))
@@ -230,7 +230,7 @@ def test_along_any_axis_it_is_followed_corrected_written_and_taken_back(
     ] = 0
     assert (bright & (written > 0)).sum() / (bright | (written > 0)).sum() > 0.8
     sam.key("Ctrl+Z")
-    wait_until(lambda: sam.labelled == [], "the undo")
+    wait_until(lambda: sam.labeled == [], "the undo")
     assert follower.followed.axis == axis
     sam.key("Ctrl+Z", SHIFT)
     wait_until(lambda: np.array_equal(sam.labels.data, written), "the redo")
@@ -270,9 +270,9 @@ def test_scrolling_and_clicking_while_it_runs(
     assert sum(shown) == 4
     sam.key("N")
     assert sam.annotator.is_empty
-    assert sam.labelled == []
+    assert sam.labeled == []
     gate.open.set()
-    wait_until(lambda: sam.labelled == [1], "the object that was accepted")
+    wait_until(lambda: sam.labeled == [1], "the object that was accepted")
 
 
 @pytest.mark.parametrize("is_accepted", [False, True])
@@ -333,9 +333,9 @@ def test_the_viewer_is_closed_while_it_runs(
     # The next window has what was written, whole objects only, and offers the rest.
     again = open_sam(column)
     again.push(again.widget.project.restore)
-    wait_until(lambda: 1 in again.labelled, "the labels")
-    assert 2 not in again.labelled or (again.labels.data == 2).any((1, 2)).sum() >= 4
-    if 2 not in again.labelled:
+    wait_until(lambda: 1 in again.labeled, "the labels")
+    assert 2 not in again.labeled or (again.labels.data == 2).any((1, 2)).sum() >= 4
+    if 2 not in again.labeled:
         again.wait_idle()
         assert not again.annotator.is_empty
     assert not errors()
@@ -416,8 +416,8 @@ def test_linked_objects_are_reviewed_as_wholes(
     # Wherever the panel has scrolled to.
     sam.widget.volume.link.native.click()
     wait_until(
-        lambda: sam.labelled == [1, 2, 30],
-        lambda: f"the numbers: {sam.labelled}, {sam.controller.status}",
+        lambda: sam.labeled == [1, 2, 30],
+        lambda: f"the numbers: {sam.labeled}, {sam.controller.status}",
     )
     review = sam.controller.review
     assert "3 written objects" in sam.widget.review.info.value
@@ -429,12 +429,12 @@ def test_linked_objects_are_reviewed_as_wholes(
     assert sam.viewer.dims.current_step[0] == 1
     assert "begins here" in sam.controller.status
     sam.key("K")
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert review.current.key == 2
     sam.key("N")
     assert review.current.key == 1
     sam.key("Ctrl+Z")
-    wait_until(lambda: sam.labelled == [1, 2, 30], "the undo")
+    wait_until(lambda: sam.labeled == [1, 2, 30], "the undo")
     assert review.current.key == 30
     sam.key("K")
     sam.key("N")
@@ -442,7 +442,7 @@ def test_linked_objects_are_reviewed_as_wholes(
     assert "nothing waits" in sam.widget.review.info.value.lower()
     sam.key("Ctrl+Z")
     sam.key("Ctrl+Z")
-    wait_until(lambda: len(sam.labelled) == 11, "the numbers before")
+    wait_until(lambda: len(sam.labeled) == 11, "the numbers before")
     assert review.object_count == 0
 
 

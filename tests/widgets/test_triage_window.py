@@ -65,13 +65,13 @@ def a_lasso_drawn_by_hand_is_accepted_and_undone(sam: Driver) -> None:
     # The other button of that key.
     assert sam.widget.objects.accept.enabled
     sam.key("N")
-    assert len(sam.labelled) == count
+    assert len(sam.labeled) == count
     for review_item in chosen:
         assert (
             sam.labels.data[review_item.mask.region.slices][review_item.mask.mask] > 0
         ).all()
     sam.key("Ctrl+Z")
-    assert sam.labelled == []
+    assert sam.labeled == []
     assert keys(chosen) <= keys(everything.review_items_here)
     sam.key("Escape")
     assert sam.controller.toolbox.lit is Tool.POINT
@@ -138,9 +138,9 @@ def like_this_one_and_its_slider(sam: Driver) -> None:
     assert count == len(triage.likeness)
     assert panel.accept.text == f"Accept {count} alike (N)"
     sam.push(panel.accept)
-    assert len(sam.labelled) == count
+    assert len(sam.labeled) == count
     sam.labels.undo()
-    assert sam.labelled == []
+    assert sam.labeled == []
 
 
 def the_next_in_doubt_by_key_and_button(sam: Driver) -> None:
@@ -159,7 +159,7 @@ def the_next_in_doubt_by_key_and_button(sam: Driver) -> None:
     sam.key("Shift+Q")
     assert review.current.key == order[0]
     sam.key("N")
-    assert len(sam.labelled) == 1
+    assert len(sam.labeled) == 1
     assert review.current.key == order[1]
 
 
@@ -208,7 +208,7 @@ def drop_choice(sam: Driver) -> None:
     assert sam.controller.toolbox.lit is Tool.POINT
     assert sam.controller.triage.chosen == ()
     assert sam.annotator.is_empty
-    assert sam.labelled == []
+    assert sam.labeled == []
 
 
 @pytest.mark.filterwarnings("ignore:Polygons must have three")

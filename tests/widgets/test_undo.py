@@ -24,7 +24,7 @@ def ctrl_z_brings_the_prompts_back(sam: Driver) -> None:
     written = np.count_nonzero(sam.labels.data == 2)
     sam.viewer.layers.selection.active = sam.labels
     sam.key("Z", CONTROL)
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     assert sam.annotator.label == 2
     (point,) = sam.annotator.items.points
     assert np.allclose(point.position, COINS[1], atol=0.6)
@@ -32,12 +32,12 @@ def ctrl_z_brings_the_prompts_back(sam: Driver) -> None:
     sam.wait_preview()
     assert sam.preview_pixels == written > 0
     sam.key("Z", CONTROL)
-    assert sam.labelled == []
+    assert sam.labeled == []
     assert sam.annotator.label == 1
     sam.key("Z", CONTROL | SHIFT)
-    assert sam.labelled == [1]
+    assert sam.labeled == [1]
     sam.key("Z", CONTROL | SHIFT)
-    assert sam.labelled == [1, 2]
+    assert sam.labeled == [1, 2]
     assert sam.annotator.label == 3
 
 
@@ -48,12 +48,12 @@ def undo_after_the_brush_takes_the_stroke_first(sam: Driver) -> None:
     sam.labels.mode = "paint"
     sam.labels.selected_label = 9
     sam.drag([(10, 10), (10, 40)])
-    assert 9 in sam.labelled
+    assert 9 in sam.labeled
     sam.key("Z", CONTROL)
     assert np.array_equal(sam.labels.data, written)
     assert sam.annotator.is_empty
     sam.key("Z", CONTROL)
-    assert sam.labelled == []
+    assert sam.labeled == []
     assert len(sam.annotator.items.points) == 1
 
 

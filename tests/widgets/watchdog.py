@@ -53,5 +53,5 @@ class Watchdog:
         return sum(start <= t <= stop for t in self.ticks)
 
     def gaps(self) -> list[float]:
-        """Return the seconds between neighbouring ticks."""
+        """Return the seconds between neighboring ticks."""
         return [b - a for a, b in zip(self.ticks[:-1], self.ticks[1:], strict=True)]

@@ -36,9 +36,9 @@ def add_adapt(commands: Any) -> None:
     """Add the command to those of the main parser."""
     adapt = commands.add_parser(
         "adapt",
-        help="let a model learn from some labelled objects",
-        description="Fine-tune the decoder of a model on labelled objects, in a minute"
-        " or two on a laptop. What is not labelled counts as unknown, so a few objects"
+        help="let a model learn from some labeled objects",
+        description="Fine-tune the decoder of a model on labeled objects, in a minute"
+        " or two on a laptop. What is not labeled counts as unknown, so a few objects"
         " of an image will do; five are the least. A fifth of them is kept aside to"
         " measure before and after. The result is saved only if it is better (exit"
         " code 1 if not); every command and the viewer then know it by its name.",

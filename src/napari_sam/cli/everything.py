@@ -58,7 +58,7 @@ def add_everything(commands: Any) -> None:
         help="segment all objects of an image or stack",
         description="Segment all objects of an image, of one plane of a stack, or of"
         " every plane. Labels are numbered through the stack; with --link or --time the"
-        " objects of neighbouring planes are linked and share one number. With"
+        " objects of neighboring planes are linked and share one number. With"
         " --all-planes, finished planes are kept beside OUT until it is written; after"
         " Ctrl-C or a failure the same command goes on there.",
         fill=_add_options,

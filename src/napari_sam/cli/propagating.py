@@ -1,4 +1,4 @@
-"""The command that follows labelled objects through a stack."""
+"""The command that follows labeled objects through a stack."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add_propagate(commands: Any) -> None:
     """Add the command to the parser's commands."""
     commands.add_parser(
         "propagate",
-        help="follow labelled objects through a stack or a time-lapse",
+        help="follow labeled objects through a stack or a time-lapse",
         description="Follows every object of SEED through STACK. Slices in which SEED"
         " has a label are kept as they are, and never lose a pixel to another label."
         " OUT has the stack's shape and SEED's numbers.",

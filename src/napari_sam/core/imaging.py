@@ -33,13 +33,13 @@ _SAMPLES = 1 << 18
 
 _LUT_SIZE = 256
 
-_TWO_GREYS = (38, 204)
+_TWO_GRAYS = (38, 204)
 _GRAIN = 7.65
-"""Greys of an image of two values, and the standard deviation of grain on them.
+"""Grays of an image of two values, and the standard deviation of grain on them.
 
 Models learnt from images with texture: of a click on a flat white blob between flat
 black they make a few pixels of it.  Of 54 blobs in eight masks, IoU with the blob on
-average and at worst: black and white 0.94 and 0.06, these greys 0.96 and 0.64; twice
+average and at worst: black and white 0.94 and 0.06, these grays 0.96 and 0.64; twice
 the grain, or half the contrast, is worse.
 """
 
@@ -67,7 +67,7 @@ class Channel:
     gamma : float
         Exponent applied between the contrast limits; ignored for colors.
     lut : float array (N, 3 | 4), optional
-        Colors in 0..1, evenly spaced and interpolated; grey without.
+        Colors in 0..1, evenly spaced and interpolated; gray without.
     opacity : float
         Between 0 and 1.
     blending : str
@@ -138,13 +138,13 @@ def to_rgb(
     ImageError
         If the plane has no pixels, is not two-dimensional with an optional
         channel axis of at most 64, looks like a stack of planes, or is of a type
-        that has no grey values.
+        that has no gray values.
 
     Notes
     -----
     The number of channels decides:
 
-    * one, or no channel axis: grey;
+    * one, or no channel axis: gray;
     * three or four of type uint8: RGB or RGBA, unchanged, without the alpha;
     * two or three: red, green and blue, each stretched by itself;
     * four of another type: the same of RGBA, without the alpha;
@@ -153,8 +153,8 @@ def to_rgb(
       would saturate.
 
     A plane whose percentiles coincide is stretched between its extremes; a
-    constant one is black.  A grey plane of two values, such as a mask, becomes dark
-    and light grey with a little grain, always the same: models make little of
+    constant one is black.  A gray plane of two values, such as a mask, becomes dark
+    and light gray with a little grain, always the same: models make little of
     images without any texture.
     """
     return to_rgb_with_tones(plane, percentiles=percentiles, tones=tones)[0]
@@ -190,7 +190,7 @@ def to_rgb_with_tones(
     if channels == 1:
         gray = next(grays)
         is_two_valued = _is_two_valued(gray) if tones is None else tones.is_two_valued
-        shown = _grey_to_rgb(_with_grain(gray) if is_two_valued else gray)
+        shown = _gray_to_rgb(_with_grain(gray) if is_two_valued else gray)
         return shown, Tones(limits, is_two_valued)
     if channels <= 3:
         rgb = np.zeros((*pixels.shape[:2], 3), np.uint8)
@@ -360,24 +360,24 @@ def _is_two_valued(gray: npt.NDArray[np.uint8]) -> bool:
     return bool(is_high.any() and not is_high.all() and not (gray[~is_high] != 0).any())
 
 
-def _with_grain(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _with_grain(gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Give an image of two values the texture that a model needs."""
-    is_high = grey == 255
+    is_high = gray == 255
     noise = np.random.default_rng(0).normal(0, _GRAIN, (256, 256))
     tile = np.clip(np.rint(noise), -3 * _GRAIN, 3 * _GRAIN).astype(np.int16)
-    rows, cols = (np.arange(n) % 256 for n in grey.shape)
-    levels = np.where(is_high, *map(np.int16, reversed(_TWO_GREYS)))
+    rows, cols = (np.arange(n) % 256 for n in gray.shape)
+    levels = np.where(is_high, *map(np.int16, reversed(_TWO_GRAYS)))
     textured: npt.NDArray[np.uint8] = (levels + tile[rows[:, None], cols]).astype(
         np.uint8
     )
     return textured
 
 
-def _grey_to_rgb(grey: npt.NDArray[np.uint8]) -> RGBArray:
-    rgb = np.empty((*grey.shape, 3), np.uint8)
+def _gray_to_rgb(gray: npt.NDArray[np.uint8]) -> RGBArray:
+    rgb = np.empty((*gray.shape, 3), np.uint8)
     # Three strided copies are five times faster than one broadcast.
     for c in range(3):
-        rgb[..., c] = grey
+        rgb[..., c] = gray
     return rgb
 
 
@@ -440,7 +440,7 @@ def _indices(
 
 
 def _table(lut: npt.NDArray[np.floating[Any]] | None) -> npt.NDArray[np.float32]:
-    """Return a color table (256, 4); grey for ``None``."""
+    """Return a color table (256, 4); gray for ``None``."""
     positions = np.linspace(0.0, 1.0, _LUT_SIZE)
     table = np.ones((_LUT_SIZE, 4), np.float32)
     if lut is None:

@@ -112,7 +112,7 @@ def _to_indices(
 
 
 class OverlapPolicy(StrEnum):
-    """What happens where a new mask meets pixels that are labelled already.
+    """What happens where a new mask meets pixels that are labeled already.
 
     Attributes
     ----------
@@ -122,14 +122,14 @@ class OverlapPolicy(StrEnum):
     OVERWRITE
         All pixels of the mask become the object.  The object's own previous
         pixels outside it become 0.
-    UNLABELLED
+    UNLABELED
         Only pixels that are 0 or negative are written; nothing is ever erased, not
         even the object's own previous pixels.
     """
 
     KEEP = "keep"
     OVERWRITE = "overwrite"
-    UNLABELLED = "unlabelled"
+    UNLABELED = "unlabeled"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +193,7 @@ def plan_write(
     label : int
         The object's label, not 0.
     policy : OverlapPolicy
-        What happens to pixels that are labelled already.
+        What happens to pixels that are labeled already.
     previous : MaskCrop, optional
         What this object wrote before, to be replaced.  Of these pixels only
         those that still carry ``label`` are erased.
@@ -220,7 +220,7 @@ def plan_write(
         # Some labels have -1 where nobody is.
         gained = inside & (current <= 0)
     changed = gained
-    if previous is not None and policy is not OverlapPolicy.UNLABELLED:
+    if previous is not None and policy is not OverlapPolicy.UNLABELED:
         changed = gained | (_cut(previous, region) & (current == label) & ~inside)
     rows, cols = np.nonzero(changed)
     values = np.where(gained[rows, cols], label, 0).astype(current.dtype)

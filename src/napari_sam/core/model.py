@@ -56,14 +56,14 @@ class ObjectMaps:
     ----------
     foreground : float32 array (side / 4, side / 4)
         Probability that a cell belongs to an object.
-    centre : float32 array (side / 4, side / 4)
+    center : float32 array (side / 4, side / 4)
         Near 1 in the middle of an object, falling towards its edge.
     frame : Frame
         How the image sits in the model's input.
     """
 
     foreground: FloatArray
-    centre: FloatArray
+    center: FloatArray
     frame: Frame
 
 
@@ -205,7 +205,7 @@ class Model(Protocol):
         """Precision of the arithmetic: ``float32`` or ``bfloat16``."""
 
     def encode(self, image: npt.ArrayLike) -> EncodedPlane:
-        """Normalise an image of any type to RGB and encode it."""
+        """Normalize an image of any type to RGB and encode it."""
 
     def encode_rgb(
         self,

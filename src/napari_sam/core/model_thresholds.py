@@ -25,8 +25,8 @@ class ModelThresholds(Settings):
     score, stability, floor : float
         The same where the model is asked on objects that it sees: they need no
         proof that there is something, only a mask.
-    centre : float
-        Lowest probability of an object's centre at which it is asked.
+    center : float
+        Lowest probability of an object's center at which it is asked.
     foreground : float
         Lowest probability of foreground, on average over a mask found there.
     confident_score, confident_stability : float
@@ -39,7 +39,7 @@ class ModelThresholds(Settings):
     score: Share = 0.6
     stability: Share = 0.8
     floor: Share = 0.3
-    centre: Share = 0.2
+    center: Share = 0.2
     foreground: Share = 0.5
     confident_score: Share = 0.88
     confident_stability: Share = 0.95
@@ -80,6 +80,9 @@ class ModelThresholds(Settings):
             given = json.loads(text)
             if not isinstance(given, dict):
                 raise TypeError(f"{text!r} is no table")
+            # As files had it that were made before; ours among them.
+            if "centre" in given:
+                given.setdefault("center", given.pop("centre"))
             return cls(**given)
         except (ValueError, TypeError, RecursionError, SettingsError) as error:
             reason = " ".join(str(error).split()).rstrip(".")[:200]

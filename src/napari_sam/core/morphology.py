@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from napari_sam.types import BoolArray
 
-PIECE_NEIGHBOURS = np.ones((3, 3), bool)
+PIECE_NEIGHBORS = np.ones((3, 3), bool)
 """Pixels that touch at a corner belong to one piece; holes connect by edges."""
 
 _SMOOTH_REACH = 4.0
@@ -66,7 +66,7 @@ def keep_pieces(mask: BoolArray, clicked: Sequence[tuple[int, int]] = ()) -> Boo
 
     Of two largest pieces the upper one stays.
     """
-    pieces, n = ndimage.label(mask, PIECE_NEIGHBOURS)
+    pieces, n = ndimage.label(mask, PIECE_NEIGHBORS)
     if n <= 1:
         return mask
     height, width = mask.shape
@@ -83,7 +83,7 @@ def keep_pieces(mask: BoolArray, clicked: Sequence[tuple[int, int]] = ()) -> Boo
 
 def drop_small_pieces(mask: BoolArray, min_area: int) -> BoolArray:
     """Return the mask without its pieces of fewer than ``min_area`` pixels."""
-    pieces, n = ndimage.label(mask, PIECE_NEIGHBOURS)
+    pieces, n = ndimage.label(mask, PIECE_NEIGHBORS)
     if n == 0:
         return mask
     is_kept = np.bincount(pieces.ravel(), minlength=n + 1) >= min_area
@@ -114,7 +114,7 @@ def smooth_outline(
         Whether the top, bottom, left and right border of the array is the
         border of the image, where the outline continues instead of ending.
     """
-    pieces, n = ndimage.label(mask, PIECE_NEIGHBOURS)
+    pieces, n = ndimage.label(mask, PIECE_NEIGHBORS)
     out = np.zeros(mask.shape, bool)
     reach = int(np.ceil(_SMOOTH_REACH * radius)) + 1
     for number, where in enumerate(ndimage.find_objects(pieces), start=1):

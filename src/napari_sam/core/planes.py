@@ -210,7 +210,7 @@ def level_plane(
     Returns
     -------
     Plane
-        At the pixels that contain the centres of those of level 0.
+        At the pixels that contain the centers of those of level 0.
     """
     index = tuple(
         None if i is None else min(n_k - 1, (2 * i + 1) * n_k // (2 * n_0))

@@ -2,7 +2,7 @@
 
 A model answers at a quarter of its input's resolution.  Here those logits
 become masks of the image's own pixels, in one bilinear step and only where the
-mask is.  Sample positions follow pixel centres throughout, so that a mask is
+mask is.  Sample positions follow pixel centers throughout, so that a mask is
 not shifted against the image, whatever its size.
 """
 
@@ -269,7 +269,7 @@ def upscale(
     """Return logits at image resolution.
 
     Bilinear, edge values held, as ``torch.nn.functional.interpolate`` with
-    ``align_corners=False``: the centre of an image pixel is looked up where it
+    ``align_corners=False``: the center of an image pixel is looked up where it
     lay in the model's input.
 
     Parameters
@@ -379,7 +379,7 @@ def _steps(frame: Frame, logits_shape: tuple[int, ...]) -> tuple[float, float]:
 def _samples(
     start: int, stop: int, step: float, size: int
 ) -> tuple[npt.NDArray[np.intp], FloatArray]:
-    """Lower neighbour and weight of the upper one for pixels of one axis."""
+    """Lower neighbor and weight of the upper one for pixels of one axis."""
     position = (np.arange(start, stop) + 0.5) * step - 0.5
     position = np.clip(position, 0, size - 1)
     lower = np.minimum(position.astype(np.intp), size - 2)
@@ -423,11 +423,11 @@ def support(inside: BoolArray, frame: Frame) -> Region:
     for cells, step, size in zip(
         (rows, cols), _steps(frame, inside.shape), frame.image_size, strict=True
     ):
-        # Sampled between the centres of the neighbouring cells.
+        # Sampled between the centers of the neighboring cells.
         first = int(np.floor((cells[0] - 0.5) / step - 0.5))
         last = int(np.ceil((cells[-1] + 1.5) / step - 0.5))
         bounds.append((max(0, min(first, size)), max(0, min(last + 1, size))))
-    # Near the far border edge values are held beyond the last cell's centre.
+    # Near the far border edge values are held beyond the last cell's center.
     (row0, row1), (col0, col1) = (
         (lo, size if cells[-1] == n - 1 else hi)
         for (lo, hi), cells, n, size in zip(

@@ -168,7 +168,7 @@ def _mode(content: bytes, suffix: str) -> str | None:
 
 def _described(pixels: npt.NDArray[Any], file: Path) -> ImageFile:
     if pixels.ndim >= 3 and pixels.shape[-1] == 2:
-        pixels = pixels[..., 0]  # grey with alpha
+        pixels = pixels[..., 0]  # gray with alpha
     is_rgb = pixels.ndim >= 3 and pixels.shape[-1] in (3, 4)
     n = pixels.ndim - is_rgb
     if n < 2:

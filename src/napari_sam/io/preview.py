@@ -81,7 +81,7 @@ def overlay(rgb: RGBArray, labels: npt.NDArray[Any]) -> RGBArray:
     Returns
     -------
     uint8 array (H, W, 3)
-        Neighbouring ids differ in hue; pixels of background are unchanged.
+        Neighboring ids differ in hue; pixels of background are unchanged.
     """
     ids, inverse = np.unique(labels, return_inverse=True)
     # The golden ratio spreads any number of hues evenly.
@@ -97,7 +97,7 @@ def overlay(rgb: RGBArray, labels: npt.NDArray[Any]) -> RGBArray:
 
 
 def _is_outline(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return where a pixel has a 4-neighbour of another label."""
+    """Return where a pixel has a 4-neighbor of another label."""
     outline = np.zeros(labels.shape, bool)
     rows = labels[1:] != labels[:-1]
     columns = labels[:, 1:] != labels[:, :-1]

@@ -173,7 +173,7 @@ def _unprefixed(state: StateDict) -> StateDict:
     return state
 
 
-def normalised(state: StateDict, path: Path) -> StateDict:
+def normalized(state: StateDict, path: Path) -> StateDict:
     """Return the entries that SAM's networks have, batch norms folded.
 
     Raises

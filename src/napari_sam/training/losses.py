@@ -142,12 +142,12 @@ def maps_loss(logits: Tensor, maps: Tensor) -> Tensor:
     Parameters
     ----------
     logits : float tensor (B, 2, h, w)
-        Foreground and centres.
+        Foreground and centers.
     maps : float tensor (B, 2, h, w)
         Their targets, 0 … 1.
     """
     cross = F.binary_cross_entropy_with_logits(logits, maps, reduction="none")
-    # Cells near a centre are few; they count ten times.
+    # Cells near a center are few; they count ten times.
     weight = torch.ones_like(maps)
     weight[:, 1] += 9 * maps[:, 1]
     return (cross * weight).mean()

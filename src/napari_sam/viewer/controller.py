@@ -357,7 +357,7 @@ class Controller:
     def _apply(self, before: AnnotationSettings, after: AnnotationSettings) -> None:
         """Redo what depends on settings that have changed."""
         self.display.restyle()
-        if after.normalisation != before.normalisation:
+        if after.normalization != before.normalization:
             self.images.renew()
         if after.cleaning != before.cleaning:
             self.annotator.prompting.recompute()

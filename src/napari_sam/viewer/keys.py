@@ -91,7 +91,7 @@ KEYS: tuple[Key, ...] = (
         "Shift+G",
         "prefill",
         "Pre-fill slice",
-        "Propose what the model is sure of and nobody has labelled.",
+        "Propose what the model is sure of and nobody has labeled.",
     ),
     Key("K", "reject", "Reject", "Drop the proposal under the cursor or in review."),
     Key("Shift+N", "skip", "Skip", "In a review, leave this one for later."),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sam.core.annotation.review_items import centre_of
+from napari_sam.core.annotation.review_items import center_of
 from napari_sam.types import Region
 from napari_sam.viewer.coords import data_to_world, layer_shape
 
@@ -74,7 +74,7 @@ class Navigator:
         if tuple(dims.displayed) != shown:
             others = [a for a in dims.order if a not in shown]
             dims.order = (*others, *shown)
-        self.go_to_point(plane.to_array_point(*centre_of(region)))
+        self.go_to_point(plane.to_array_point(*center_of(region)))
         box = self._world_corners(plane, region)
         where = box.mean(axis=0)
         corners = self._world_corners(
@@ -142,7 +142,7 @@ def _plane_text(image: Image, plane: Plane) -> str:
         zip(image.axis_labels, plane.index, strict=True)
     ):
         if index is not None:
-            # Axes without a name are labelled "-3", "-2", "-1" by napari.
+            # Axes without a name are labeled "-3", "-2", "-1" by napari.
             known = not str(name).lstrip("-").isdigit()
             # Counted from 0, as on napari's sliders.
             parts.append(f"{name if known else 'plane'} {index} | {shape[axis] - 1}")

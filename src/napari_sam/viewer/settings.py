@@ -14,12 +14,12 @@ from napari_sam.core.settings import Range, Settings, Share
 POLICY_NAMES = {
     OverlapPolicy.KEEP: "keep other objects",
     OverlapPolicy.OVERWRITE: "overwrite them",
-    OverlapPolicy.UNLABELLED: "only unlabelled pixels",
+    OverlapPolicy.UNLABELED: "only unlabeled pixels",
 }
 """What the choices are called where the user makes them."""
 
 
-class Normalisation(StrEnum):
+class Normalization(StrEnum):
     """How pixels become the RGB image that the model sees."""
 
     PERCENTILE = "percentile"
@@ -77,7 +77,7 @@ class AnnotationSettings(Settings):
     Parameters
     ----------
     policy : OverlapPolicy
-        What happens where a new object meets labelled pixels.
+        What happens where a new object meets labeled pixels.
     cleaning : PostProcessing
         Applied to every previewed mask.
     live : bool
@@ -92,10 +92,10 @@ class AnnotationSettings(Settings):
     proposal_color : ProposalColor
         Whether each proposal of everything mode has a color of its own, or that of its
         score.
-    normalisation : Normalisation
+    normalization : Normalization
         How pixels become RGB.
     prefetch : bool
-        Encode neighbouring planes while idle.
+        Encode neighboring planes while idle.
     everything : EverythingSettings
         Grid and thresholds of everything mode.
     min_area, min_score, min_stability : number, optional
@@ -116,7 +116,7 @@ class AnnotationSettings(Settings):
     hover: bool = False
     preview: PreviewStyle = PreviewStyle.FILL
     proposal_color: ProposalColor = ProposalColor.LABEL
-    normalisation: Normalisation = Normalisation.PERCENTILE
+    normalization: Normalization = Normalization.PERCENTILE
     prefetch: bool = True
     everything: EverythingSettings = field(default_factory=EverythingSettings)
     min_area: Annotated[float | None, Range(0)] = None

@@ -61,7 +61,7 @@ _GIB = 1 << 30
 
 
 class SamWidget(QWidget):
-    """Segment Anything: click, and the object is labelled.
+    """Segment Anything: click, and the object is labeled.
 
     Parameters
     ----------

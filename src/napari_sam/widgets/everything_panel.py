@@ -158,7 +158,7 @@ class EverythingPanel(Panel[SearchState]):
         rest(
             self.prefill,
             why_not,
-            "Proposes what the model is sure of and nobody has labelled.",
+            "Proposes what the model is sure of and nobody has labeled.",
         )
 
     def _show_how(self, state: SearchState) -> None:

@@ -30,7 +30,7 @@ from napari_sam.viewer.settings import (
     POLICY_NAMES,
     AcceptWait,
     AnnotationSettings,
-    Normalisation,
+    Normalization,
     Tool,
 )
 from napari_sam.viewer.view_state import LayersState, ObjectState, StackState
@@ -456,14 +456,14 @@ class OptionsPanel(Panel[AnnotationSettings]):
             label="Overlaps",
             choices=[(text, policy) for policy, text in POLICY_NAMES.items()],
         )
-        self.normalisation = ComboBox(
+        self.normalization = ComboBox(
             label="Model sees",
             choices=[
-                ("the image (percentiles)", Normalisation.PERCENTILE),
-                ("what is displayed", Normalisation.DISPLAYED),
+                ("the image (percentiles)", Normalization.PERCENTILE),
+                ("what is displayed", Normalization.DISPLAYED),
             ],
         )
-        keep_narrow(self.accept_wait, self.policy, self.normalisation)
+        keep_narrow(self.accept_wait, self.policy, self.normalization)
         self.fill = CheckBox(text="Fill holes")
         self.largest = CheckBox(text="Keep largest piece")
         self.smooth = FloatSpinBox(label="Smooth outline (px)", min=0, max=20, step=0.5)
@@ -475,7 +475,7 @@ class OptionsPanel(Panel[AnnotationSettings]):
                 self.live,
                 self.accept_wait,
                 self.policy,
-                self.normalisation,
+                self.normalization,
                 row(self.fill, self.largest),
                 self.smooth,
                 self.min_area,
@@ -487,7 +487,7 @@ class OptionsPanel(Panel[AnnotationSettings]):
             (self.live, lambda s: s.live),
             (self.accept_wait, lambda s: s.accept_wait),
             (self.policy, lambda s: s.policy),
-            (self.normalisation, lambda s: s.normalisation),
+            (self.normalization, lambda s: s.normalization),
             (self.fill, lambda s: s.cleaning.fill_holes),
             (self.largest, lambda s: s.cleaning.largest_piece),
             (self.smooth, lambda s: s.cleaning.smooth),
@@ -498,7 +498,7 @@ class OptionsPanel(Panel[AnnotationSettings]):
         self.on(self.live, lambda on: change(live=on))
         self.on(self.accept_wait, lambda wait: change(accept_wait=wait))
         self.on(self.policy, lambda policy: change(policy=policy))
-        self.on(self.normalisation, lambda n: change(normalisation=n))
+        self.on(self.normalization, lambda n: change(normalization=n))
         for widget in (self.fill, self.largest, self.smooth, self.min_area):
             self.on(widget, self._clean)
 
@@ -573,7 +573,7 @@ class StackPanel(Panel[StackState]):
         rest(
             self.pause,
             reason,
-            "Encode neighbouring planes again."
+            "Encode neighboring planes again."
             if state.is_paused
             else "Encode no planes in advance.",
         )

@@ -24,7 +24,7 @@ class Rods(NamedTuple):
     Parameters
     ----------
     at : float array (N, 2)
-        Centres.
+        Centers.
     angle, length : float arrays (N,)
         Direction of the axis; length with the caps.
     """
@@ -158,7 +158,7 @@ def grow(rng: Generator, slim: float, count: int, wobble: float) -> Rods:
         before = length.sum()
         for part in (0.5, 1.0):
             grown = np.maximum(length + part * (goal - length), 1)
-            # pressure moves whole colonies; pushing neighbours alone would take
+            # pressure moves whole colonies; pushing neighbors alone would take
             # hundreds of steps to reach the rim
             at = at.mean(0) + (at - at.mean(0)) * (grown.sum() / before) ** loose
             before = grown.sum()
@@ -219,9 +219,9 @@ def arrange(rng: Generator, side: float, slim: float) -> Rods:
         for _ in range(colonies)
     ]
     low = 0.35 if way == "confluent" else 0.15
-    centres = rng.uniform(low, 1 - low, (colonies, 2)) * side
+    centers = rng.uniform(low, 1 - low, (colonies, 2)) * side
     grown = [
-        Rods(g.at + c, g.angle, g.length) for g, c in zip(grown, centres, strict=True)
+        Rods(g.at + c, g.angle, g.length) for g, c in zip(grown, centers, strict=True)
     ]
     return relax(Rods(*(np.concatenate(part) for part in zip(*grown, strict=True))), 4)
 

@@ -29,7 +29,7 @@ def _per_cell(rng: Generator, cells: Labels, spread: float) -> FloatImage:
 
 
 def _organelle(rng: Generator, stamp: Stamp, radius: float, style: str) -> FloatImage:
-    """Return the grey levels of a mitochondrion or chloroplast, about 0 to 1."""
+    """Return the gray levels of a mitochondrion or chloroplast, about 0 to 1."""
     depth = (1 - stamp.level) * np.float32(radius)  # about pixels below the surface
     wave = rng.uniform(0.2, 0.9) * np.sin(
         stamp.along / (radius * rng.uniform(0.3, 0.9)) + rng.uniform(0, 6)
@@ -52,12 +52,12 @@ def _organelle(rng: Generator, stamp: Stamp, radius: float, style: str) -> Float
     outer = np.exp(-((depth / rim) ** 2))
     gap = np.exp(-(((depth - 2.2 * rim) / (0.9 * rim)) ** 2))
     second = np.exp(-(((depth - 4 * rim) / rim) ** 2))
-    grey = (
+    gray = (
         inner * (1 - outer - 0.8 * second)
         + rng.uniform(0.02, 0.15) * gap
         + 0.1 * second
     )
-    return np.asarray(grey, np.float32)
+    return np.asarray(gray, np.float32)
 
 
 def _place_organelles(
@@ -128,8 +128,8 @@ def _place_organelles(
             stamp.box, level.astype(np.float32), stamp.along, stamp.across
         )
         own = canvas.cover(shape_inside)
-        grey = _organelle(rng, shape_inside, radius, style)
-        picture[stamp.box][own] = grey[own]
+        gray = _organelle(rng, shape_inside, radius, style)
+        picture[stamp.box][own] = gray[own]
         if style == "chloroplast":
             for _ in range(int(rng.integers(0, 4))):  # starch grains stay pale
                 pick = rng.choice(np.flatnonzero(own))

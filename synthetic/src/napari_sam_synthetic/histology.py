@@ -78,7 +78,7 @@ def _cytoplasm(
 
 
 def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
-    """Draw H&E, brown-and-blue, violet or grey stains whose labels are nuclei.
+    """Draw H&E, brown-and-blue, violet or gray stains whose labels are nuclei.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     """
     canvas = Canvas((side, side))
     shape = canvas.shape
-    style = rng.choice(["he", "ihc", "violet", "grey"], p=[0.45, 0.2, 0.2, 0.15])
+    style = rng.choice(["he", "ihc", "violet", "gray"], p=[0.45, 0.2, 0.2, 0.15])
     radius = float(np.exp(rng.uniform(np.log(8), np.log(60))))
     spacing = radius * (
         rng.uniform(1.4, 4.5) if rng.random() < 0.8 else rng.uniform(4.5, 8)
@@ -149,7 +149,7 @@ def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     blur = float(np.clip(radius * rng.uniform(0.02, 0.09), 0.5, 2.5))
     blue = optics.blur(blue * chromatin, blur) + optics.blur(out, radius * 0.35)
     brown = optics.blur(brown * chromatin, blur)
-    if style in ("violet", "grey") and rng.random() < 0.6:
+    if style in ("violet", "gray") and rng.random() < 0.6:
         ground = 0.3 * optics.blur(
             _cytoplasm(rng, shape, at, radius * rng.uniform(1, 2.2)), 1
         )
@@ -159,7 +159,7 @@ def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         ground *= np.float32(rng.uniform(0.1, 0.7))
     strength = rng.uniform(0.6, 1.6)
     main = VIOLET if style == "violet" else HEMATOXYLIN
-    back = {"he": EOSIN, "ihc": HEMATOXYLIN, "violet": VIOLET, "grey": EOSIN}[
+    back = {"he": EOSIN, "ihc": HEMATOXYLIN, "violet": VIOLET, "gray": EOSIN}[
         str(style)
     ]
     density = (
@@ -175,9 +175,9 @@ def histology(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
     light += rng.normal(0, 1, light.shape).astype(np.float32) * np.float32(
         rng.uniform(0.002, 0.025)
     )
-    if style == "grey":
-        grey = optics.expose(rng, light.mean(2))
-        return rendering.finish(rng, rendering.to_uint8(rng, grey)), clean(
+    if style == "gray":
+        gray = optics.expose(rng, light.mean(2))
+        return rendering.finish(rng, rendering.to_uint8(rng, gray)), clean(
             canvas.labels
         )
     rgb = (np.clip(light, 0, 1) * 255).astype(np.uint8)

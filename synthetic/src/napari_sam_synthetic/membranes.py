@@ -28,7 +28,7 @@ def _cells(rng: Generator, side: int, size: float) -> Labels:
     if rng.random() < 0.45:  # varied sizes, elongated: plant organs
         return tissue(rng, side, size, float(rng.uniform(0, 0.7))).cells
     points = spread(rng, side, size * 0.75, margin=size)
-    # neighbours outside the image shape the cells at its border
+    # neighbors outside the image shape the cells at its border
     margin = int(size) + 1
     seeds = np.zeros((side + 2 * margin, side + 2 * margin), np.int32)
     row, col = np.clip(points + margin, 0, seeds.shape[0] - 1).astype(np.intp).T

@@ -158,8 +158,8 @@ def multiplexed(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
             seen[hot] += rng.exponential(counts, int(hot.sum())).astype(np.float32)
         if rng.random() < 0.3:
             seen = optics.blur(seen, rng.uniform(0.4, 0.9))
-        grey = np.asarray(rendering.to_uint8(rng, seen), np.float32)
-        rgb += grey[..., None] * color * np.float32(rng.uniform(0.4, 1))
+        gray = np.asarray(rendering.to_uint8(rng, seen), np.float32)
+        rgb += gray[..., None] * color * np.float32(rng.uniform(0.4, 1))
     kept = tissue.is_cell[tissue.cells]
     if size > 12 and rng.random() < 0.3:  # masks with gaps
         kept &= tissue.depth > 1

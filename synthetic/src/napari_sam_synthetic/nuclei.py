@@ -29,7 +29,7 @@ def pack(
     extent : (float, float, float)
         Size of the box; depth, rows, columns.
     gap : float
-        Wanted distance between neighbours.
+        Wanted distance between neighbors.
 
     Returns
     -------

@@ -133,7 +133,7 @@ def _standard(field: FloatImage) -> FloatImage:
 
 
 def illumination(rng: Generator, shape: tuple[int, int], depth: float) -> FloatImage:
-    """Return uneven light: an off-centre fall-off and a slow drift.
+    """Return uneven light: an off-center fall-off and a slow drift.
 
     Parameters
     ----------

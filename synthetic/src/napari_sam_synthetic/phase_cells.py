@@ -111,7 +111,7 @@ def phase_cells(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         return rendering.see_through(
             rng, thickness + 0.2 * optics.blur(edges, psf), radius, 0.0
         ), labels
-    # often the inside is as grey as the background, and only the rim tells
+    # often the inside is as gray as the background, and only the rim tells
     halo = radius * rng.uniform(0.2, 0.8)
     weight = float(np.exp(rng.uniform(np.log(0.12), 0)))
     contrast = weight * optics.phase_contrast(thickness, halo, rng.uniform(0.75, 1.15))

@@ -36,10 +36,10 @@ def to_uint8(rng: Generator, signal: npt.NDArray[np.floating]) -> npt.NDArray[np
     if mode < 0.3:  # offset below, head room above: less contrast than possible
         low -= room * rng.uniform(0, 0.8)
         high += room * rng.uniform(0, 0.8)
-    grey = np.clip((signal - low) / max(float(high - low), 1e-3), 0, 1)
+    gray = np.clip((signal - low) / max(float(high - low), 1e-3), 0, 1)
     if rng.random() < 0.25:
-        grey = grey ** np.float32(rng.uniform(0.6, 1.6))
-    out = (grey * 255 + 0.5).astype(np.uint8)
+        gray = gray ** np.float32(rng.uniform(0.6, 1.6))
+    out = (gray * 255 + 0.5).astype(np.uint8)
     if rng.random() < 0.05:
         step = int(rng.choice([4, 8, 12]))
         out = out // step * step
@@ -67,13 +67,13 @@ def finish(rng: Generator, image: npt.NDArray[np.uint8]) -> RGBArray:
     return np.ascontiguousarray(rgb)
 
 
-def tint(rng: Generator, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def tint(rng: Generator, gray: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return a look-up-table color on black, as exports of fluorescence have.
 
     Parameters
     ----------
     rng : numpy Generator
-    grey : uint8 array (H, W)
+    gray : uint8 array (H, W)
 
     Returns
     -------
@@ -81,7 +81,7 @@ def tint(rng: Generator, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """
     colors = [(0, 1, 0), (1, 0, 0), (0.2, 0.3, 1), (1, 0, 1), (0, 1, 1), (1, 0.7, 0)]
     color = np.array(colors[rng.integers(len(colors))], np.float32)
-    share = np.asarray(grey, np.float32)[..., None] / 255
+    share = np.asarray(gray, np.float32)[..., None] / 255
     white = 0.2 * share if rng.random() < 0.5 else 0.0  # lighter where bright
     rgb = 255 * share * np.minimum(color * (1 - white) + white, 1)
     return np.asarray(rgb, np.uint8)
@@ -112,18 +112,18 @@ def fluorescence(
             light, rng.uniform(10, 45)
         )
     light += np.float32(rng.uniform(0, 0.15))
-    grey = to_uint8(rng, optics.expose(rng, light, dark=True))
+    gray = to_uint8(rng, optics.expose(rng, light, dark=True))
     if rng.random() < tinted:
-        return finish(rng, tint(rng, grey))
+        return finish(rng, tint(rng, gray))
     if rng.random() < 0.04:  # shown inverted, as in many figures
-        grey = (255 - grey).astype(np.uint8)
-    return finish(rng, grey)
+        gray = (255 - gray).astype(np.uint8)
+    return finish(rng, gray)
 
 
 def transmitted(
     rng: Generator, contrast: npt.NDArray[np.floating], strength: float | None = None
 ) -> RGBArray:
-    """Record phase contrast, brightfield or DIC around a grey background.
+    """Record phase contrast, brightfield or DIC around a gray background.
 
     Parameters
     ----------

@@ -167,7 +167,7 @@ def blob(
     harmonics: int = 6,
     spikes: int = 0,
 ) -> Stamp | None:
-    """Return a smooth random closed shape, star-shaped around its centre.
+    """Return a smooth random closed shape, star-shaped around its center.
 
     Parameters
     ----------

@@ -79,8 +79,8 @@ def spots(rng: Generator, side: int) -> tuple[RGBArray, Labels]:
         if stamp is None:
             continue
         own = canvas.touch(stamp)
-        grey = np.exp(rng.normal(0, uneven)) * _light(rng, look, stamp.level, size)
-        light[stamp.box] = np.where(own, grey, light[stamp.box])
+        gray = np.exp(rng.normal(0, uneven)) * _light(rng, look, stamp.level, size)
+        light[stamp.box] = np.where(own, gray, light[stamp.box])
     if look in ("organoid", "flat", "filled"):
         grain = optics.texture(rng, canvas.shape, max(radius / 2, 2.5), 1.5)
         light *= np.clip(1 + np.float32(rng.uniform(0, 0.4)) * grain, 0.1, 3)

@@ -85,7 +85,7 @@ def cover(
 
 
 def photographed(rng: Generator, image: FloatImage) -> RGBArray:
-    """Return a scene as a camera shows it: blurred, unevenly lit, noisy, maybe grey."""
+    """Return a scene as a camera shows it: blurred, unevenly lit, noisy, maybe gray."""
     sharpness = rng.uniform(0.0, 1.4)
     image = np.stack([blur(image[..., c], sharpness) for c in range(3)], axis=2)
     image *= illumination(rng, image.shape[:2], float(rng.uniform(0, 0.4)))[..., None]

@@ -30,39 +30,39 @@ Places: TypeAlias = npt.NDArray[np.float32]
 """Float32 array (..., 3): depth, row, column."""
 
 _NEAR = 7
-"""A place is in the cell of one of this many nearest centres."""
+"""A place is in the cell of one of this many nearest centers."""
 _PLANES = 5
 """Planes that shine into the slice, itself among them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Cells:
-    """Cells in space: where the distance to a centre, less its size, is least.
+    """Cells in space: where the distance to a center, less its size, is least.
 
     Parameters
     ----------
-    centres : float32 array (N, 3)
+    centers : float32 array (N, 3)
     sizes : float32 array (N,)
         Subtracted from the squared distance.
     inside : bool array (N,)
         False for what lies outside the organ.
     tree : cKDTree
-        Of the centres.
+        Of the centers.
     """
 
-    centres: Places
+    centers: Places
     sizes: npt.NDArray[np.float32]
     inside: npt.NDArray[np.bool_]
     tree: spatial.cKDTree
 
     def candidates(self, places: Places) -> npt.NDArray[np.intp]:
-        """Return the nearest centres of places, int (..., 7)."""
-        near = min(_NEAR, len(self.centres))
+        """Return the nearest centers of places, int (..., 7)."""
+        near = min(_NEAR, len(self.centers))
         return np.asarray(self.tree.query(places, k=near)[1], np.intp)
 
     def power(self, places: Places, among: npt.NDArray[np.intp]) -> FloatImage:
         """Return what is least in the own cell, float32 (..., 7)."""
-        away = places[..., None, :] - self.centres[among]
+        away = places[..., None, :] - self.centers[among]
         return np.asarray((away**2).sum(-1) - self.sizes[among], np.float32)
 
     def own(self, places: Places, among: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
@@ -75,14 +75,14 @@ class _Cells:
     ) -> tuple[FloatImage, npt.NDArray[np.intp]]:
         """Return the distance to the nearest wall, and whose cell each place is in.
 
-        Walls are the planes on which two centres are equally near in the sense of
+        Walls are the planes on which two centers are equally near in the sense of
         :meth:`power`; one between two cells outside the organ is none.
         """
         power = self.power(places, among)
         first = power.argmin(-1)[..., None]
         own = np.take_along_axis(among, first, -1)
         more = power - np.take_along_axis(power, first, -1)
-        apart = np.linalg.norm(self.centres[among] - self.centres[own], axis=-1)
+        apart = np.linalg.norm(self.centers[among] - self.centers[own], axis=-1)
         is_wall = (self.inside[among] | self.inside[own]) & (among != own)
         distance = np.where(is_wall, more / (2 * np.maximum(apart, 1e-3)), np.inf)
         return distance.min(-1).astype(np.float32), own[..., 0]
@@ -94,17 +94,17 @@ def _grow(rng: Generator, side: float, size: float) -> _Cells:
     margin = 1.3 * size
     extent = (thick, side + 2 * margin, side + 2 * margin)
     count = max(int(np.prod(extent) / size**3 * rng.uniform(1.0, 1.6)), 8)
-    centres = pack(rng, count, extent, size * rng.uniform(0.55, 0.95))
-    centres -= (thick / 2, margin, margin)
+    centers = pack(rng, count, extent, size * rng.uniform(0.55, 0.95))
+    centers -= (thick / 2, margin, margin)
     sizes = size**2 * rng.uniform(0, 0.45) * rng.standard_normal(count)
     inside = np.ones(count, bool)
     if rng.random() < 0.35:  # the organ ends inside the image
         middle = (0, side * rng.uniform(0.1, 0.9), side * rng.uniform(0.1, 0.9))
         radii = (3 * size, *(side * rng.uniform(0.3, 0.75, 2)))
-        inside = (((centres - middle) / radii) ** 2).sum(1) < 1
+        inside = (((centers - middle) / radii) ** 2).sum(1) < 1
         if not inside.any():
             inside[:] = True
-    places: Places = centres.astype(np.float32)
+    places: Places = centers.astype(np.float32)
     return _Cells(places, sizes.astype(np.float32), inside, spatial.cKDTree(places))
 
 
@@ -142,7 +142,7 @@ def _walls(
 ) -> FloatImage:
     """Return the light of walls and cells at places of the slice, 1 for a wall."""
     reach = size * float(rng.uniform(0.02, 0.11))
-    count = len(cells.centres)
+    count = len(cells.centers)
     stain = np.exp(rng.normal(0, rng.uniform(0, 0.4), count)).astype(np.float32)
     body = (np.exp(rng.normal(0, 0.8, count)) * cells.inside).astype(np.float32)
     light = np.zeros(places.shape[:2], np.float32)

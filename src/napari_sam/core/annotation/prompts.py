@@ -121,7 +121,7 @@ def object_items(items: PromptItems, plane: Plane) -> tuple[PromptItems, ...]:
 
     With at most one box there is one object, made of everything on the plane.
     With several boxes there is one object per box; points, scribbles and
-    outlines go to the smallest box that contains their centre, or to every box
+    outlines go to the smallest box that contains their center, or to every box
     if none does and they are negative.
 
     Parameters
@@ -147,14 +147,14 @@ def object_items(items: PromptItems, plane: Plane) -> tuple[PromptItems, ...]:
     own_points: list[list[PointItem]] = [[] for _ in boxes]
     own_shapes: list[list[ShapeItem]] = [[box] for box in boxes]
     for point in points:
-        centre = plane.to_plane_point(point.position)
-        for owner in _owners(areas, centre, point.positive):
+        center = plane.to_plane_point(point.position)
+        for owner in _owners(areas, center, point.positive):
             own_points[owner].append(point)
     for shape in shapes:
         if not _is_box(shape):
             r0, c0, r1, c1 = _box_of(shape.vertices[:, list(plane.displayed)])
-            centre = (r0 + r1) / 2, (c0 + c1) / 2
-            for owner in _owners(areas, centre, shape.positive):
+            center = (r0 + r1) / 2, (c0 + c1) / 2
+            for owner in _owners(areas, center, shape.positive):
                 own_shapes[owner].append(shape)
     return tuple(
         PromptItems(tuple(pts), tuple(shp))
@@ -221,9 +221,9 @@ def _is_box(shape: ShapeItem) -> bool:
     return shape.kind == "rectangle" and shape.positive
 
 
-def _owners(boxes: list[Box], centre: tuple[float, float], positive: bool) -> list[int]:
+def _owners(boxes: list[Box], center: tuple[float, float], positive: bool) -> list[int]:
     """Return which boxes a prompt belongs to."""
-    row, column = centre
+    row, column = center
     inside = [
         ((b[2] - b[0]) * (b[3] - b[1]), i)
         for i, b in enumerate(boxes)
@@ -294,11 +294,11 @@ def rasterise(
         Height and width of the plane; the outline is cut at its border.
     """
     if kind == "ellipse" and len(vertices) == 4:
-        centre = vertices.mean(axis=0)
+        center = vertices.mean(axis=0)
         half_a = (vertices[1] - vertices[0]) / 2
         half_b = (vertices[3] - vertices[0]) / 2
         angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-        vertices = centre + np.cos(angle) * half_a + np.sin(angle) * half_b
+        vertices = center + np.cos(angle) * half_a + np.sin(angle) * half_b
     low = np.floor(vertices.min(axis=0)).astype(int)
     high = np.ceil(vertices.max(axis=0)).astype(int) + 1
     region = Region(

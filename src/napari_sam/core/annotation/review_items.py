@@ -1,6 +1,6 @@
 """Which proposals of a plane can be accepted one by one: pure functions.
 
-Everything mode's proposals overlap each other and what is labelled.  To be
+Everything mode's proposals overlap each other and what is labeled.  To be
 decided one by one they must not: a review item is a proposal that lies in free
 ground, cut so that no pixel belongs to two objects.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_COVERED = 0.1
 """Share of a proposal's pixels that may be taken by others; that is cut off.
 
-Outlines of neighbours overlap by a few pixels; more means the same object, or
+Outlines of neighbors overlap by a few pixels; more means the same object, or
 one that contains the other.
 """
 
@@ -63,9 +63,9 @@ class ReviewItem:
         return certainty(self.score, self.stability)
 
     @property
-    def centre(self) -> tuple[float, float]:
+    def center(self) -> tuple[float, float]:
         """Row and column of the middle of its bounding box."""
-        return centre_of(self.mask.region)
+        return center_of(self.mask.region)
 
 
 def certainty(score: float, stability: float) -> float:
@@ -77,7 +77,7 @@ def certainty(score: float, stability: float) -> float:
     return math.prod(known) if known else 0.0
 
 
-def centre_of(region: Region) -> tuple[float, float]:
+def center_of(region: Region) -> tuple[float, float]:
     """Return row and column of the middle of a region."""
     return (region.row0 + region.row1 - 1) / 2, (region.col0 + region.col1 - 1) / 2
 
@@ -98,7 +98,7 @@ def make_review_items(
 ) -> tuple[ReviewItem, ...]:
     """Return the proposals in free ground, best first, none overlapping another.
 
-    What is labelled already is none, nor is the rim that a label leaves of it.
+    What is labeled already is none, nor is the rim that a label leaves of it.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def make_review_items(
     plane : Plane
         Which plane.
     taken : bool array (H, W)
-        Pixels of labelled objects.
+        Pixels of labeled objects.
     hidden : container of keys
         Proposals that were decided already; they take no pixels.
     min_area : int
@@ -120,10 +120,10 @@ def make_review_items(
     -------
     tuple of ReviewItem
         By descending score.  A proposal of which more than `MOST_COVERED` is
-        labelled is left out.
+        labeled is left out.
     """
-    unlabelled = ~np.asarray(taken, dtype=bool)
-    free = unlabelled.copy()
+    unlabeled = ~np.asarray(taken, dtype=bool)
+    free = unlabeled.copy()
     whole = Region.whole(proposals.shape)
     review_items = []
     # Of parts and the whole that they lie on, the parts are on top.
@@ -138,7 +138,7 @@ def make_review_items(
         mask = proposal.mask.mask[inner.slices]
         own = mask & free[region.slices]
         area, left = np.count_nonzero(mask), np.count_nonzero(own)
-        open_to = free if apart else unlabelled
+        open_to = free if apart else unlabeled
         covered = area - np.count_nonzero(mask & open_to[region.slices])
         if left < max(1, min_area) or covered > MOST_COVERED * area:
             continue

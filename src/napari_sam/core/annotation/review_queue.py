@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     SKIPPED
         Left for later.
     GONE
-        Nothing to decide any more: labelled, erased or changed by hand.
+        Nothing to decide any more: labeled, erased or changed by hand.
     """
 
     ACCEPTED = "accepted"
@@ -47,7 +47,7 @@ class Entry:
         A proposal's key, or a written object's label.
     plane : Plane
         Where it is.
-    centre : (float, float), optional
+    center : (float, float), optional
         Row and column of its middle, if it is known.
     certainty : float
         Predicted IoU × stability; of a linked object, that of its weakest place.
@@ -57,7 +57,7 @@ class Entry:
 
     key: EntryKey
     plane: Plane
-    centre: tuple[float, float] | None
+    center: tuple[float, float] | None
     certainty: float
     why: str = ""
 
@@ -71,7 +71,7 @@ class Entry:
         """Sorts entries: least certain first, ties by position."""
         index = tuple(-1 if i is None else i for i in self.plane.index)
         label = self.key if isinstance(self.key, int) else 0
-        return self.certainty, index, self.centre or (-1.0, -1.0), label
+        return self.certainty, index, self.center or (-1.0, -1.0), label
 
 
 class ReviewQueue:

@@ -121,10 +121,10 @@ def _ellipse(corners: Any) -> Any:
     """Return the outline that prompts of an ellipse are filled from."""
     if len(corners) != 4:
         return corners
-    centre = corners.mean(axis=0)
+    center = corners.mean(axis=0)
     half_a, half_b = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
     angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)[:, None]
-    return centre + np.cos(angle) * half_a + np.sin(angle) * half_b
+    return center + np.cos(angle) * half_a + np.sin(angle) * half_b
 
 
 def _begun_inside(outline: Any, size: tuple[int, ...]) -> Any:

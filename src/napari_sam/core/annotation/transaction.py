@@ -214,7 +214,7 @@ def plan_pixels(
     objects : iterable of ObjectMask
         In order, plane by plane: under ``KEEP`` the first to write a pixel keeps it.
     policy : OverlapPolicy
-        What happens to pixels that are labelled already.
+        What happens to pixels that are labeled already.
     read : callable
         Returns a copy of the labels in a region of a plane, rows first.
     shape : tuple of int

@@ -28,7 +28,7 @@ class PrefetchQueue:
     n : int
         Number of positions.
     ahead, behind : int
-        How many neighbours to prepare in scroll direction and against it.
+        How many neighbors to prepare in scroll direction and against it.
     whole_stack : bool
         Whether to go on with all the others, nearest first.
 
@@ -163,7 +163,7 @@ class PrefetchQueue:
         return int(np.count_nonzero(self._ready | self._failed))
 
     def _wanted(self) -> Iterator[int]:
-        """Yield the shown position and its neighbours within the stack."""
+        """Yield the shown position and its neighbors within the stack."""
         if self._shown is None:
             return
         steps = [0, *range(1, self._ahead + 1), *range(-1, -self._behind - 1, -1)]

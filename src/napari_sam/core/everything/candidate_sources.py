@@ -62,7 +62,7 @@ class ObjectSource(CandidateSource):
         What the model sees.
     search : Search
         The window's place in the plane.
-    min_centre : float
+    min_center : float
         See :func:`~napari_sam.core.everything.object_points.object_points`.
     min_foreground : float
         Masks on less foreground, on average, are not kept.
@@ -77,7 +77,7 @@ class ObjectSource(CandidateSource):
         maps: ObjectMaps,
         search: Search,
         *,
-        min_centre: float,
+        min_center: float,
         min_foreground: float,
         covering: Thresholds,
     ) -> None:
@@ -88,7 +88,7 @@ class ObjectSource(CandidateSource):
         self._covering = covering
         self._covered: list[MaskCrop] = []
         self._is_second_round = False
-        points = object_points(maps, min_centre=min_centre)
+        points = object_points(maps, min_center=min_center)
         super().__init__(self._in_target(points))
 
     def filter_found(self, answers: Candidates) -> Candidates:
@@ -144,11 +144,11 @@ def make_candidate_source(
     maps = None if settings.prompts == "grid" else encoded.objects()
     if maps is not None:
         own = encoded.thresholds
-        centre, foreground = settings.object_limits(own)
+        center, foreground = settings.object_limits(own)
         return ObjectSource(
             maps,
             search,
-            min_centre=centre,
+            min_center=center,
             min_foreground=foreground,
             covering=settings.thresholds(encoded.frame.image_size, own, True),
         )

@@ -20,7 +20,7 @@ _REFERENCE_SHIFT = 0.5
 """In pixels of the model's input, 1024 a side.
 
 The reference takes the positions of its grid, measured from the image's corner,
-for pixel centres.  Doing the same keeps masks that lie close to a threshold on
+for pixel centers.  Doing the same keeps masks that lie close to a threshold on
 the reference's side of it.
 """
 

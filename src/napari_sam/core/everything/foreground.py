@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Foreground:
-    """The foreground of one plane, looked up at its cells' centres.
+    """The foreground of one plane, looked up at its cells' centers.
 
     A cell stands for ``side / cells`` pixels of the model's input; no array has
     the size of the image, which may be a pyramid of any size.
@@ -41,7 +41,7 @@ class Foreground:
         n = np.arange(max(shape))
         at = to_image(np.stack([n, n], axis=1), maps.frame, maps.foreground.shape)
         pixels = at.round().astype(np.intp)
-        # The pixel at each cell's centre, ascending along each axis.
+        # The pixel at each cell's center, ascending along each axis.
         self._rows, self._cols = pixels[: shape[0], 0], pixels[: shape[1], 1]
 
     def inside(self, mask: MaskCrop) -> float:
@@ -55,7 +55,7 @@ class Foreground:
         Returns
         -------
         float
-            Over the cells whose centres are in the mask; if it is so thin or
+            Over the cells whose centers are in the mask; if it is so thin or
             small that there are none, over those nearest to its pixels.
         """
         window, own = self._cells(mask)
@@ -63,8 +63,8 @@ class Foreground:
             return float(self._probability[window][own].mean())
         rows, cols = np.nonzero(mask.mask)
         row, col = (
-            np.abs(centres[:, None] - (own + first)).argmin(axis=0)
-            for centres, own, first in (
+            np.abs(centers[:, None] - (own + first)).argmin(axis=0)
+            for centers, own, first in (
                 (self._rows, rows, mask.region.row0),
                 (self._cols, cols, mask.region.col0),
             )
@@ -94,7 +94,7 @@ class Foreground:
     def _cells(
         self, mask: MaskCrop
     ) -> tuple[tuple[slice, slice], npt.NDArray[np.bool_]]:
-        """Return the window of cells whose centres a mask may hold, and which."""
+        """Return the window of cells whose centers a mask may hold, and which."""
         r = mask.region
         row0, row1 = np.searchsorted(self._rows, (r.row0, r.row1))
         col0, col1 = np.searchsorted(self._cols, (r.col0, r.col1))

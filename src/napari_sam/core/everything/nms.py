@@ -19,7 +19,7 @@ def box_nms(
     Greedy suppression, as in torchvision's ``nms`` and therefore in SAM's
     automatic mask generation: a box goes if its overlap (intersection over
     union) with a kept one is above ``max_overlap``.  As there, sides are
-    measured between the centres of the first and the last pixel, so a box of
+    measured between the centers of the first and the last pixel, so a box of
     ``n`` pixels is ``n - 1`` long.  Boxes one pixel thin have no area by that
     measure; two such are compared by their pixels instead.
 

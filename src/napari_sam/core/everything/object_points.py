@@ -5,7 +5,7 @@ prompt for each object (the idea of automatic prompt generation in Archit et al.
 "Segment Anything for Microscopy", Nature Methods 2025).
 
 A map has one cell for ``side / cells`` pixels of the model's input.  Positions
-are in cells, cell centres at whole numbers, until :func:`to_image` makes them
+are in cells, cell centers at whole numbers, until :func:`to_image` makes them
 rows and columns of the image.
 """
 
@@ -45,19 +45,19 @@ _FLOOR = 1e-6
 
 
 def object_points(
-    maps: ObjectMaps, *, min_centre: float = 0.2, limit: int = MAX_POINTS
+    maps: ObjectMaps, *, min_center: float = 0.2, limit: int = MAX_POINTS
 ) -> FloatArray:
     """Return one point on each object that the maps show.
 
-    These are the peaks of the centre map and, so that nothing is missed, the
+    These are the peaks of the center map and, so that nothing is missed, the
     deepest points of foreground in which there is no peak.
 
     Parameters
     ----------
     maps : ObjectMaps
         What the model sees.
-    min_centre : float
-        Lowest centre probability of a peak.
+    min_center : float
+        Lowest center probability of a peak.
     limit : int
         Keep this many points at most, the most certain.
 
@@ -67,16 +67,16 @@ def object_points(
         Row and column in pixels of the image, inside it, the most certain
         first.
     """
-    centre = inside_frame(maps.centre, maps.frame)
+    center = inside_frame(maps.center, maps.frame)
     foreground = inside_frame(maps.foreground, maps.frame)
-    peaks, _ = find_peaks(centre, min_height=min_centre)
+    peaks, _ = find_peaks(center, min_height=min_center)
     is_missed = uncovered(foreground > MIN_FOREGROUND, peaks)
     found = np.concatenate([peaks, deepest_points(is_missed)])[:limit]
-    return to_image(found, maps.frame, maps.centre.shape)
+    return to_image(found, maps.frame, maps.center.shape)
 
 
 def find_peaks(
-    centre: npt.NDArray[np.floating],
+    center: npt.NDArray[np.floating],
     *,
     min_height: float,
     max_saddle: float = MAX_SADDLE,
@@ -91,7 +91,7 @@ def find_peaks(
 
     Parameters
     ----------
-    centre : float array (h, w)
+    center : float array (h, w)
         Probabilities.
     min_height : float
         Lower maxima are left out.
@@ -108,8 +108,8 @@ def find_peaks(
     """
     # Heights as logarithms, in which a ratio is a difference and a Gaussian a
     # parabola.
-    log = np.log(np.maximum(np.asarray(centre, np.float64), _FLOOR))
-    # Of equal neighbours the last is the summit.
+    log = np.log(np.maximum(np.asarray(center, np.float64), _FLOOR))
+    # Of equal neighbors the last is the summit.
     log += 1e-9 * np.arange(log.size).reshape(log.shape) / max(1, log.size)
     at = np.argwhere(
         _stands_out(log, max_saddle) & (log >= np.log(max(min_height, _FLOOR)))
@@ -142,9 +142,9 @@ def _stands_out(log: npt.NDArray[np.float64], max_saddle: float) -> BoolArray:
 def _shifts(
     log: npt.NDArray[np.float64], at: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """Return by how much of a cell each summit lies beside its cell's centre.
+    """Return by how much of a cell each summit lies beside its cell's center.
 
-    The top of the parabola through the cell and its two neighbours, along each
+    The top of the parabola through the cell and its two neighbors, along each
     axis; exact for a Gaussian.
     """
     last = np.array(log.shape) - 1
@@ -225,7 +225,7 @@ def to_image(
     Parameters
     ----------
     cells : array (N, 2)
-        Row and column in cells, cell centres at whole numbers.
+        Row and column in cells, cell centers at whole numbers.
     frame : Frame
         How the image sits in the model's input, which the map covers.
     map_shape : tuple of int

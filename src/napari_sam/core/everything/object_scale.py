@@ -69,7 +69,7 @@ class Sight:
             foreground = inside_frame(one.foreground, one.frame)
             cell = one.frame.side / one.foreground.shape[-1]
             area += cell**2 * np.count_nonzero(foreground > MIN_FOREGROUND)
-            center = inside_frame(one.centre, one.frame)
+            center = inside_frame(one.center, one.frame)
             heights.append(find_peaks(center, min_height=min_center)[1])
         found = np.concatenate([*heights, []])
         if not len(found):
@@ -152,7 +152,7 @@ def in_one_view(window: Region) -> float:
 
 def _where_most_is(whole: ObjectMaps, window: Region, scale: float) -> list[View]:
     """Return the tiles of a scale in which most centers are seen from far."""
-    center = inside_frame(whole.centre, whole.frame)
+    center = inside_frame(whole.center, whole.frame)
     per_pixel = np.array(center.shape) / window.shape
 
     def seen(tile: Tile) -> float:

@@ -42,7 +42,7 @@ def point_grid(region: Region, n: int) -> FloatArray:
     Returns
     -------
     float32 array (n * n, 2)
-        Row and column; each point is the centre of one cell of the grid.
+        Row and column; each point is the center of one cell of the grid.
     """
     height, width = region.shape
     steps = (np.arange(n) + 0.5) / n

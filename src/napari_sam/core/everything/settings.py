@@ -35,8 +35,8 @@ class EverythingSettings(Settings):
         it sees objects if it can.  Objects need a model with a prompt head.
     points_per_side : int
         Points along each side of the grid.
-    min_centre : float, optional
-        Where the model sees objects: lowest probability of an object's centre.
+    min_center : float, optional
+        Where the model sees objects: lowest probability of an object's center.
     min_foreground : float, optional
         Of masks found on objects: lowest probability of foreground, on average
         over the mask.  Masks below are not kept.
@@ -79,7 +79,7 @@ class EverythingSettings(Settings):
 
     prompts: Prompts = "auto"
     points_per_side: Annotated[int, Range(1, 512)] = 32
-    min_centre: Share | None = None
+    min_center: Share | None = None
     min_foreground: Share | None = None
     object_size: Annotated[float | None, Range(1)] = None
     pred_iou_thresh: Share | None = None
@@ -143,7 +143,7 @@ class EverythingSettings(Settings):
         )
 
     def object_limits(self, own: ModelThresholds) -> tuple[float, float]:
-        """Return how probable an object's centre and foreground have to be.
+        """Return how probable an object's center and foreground have to be.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class EverythingSettings(Settings):
             Of the model that is asked.
         """
         return (
-            chosen(self.min_centre, own.centre),
+            chosen(self.min_center, own.center),
             chosen(self.min_foreground, own.foreground),
         )
 

@@ -168,7 +168,7 @@ class Segments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Foreground:
-    """The labelled pixels of a slice.
+    """The labeled pixels of a slice.
 
     Parameters
     ----------

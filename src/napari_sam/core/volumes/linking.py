@@ -1,9 +1,9 @@
 """Linking: the objects of single slices become objects of a stack, or tracks.
 
-Segments of neighbouring slices are matched one-to-one by overlap: intersection over
+Segments of neighboring slices are matched one-to-one by overlap: intersection over
 union, the assignment of the largest sum (as StarDist, Cellpose and CellProfiler stitch
 and track), with a threshold.  Overlap over the smaller area, with which a large object
-swallows its neighbours, only decides about what is left on both sides: along z, an
+swallows its neighbors, only decides about what is left on both sides: along z, an
 object narrows at its ends faster than any threshold allows.
 
 Along z, what lies on top of each other is then cut where the area has a *waist*: a

@@ -27,7 +27,7 @@ from napari_sam.models.sam1.multimask_ensemble import MultimaskEnsemble
 from napari_sam.models.sam1.prompt_encoder import PromptEncoder
 from napari_sam.models.sam1.prompt_head import PromptHead
 from napari_sam.models.torch_errors import translated_errors
-from napari_sam.models.weights_file import normalised, read_weights
+from napari_sam.models.weights_file import normalized, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +142,7 @@ def network_of(file: WeightsFile) -> SamNetwork:
     """Return the network of a weights file that was read, as `load_network` does."""
     path = file.path
     with translated_errors("load the model", "cpu"):
-        state = normalised(file.tensors, path)
+        state = normalized(file.tensors, path)
         # Nothing is allocated before every shape is known to be one in the file.
         with torch.device("meta"), _Unfilled():
             known = replace(file, tensors=state)
@@ -237,7 +237,7 @@ def save_network(
         )
     state = {
         key: _stored(key, value, dtype)
-        for key, value in normalised(network.state_dict(), path).items()
+        for key, value in normalized(network.state_dict(), path).items()
     }
     about = dict(metadata or {}) | {
         "format": "pt",

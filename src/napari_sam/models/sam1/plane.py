@@ -15,7 +15,7 @@ from napari_sam.errors import PromptError
 from napari_sam.models.sam1.encoding import inferring
 from napari_sam.models.sam1.fusion import Answer, Fusion, Question
 from napari_sam.models.sam1.mask_prompt import bounding_box, mask_logits
-from napari_sam.models.sam1.prompt_head import CENTRE, FOREGROUND, PromptHead
+from napari_sam.models.sam1.prompt_head import CENTER, FOREGROUND, PromptHead
 from napari_sam.models.sam1.prompts import Tokens, numbers, tokens
 from napari_sam.models.torch_errors import translated_errors
 from napari_sam.types import FEATURES, Embedding, MaskCrop
@@ -115,7 +115,7 @@ class SamPlane:
         Parameters
         ----------
         points : array (K, 2) or (2,), optional
-            ``(row, column)`` in pixels, centres at whole numbers.
+            ``(row, column)`` in pixels, centers at whole numbers.
         labels : array (K,), optional
             1 for positive, 0 for negative; all positive by default.
         box : sequence of four float, optional
@@ -304,7 +304,7 @@ class SamPlane:
                 features = torch.from_numpy(self._embedding.features)
                 logits = self._head(features.to(self._device).float()[None])[0]
                 maps = logits.float().sigmoid().cpu().numpy()
-            self._objects = ObjectMaps(maps[FOREGROUND], maps[CENTRE], self.frame)
+            self._objects = ObjectMaps(maps[FOREGROUND], maps[CENTER], self.frame)
         return self._objects
 
     def iter_view(self, view: View | None) -> Generator[None, None, SamPlane | None]:

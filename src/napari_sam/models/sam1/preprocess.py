@@ -17,7 +17,7 @@ STD = (58.395, 57.12, 57.375)
 
 
 def preprocess(rgb: RGBArray, frame: Frame, device: torch.device) -> Tensor:
-    """Resize, normalise and pad an image.
+    """Resize, normalize and pad an image.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def preprocess(rgb: RGBArray, frame: Frame, device: torch.device) -> Tensor:
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None]
     if tuple(x.shape[-2:]) != frame.input_size:
         # Large images are shrunk as 8-bit values, as SAM does: rounding to whole
-        # grey levels, for an eighth of the time at 2048 x 2048 and of the memory.
+        # gray levels, for an eighth of the time at 2048 x 2048 and of the memory.
         shrinks = max(rgb.shape[:2]) > frame.side
         x = F.interpolate(
             x if shrinks else x.float(),

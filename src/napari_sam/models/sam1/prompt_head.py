@@ -1,7 +1,7 @@
 """A head that sees where objects are, for prompts without a user.
 
 A few convolutions on the image embedding give two maps at a quarter of the
-input's resolution: foreground, and object centres.  Everything mode prompts at
+input's resolution: foreground, and object centers.  Everything mode prompts at
 the peaks of the second instead of on a blind grid (the idea of automatic prompt
 generation in micro-sam).
 """
@@ -19,12 +19,12 @@ from napari_sam.models.sam1.layers import LayerNorm2d
 DIM = 256
 WIDTH = 64
 
-FOREGROUND, CENTRE = 0, 1
+FOREGROUND, CENTER = 0, 1
 """Channels of the output."""
 
 
 class PromptHead(nn.Module):
-    """Predict foreground and object centres from an image embedding."""
+    """Predict foreground and object centers from an image embedding."""
 
     def __init__(self) -> None:
         super().__init__()

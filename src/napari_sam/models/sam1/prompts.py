@@ -1,6 +1,6 @@
 """Check prompts and turn them into the model's coordinates.
 
-Outside this package a point is ``(row, column)`` with pixel centres at whole
+Outside this package a point is ``(row, column)`` with pixel centers at whole
 numbers; the model wants ``(x, y)`` in pixels of its square input.  This is the
 only place where the one becomes the other.
 """
@@ -88,7 +88,7 @@ def numbers(values: npt.ArrayLike, what: str = "coordinates") -> FloatingArray:
 def to_model_xy(points: npt.ArrayLike, frame: Frame) -> FloatArray:
     """Convert ``(row, column)`` to model ``(x, y)``, (..., 2) to (..., 2).
 
-    The half pixels keep pixel centres on pixel centres: SAM adds one half to
+    The half pixels keep pixel centers on pixel centers: SAM adds one half to
     what it is given, and means the distance from the corner.
     """
     p = np.asarray(points, dtype=np.float64)

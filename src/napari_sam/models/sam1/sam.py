@@ -227,7 +227,7 @@ class SamModel:
         return self._network.side
 
     def encode(self, image: npt.ArrayLike) -> SamPlane:
-        """Normalise an image of any type to RGB and encode it.
+        """Normalize an image of any type to RGB and encode it.
 
         Parameters
         ----------

@@ -296,7 +296,7 @@ class TinyViT(nn.Module):
         return [self.patch_embed, *stages, self.neck]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode normalised RGB, (B, 3, S, S) to (B, 256, S / 16, S / 16)."""
+        """Encode normalized RGB, (B, 3, S, S) to (B, 256, S / 16, S / 16)."""
         for step in self.steps():
             x = step(x)
         return x

@@ -155,7 +155,7 @@ class SamViT(nn.Module):
         return [self._embed, *self.blocks, self._to_output]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode normalised RGB, (B, 3, S, S) to (B, out, S / 16, S / 16)."""
+        """Encode normalized RGB, (B, 3, S, S) to (B, out, S / 16, S / 16)."""
         for step in self.steps():
             x = step(x)
         return x

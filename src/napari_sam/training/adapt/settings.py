@@ -21,7 +21,7 @@ class AdaptSettings(Settings):
     parts : {"decoder", "decoder+neck"}
         What changes.  With the decoder alone, embeddings stay valid.
     steps : int
-        Steps of the optimiser.
+        Steps of the optimizer.
     objects : int
         Objects per step.
     side : int

@@ -143,8 +143,8 @@ def window_mask(mask: MaskCrop, frame: Frame, window: Window) -> BoolArray:
         strict=True,
     ):
         # Model pixel i covers i … i + 1 of the scaled plane.
-        centres = start * STRIDE + np.arange(window.side * STRIDE) + 0.5
-        pixel = np.floor(centres / scale).astype(np.intp)
+        centers = start * STRIDE + np.arange(window.side * STRIDE) + 0.5
+        pixel = np.floor(centers / scale).astype(np.intp)
         inside.append((pixel >= low) & (pixel < high))
         steps.append(np.clip(pixel - low, 0, high - low - 1))
     out = mask.mask[np.ix_(*steps)]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def augment(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     """Return the image (H, W, 3) as another instrument might have taken it."""
-    is_grey = bool(np.ptp(image[::4, ::4], axis=2).max() < 0.03)
+    is_gray = bool(np.ptp(image[::4, ::4], axis=2).max() < 0.03)
     if rng.random() < 0.08:
         image = 1 - image
     if rng.random() < 0.2:
-        image = _recolored(rng, image, is_grey)
-        is_grey = False
+        image = _recolored(rng, image, is_gray)
+        is_gray = False
     if rng.random() < 0.2:
         image = ndimage.gaussian_filter(image, (s := rng.uniform(0.4, 2.2), s, 0))
     elif rng.random() < 0.1:
@@ -32,31 +32,31 @@ def augment(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     if rng.random() < 0.7:
         image = _contrast(rng, image)
     if rng.random() < 0.35:
-        image = image + _noise(rng, image, is_grey)
+        image = image + _noise(rng, image, is_gray)
     if rng.random() < 0.1:
         image = _stretched(image)
     return np.clip(image, 0, 1).astype(np.float32, copy=False)
 
 
 def _recolored(
-    rng: np.random.Generator, image: FloatArray, is_grey: bool
+    rng: np.random.Generator, image: FloatArray, is_gray: bool
 ) -> FloatArray:
-    """Mix the channels, or show a grey image in one false color."""
-    if is_grey:
+    """Mix the channels, or show a gray image in one false color."""
+    if is_gray:
         color = rng.uniform(0.0, 1.0, 3)
         return np.asarray(image * (color / color.max()), np.float32)
     kind = rng.integers(3)
     if kind == 0:
         return np.asarray(image[..., rng.permutation(3)], np.float32)
     if kind == 1:
-        grey = image @ rng.dirichlet(np.ones(3)).astype(np.float32)
-        return np.repeat(grey[..., None], 3, axis=2)
+        gray = image @ rng.dirichlet(np.ones(3)).astype(np.float32)
+        return np.repeat(gray[..., None], 3, axis=2)
     mix = np.eye(3) + rng.normal(0, 0.15, (3, 3))
     return np.asarray(image @ (mix / mix.sum(0, keepdims=True)), np.float32)
 
 
 def _illumination(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
-    """Return a smooth factor around 1: a lamp that is not centred."""
+    """Return a smooth factor around 1: a lamp that is not centerd."""
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     a, b, c, d = rng.normal(0, 0.2, 4)
@@ -74,9 +74,9 @@ def _contrast(rng: np.random.Generator, image: FloatArray) -> FloatArray:
     return (image - 0.5) * np.float32(gain) + np.float32(0.5 * gain**0.5 + offset)
 
 
-def _noise(rng: np.random.Generator, image: FloatArray, is_grey: bool) -> FloatArray:
+def _noise(rng: np.random.Generator, image: FloatArray, is_gray: bool) -> FloatArray:
     """Return camera noise: of reading and of counting, a little correlated."""
-    shape = (*image.shape[:2], 1 if is_grey else 3)
+    shape = (*image.shape[:2], 1 if is_gray else 3)
     noise = rng.standard_normal(shape, np.float32)
     if rng.random() < 0.5:
         sigma = rng.uniform(0.4, 1.2)

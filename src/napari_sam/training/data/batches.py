@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_sam.types import FloatArray
 
 _MAX_TRIES = 20
-_CENTRE_WIDTH = 0.4
+_CENTER_WIDTH = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Batch:
     Parameters
     ----------
     images : float32 tensor (B, 3, side, side)
-        Normalised; zero where there is no image.
+        Normalized; zero where there is no image.
     masks : bool tensor (B · P, side, side)
         The true objects.
     xy : float32 tensor (B · P, 2, 2)
@@ -45,7 +45,7 @@ class Batch:
     kinds : int64 tensor (B · P, 2)
         Their :class:`~napari_sam.models.sam1.prompt_encoder.TokenLabel`.
     maps : float32 tensor (B, 2, side / 4, side / 4)
-        Foreground and object centres, 0 … 1.
+        Foreground and object centers, 0 … 1.
     offset : tuple of int
         Column and row of the crops in the model's frame, multiples of 16.
     remembered : bool tensor (B,)
@@ -132,7 +132,7 @@ def make_batch(cropper: Cropper, recipe: Recipe, step: int, place: int) -> Batch
     xy, kinds = _first_prompts(rng, masks, recipe.boxes)
     room = (cropper.frame - side) // 16
     col, row = (16 * int(n) for n in rng.integers(0, room + 1, 2))
-    images = np.stack([_normalised(rng, crop) for crop in crops])
+    images = np.stack([_normalized(rng, crop) for crop in crops])
     maps = np.stack([object_maps(crop.labels) for crop in crops])
     return Batch(
         torch.from_numpy(images),
@@ -159,12 +159,12 @@ def _usable_crop(
     raise ValueError(f"no crop of {side} pixels showed an object of {smallest} pixels")
 
 
-def _normalised(rng: np.random.Generator, crop: Crop) -> FloatArray:
+def _normalized(rng: np.random.Generator, crop: Crop) -> FloatArray:
     """Return the augmented image as the encoder takes it, (3, side, side)."""
     height, width = crop.size
-    grey = augment(rng, crop.rgb[:height, :width]) * 255
+    gray = augment(rng, crop.rgb[:height, :width]) * 255
     out = np.zeros((3, *crop.labels.shape), np.float32)
-    image = (np.round(grey) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    image = (np.round(gray) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     out[:, :height, :width] = np.moveaxis(image, 2, 0)
     return out
 
@@ -185,9 +185,9 @@ def _first_prompts(
 
 
 def object_maps(labels: npt.NDArray[np.int32]) -> FloatArray:
-    """Return foreground and centres of a label image, at a quarter of its size.
+    """Return foreground and centers of a label image, at a quarter of its size.
 
-    The centre map is a Gaussian around each object's pixel nearest its
+    The center map is a Gaussian around each object's pixel nearest its
     centroid, as wide as 0.4 of its equivalent radius, inside the object only.
 
     Returns
@@ -195,7 +195,7 @@ def object_maps(labels: npt.NDArray[np.int32]) -> FloatArray:
     float32 array (2, H / 4, W / 4)
         0 … 1.
     """
-    centres = np.zeros(labels.shape, np.float32)
+    centers = np.zeros(labels.shape, np.float32)
     for value, where in enumerate(ndimage.find_objects(labels), start=1):
         if where is None:
             continue
@@ -203,8 +203,8 @@ def object_maps(labels: npt.NDArray[np.int32]) -> FloatArray:
         away = (rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2
         middle = int(away.argmin())
         square = (rows - rows[middle]) ** 2 + (cols - cols[middle]) ** 2
-        width = _CENTRE_WIDTH**2 * max(rows.size / np.pi, 4.0)
-        centres[where][rows, cols] = np.exp(-square / (2 * width))
-    maps = np.stack([(labels > 0).astype(np.float32), centres])
+        width = _CENTER_WIDTH**2 * max(rows.size / np.pi, 4.0)
+        centers[where][rows, cols] = np.exp(-square / (2 * width))
+    maps = np.stack([(labels > 0).astype(np.float32), centers])
     cells = maps.reshape(2, labels.shape[0] // 4, 4, labels.shape[1] // 4, 4)
     return np.asarray(cells.mean(axis=(2, 4)), np.float32)

@@ -170,7 +170,7 @@ def unpack(text: str) -> list[int]:
 def _polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> MaskCrop:
     from skimage.draw import polygon
 
-    # From pixel corners to pixel centres at whole numbers.
+    # From pixel corners to pixel centers at whole numbers.
     outlines = [
         np.asarray(flat, np.float64).reshape(-1, 2)[:, ::-1] - 0.5 for flat in polygons
     ]

@@ -74,7 +74,7 @@ class Crop:
 class _Objects:
     """Where a sample's objects are: one row for each."""
 
-    centres: npt.NDArray[np.float64]
+    centers: npt.NDArray[np.float64]
     sizes: npt.NDArray[np.float64]
 
     @staticmethod
@@ -134,7 +134,7 @@ class Cropper:
         sample, objects = table[rng.choice(len(table), p=chances)]
         target = rng.integers(objects.sizes.size)
         scale = self._scale(rng, sample, float(objects.sizes[target]), side)
-        crop = _cut(rng, sample, objects.centres[target], scale, side)
+        crop = _cut(rng, sample, objects.centers[target], scale, side)
         return replace(crop, is_remembered=self._remembered[which])
 
     def _scale(
@@ -155,14 +155,14 @@ class Cropper:
 def _balanced(samples: list[Sample]) -> npt.NDArray[np.float64]:
     """Return how likely each sample is, so that rare kinds are seen too.
 
-    Kinds are grey or color, dark or bright; a kind of n samples gets a share
+    Kinds are gray or color, dark or bright; a kind of n samples gets a share
     in proportion to the square root of n.
     """
     kinds = []
     for sample in samples:
         thumb = sample.rgb[::8, ::8].astype(np.int16)
-        is_grey = int(np.ptp(thumb, axis=2).max()) < 8
-        kinds.append(2 * is_grey + (float(thumb.mean()) > 110))
+        is_gray = int(np.ptp(thumb, axis=2).max()) < 8
+        kinds.append(2 * is_gray + (float(thumb.mean()) > 110))
     values, number, counts = np.unique(kinds, return_inverse=True, return_counts=True)
     del values
     chances = 1 / np.sqrt(counts)[number]
@@ -172,18 +172,18 @@ def _balanced(samples: list[Sample]) -> npt.NDArray[np.float64]:
 def _cut(
     rng: np.random.Generator,
     sample: Sample,
-    centre: npt.NDArray[np.float64],
+    center: npt.NDArray[np.float64],
     scale: float,
     side: int,
 ) -> Crop:
-    """Cut a window that contains the centre, somewhere, and bring it to size."""
+    """Cut a window that contains the center, somewhere, and bring it to size."""
     stretch = np.exp(rng.uniform(-_STRETCH, _STRETCH, 2) / 2)
     source, target = [], []
     for axis in (0, 1):
         length = sample.labels.shape[axis]
         zoom = scale * stretch[axis]
         window = min(length, max(1, round(side / zoom)))
-        first = int(centre[axis] - rng.uniform(0.1, 0.9) * window)
+        first = int(center[axis] - rng.uniform(0.1, 0.9) * window)
         first = int(np.clip(first, 0, length - window))
         source.append(slice(first, first + window))
         target.append(min(side, max(1, round(window * zoom))))
@@ -201,15 +201,15 @@ def _cut(
     labels = sample.labels[source[0], source[1]][np.ix_(*steps)]
     if rng.random() < _ROTATED:
         image, labels = _rotated(image, labels, rng.uniform(-np.pi, np.pi))
-    grey = np.moveaxis(image[0].numpy(), 0, 2) / 255
+    gray = np.moveaxis(image[0].numpy(), 0, 2) / 255
     for axis in (0, 1):
         if rng.random() < 0.5:
-            grey, labels = np.flip(grey, axis), np.flip(labels, axis)
+            gray, labels = np.flip(gray, axis), np.flip(labels, axis)
     if rng.random() < 0.5:
-        grey, labels = grey.transpose(1, 0, 2), labels.T
+        gray, labels = gray.transpose(1, 0, 2), labels.T
     height, width = labels.shape
     out = np.zeros((side, side, 3), np.float32)
-    out[:height, :width] = grey
+    out[:height, :width] = gray
     marks = np.zeros((side, side), np.int32)
     marks[:height, :width] = labels
     return Crop(out, marks, (height, width))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledArray:
+class LabeledArray:
     """An image and a label image over the same leading axes.
 
     Parameters
@@ -103,7 +103,7 @@ class LabelledArray:
         return np.stack(channels, axis=-1)
 
 
-def open_pair(pair: Pair) -> LabelledArray:
+def open_pair(pair: Pair) -> LabeledArray:
     """Open an image and its ground truth, loading stacks plane by plane.
 
     Raises
@@ -141,7 +141,7 @@ def aligned(
     *,
     axes: str = "",
     channel_axis: int | None = None,
-) -> LabelledArray:
+) -> LabeledArray:
     """Find the channel axis of an image, given its labels.
 
     Parameters
@@ -167,13 +167,13 @@ def aligned(
     if channel_axis is not None:
         candidates = [channel_axis % len(shape)]
     elif shape == wanted:
-        return LabelledArray(name, image, labels)
+        return LabeledArray(name, image, labels)
     else:
         candidates = [i for i, letter in enumerate(axes) if letter in "CS"]
         candidates += [len(shape) - 1] if shape[-1] <= MAX_CHANNELS else []
     for axis in candidates:
         if shape[:axis] + shape[axis + 1 :] == wanted:
-            return LabelledArray(name, image, labels, axis)
+            return LabeledArray(name, image, labels, axis)
     # Readers keep or drop axes of length one as they like.
     if channel_axis is None and wanted[0] == 1 and len(wanted) > 2:
         return aligned(name, image, labels[0], axes=axes)
@@ -218,7 +218,7 @@ def checked_labels(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
 
 
 def _first_channel(labels: ArrayLike) -> npt.NDArray[Any]:
-    """Return the numbers of labels that were saved as a grey color picture."""
+    """Return the numbers of labels that were saved as a gray color picture."""
     pixels = np.asarray(labels[:])
     if (pixels[..., :3] != pixels[..., :1]).any():
         raise DataError("labels are a color picture; save one number per object")

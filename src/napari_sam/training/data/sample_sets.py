@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from napari_sam.errors import DataError, SamError
-from napari_sam.training.data.planes import LabelledArray, aligned, open_pair
+from napari_sam.training.data.planes import LabeledArray, aligned, open_pair
 from napari_sam.training.data.sources import Pair, Problem, as_sources, find_pairs
 from napari_sam.types import Plane, Progress
 
@@ -265,7 +265,7 @@ def _candidates(
 
 
 def _with_objects(
-    array: LabelledArray, every: int
+    array: LabeledArray, every: int
 ) -> tuple[list[Plane], list[Problem], int]:
     """Return planes with objects, those with wrong labels, and how many have none."""
     found: list[Plane] = []

@@ -27,7 +27,7 @@ class Recipe(Settings):
     Parameters
     ----------
     steps : int
-        Steps of the optimiser.
+        Steps of the optimizer.
     seed : int
         Seed of every random choice.  The same seed, data and machine give the same
         weights.
@@ -59,7 +59,7 @@ class Recipe(Settings):
     head_rate : float
         Learning rate of the head that finds objects, as such a fraction.
     weight_decay : float
-        Weight decay of the optimiser, on matrices and kernels only.
+        Weight decay of the optimizer, on matrices and kernels only.
     clip : float
         Greatest norm of the gradient.
     warmup : int

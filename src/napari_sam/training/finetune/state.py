@@ -1,4 +1,4 @@
-"""The state of a training run: weights, their average, and the optimiser's.
+"""The state of a training run: weights, their average, and the optimizer's.
 
 It is kept as one safetensors file, so that reading it runs nothing, and written
 beside the old one before it takes its place: a run that is killed or meets a
@@ -149,7 +149,7 @@ class TrainingState:
         self.average = parts.pop("average")
         for part, values in parts.items():
             for name, value in values.items():
-                # The count of steps stays on the CPU, where the optimiser has it.
+                # The count of steps stays on the CPU, where the optimizer has it.
                 kept = value.cpu() if part == "step" else value
                 self._optimizer.state[trained[name]][part] = kept
         self.step = step

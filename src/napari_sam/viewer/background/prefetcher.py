@@ -60,7 +60,7 @@ class StripState:
 
 
 class Prefetcher:
-    """Keeps the plane on screen and its neighbours encoded.
+    """Keeps the plane on screen and its neighbors encoded.
 
     Attributes
     ----------

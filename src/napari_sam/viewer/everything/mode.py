@@ -66,8 +66,8 @@ class EverythingMode:
     chosen : frozenset of ReviewItemKey
         Review items that are to be decided together; drawn as what is looked at.
     is_muted : bool
-        Whether proposals are grey, so that what is looked at and what is
-        labelled stand out.
+        Whether proposals are gray, so that what is looked at and what is
+        labeled stand out.
     """
 
     changed = Signal()
@@ -165,7 +165,7 @@ class EverythingMode:
     def prefill(self) -> None:
         """Offer what the model is sure of on the plane on screen.
 
-        What touches labelled objects is left out; see `make_review_items`.  A plane
+        What touches labeled objects is left out; see `make_review_items`.  A plane
         that was searched already is not searched again.
 
         Raises
@@ -298,16 +298,14 @@ class EverythingMode:
         """Say how many proposals of the searched planes are not offered, and why."""
         count = sum(self.proposed.left_out(plane) for plane in self.found)
         least = max((self.proposed.min_area(p) for p in self.found), default=0)
-        return f", {count} left out (labelled already or below {least} px)" * (
-            count > 0
-        )
+        return f", {count} left out (labeled already or below {least} px)" * (count > 0)
 
     # -- deciding -----------------------------------------------------------
 
     def accept(self, review_items: Sequence[ReviewItem]) -> int:
         """Write review items into the labels as one undo step.
 
-        Never covers a labelled pixel, whatever the overlap policy.
+        Never covers a labeled pixel, whatever the overlap policy.
 
         Returns
         -------
@@ -317,7 +315,7 @@ class EverythingMode:
         transaction = self._write(
             review_items,
             ProposalsAccepted(tuple(o.key for o in review_items)),
-            "Something else is labelled there",
+            "Something else is labeled there",
             confirmed=True,
         )
         if transaction is None:

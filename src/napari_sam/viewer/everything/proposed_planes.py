@@ -64,7 +64,7 @@ class ProposedPlanes:
 
     A plane's proposals are either looked at together, with all thresholds live,
     or *offered*: decided one by one, so that they do not overlap each other.  Neither
-    takes what is labelled (see `make_review_items`).
+    takes what is labeled (see `make_review_items`).
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ProposedPlanes:
         self._review_items: dict[Plane, tuple[ReviewItem, ...]] = {}
         # Planes whose labels may have changed since their review items were made.
         self._stale: set[Plane] = set()
-        # How the review items of a plane were made, and what was labelled then.
+        # How the review items of a plane were made, and what was labeled then.
         self._tables: dict[Plane, ReviewItemTable] = {}
         self._unfiltered: dict[Plane, Proposals] = {}
         self._taken: dict[Plane, BoolArray] = {}
@@ -104,7 +104,7 @@ class ProposedPlanes:
         )
 
     def left_out(self, plane: Plane) -> int:
-        """Return how many proposals are labelled already or too small after a cut.
+        """Return how many proposals are labeled already or too small after a cut.
 
         0 for a plane that nobody has looked at: cutting those of a stack takes seconds.
         """
@@ -168,7 +168,7 @@ class ProposedPlanes:
             self._unfiltered[plane] = prepared.unfiltered
         self.open_for_review([plane], confident=confident)
         # What was rejected stays so in a pre-filled slice: filling it again
-        # after some objects were labelled must not bring it back.
+        # after some objects were labeled must not bring it back.
         gone = {
             k
             for k, decision in self._decided.items()
@@ -382,7 +382,7 @@ class ProposedPlanes:
     def _read(
         plane: Plane, shape: tuple[int, int], target: LabelsTarget | None
     ) -> BoolArray:
-        """Return which pixels of a plane are labelled."""
+        """Return which pixels of a plane are labeled."""
         if target is None:
             return np.zeros(shape, bool)
         # Negative values are nobody's.

@@ -500,5 +500,5 @@ class Review:
 
 def _entry(review_item: ReviewItem) -> Entry:
     return Entry(
-        review_item.key, review_item.plane, review_item.centre, review_item.certainty
+        review_item.key, review_item.plane, review_item.center, review_item.certainty
     )

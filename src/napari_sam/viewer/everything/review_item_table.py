@@ -123,7 +123,7 @@ class ReviewItemTable:
         proposals : Proposals
             What was found on the plane; ``taken`` has its shape.
         taken : bool array (H, W)
-            Pixels of labelled objects.  The very same array says that no label has
+            Pixels of labeled objects.  The very same array says that no label has
             changed.
         hidden : collection of keys
             Proposals that were decided already.
@@ -193,7 +193,7 @@ class ReviewItemTable:
         mask, region = entry.mask.mask, entry.mask.region
         taken = self._taken
         own = mask if taken is None else mask & ~taken[region.slices]
-        unlabelled = int(np.count_nonzero(own))
+        unlabeled = int(np.count_nonzero(own))
         for other in under:
             common = region.intersection(other.mask.region)
             if other.cut is None or common.is_empty:
@@ -203,7 +203,7 @@ class ReviewItemTable:
             inner = common.shifted(-theirs.row0, -theirs.col0).slices
             own[mine] &= ~other.cut.own[inner]
         left = int(np.count_nonzero(own))
-        covered = entry.area - (left if apart else unlabelled)
+        covered = entry.area - (left if apart else unlabeled)
         if left == entry.area:
             own = mask
         else:

@@ -401,7 +401,7 @@ class Triage:
         # They may have been made anew.
         keys = [o.key for o in review_items]
         if review_item.key not in keys:
-            self.status.emit("That proposal is labelled already.")
+            self.status.emit("That proposal is labeled already.")
             return
         number = keys.index(review_item.key)
         context.runner.submit(

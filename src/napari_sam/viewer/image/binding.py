@@ -13,7 +13,7 @@ from napari_sam.viewer.coords import displayed_plane
 from napari_sam.viewer.image.encoder import PlaneEncoder
 from napari_sam.viewer.image.source import snapshot
 from napari_sam.viewer.plugin_layers import is_ours
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -202,13 +202,13 @@ class ImageBinding:
         context.encoder = None
         self._problem = ""
         self._watch.watch_composition(
-            context.settings.normalisation is Normalisation.DISPLAYED
+            context.settings.normalization is Normalization.DISPLAYED
         )
         self.dropped.emit()
         if context.image is not None and engine is not None:
             others = images_of(context.viewer.layers)
             try:
-                source = snapshot(context.image, context.settings.normalisation, others)
+                source = snapshot(context.image, context.settings.normalization, others)
                 known = self._encoded.setdefault(
                     engine.model.encoder_fingerprint, set()
                 )

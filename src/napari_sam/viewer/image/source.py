@@ -24,7 +24,7 @@ from napari_sam.core.planes import (
 from napari_sam.errors import ImageError
 from napari_sam.types import Plane
 from napari_sam.viewer.coords import layer_shape, unit_factors
-from napari_sam.viewer.settings import Normalisation
+from napari_sam.viewer.settings import Normalization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,14 +82,14 @@ class PlaneSource:
     layers : tuple of ImageData
         The image itself; in "as displayed" mode all visible layers instead, bottom
         to top.
-    normalisation : Normalisation
+    normalization : Normalization
         How pixels become RGB.
     """
 
     name: str
     shape: tuple[int, ...]
     layers: tuple[ImageData, ...]
-    normalisation: Normalisation
+    normalization: Normalization
 
     def read(self, plane: Plane) -> tuple[RGBArray, tuple[int, int]]:
         """Read one plane as RGB; runs in the worker.
@@ -119,7 +119,7 @@ class PlaneSource:
             do not lie pixel on pixel are shown together.
         """
         size = plane.shape(self.shape)
-        if self.normalisation is not Normalisation.DISPLAYED:
+        if self.normalization is not Normalization.DISPLAYED:
             image = self.layers[0]
             rgb, tones = to_rgb_with_tones(self._pixels(image, plane))
             if rgb.shape[:2] == size:
@@ -169,7 +169,7 @@ class PlaneSource:
 
         As layers are that do not lie pixel on pixel with the image.
         """
-        if self.normalisation is not Normalisation.DISPLAYED or not any(
+        if self.normalization is not Normalization.DISPLAYED or not any(
             i.to_own is not None for i in self.layers
         ):
             return False
@@ -323,7 +323,7 @@ def _snapshot(layer: Image, to_own: npt.NDArray[np.float64] | None = None) -> Im
 
 def snapshot(
     layer: Image,
-    normalisation: Normalisation,
+    normalization: Normalization,
     others: Sequence[Image] = (),
 ) -> PlaneSource:
     """Take a snapshot of an image layer; GUI thread.
@@ -332,7 +332,7 @@ def snapshot(
     ----------
     layer : Image
         The image to segment.
-    normalisation : Normalisation
+    normalization : Normalization
         Percentiles of this image, or the displayed composition.
     others : sequence of Image
         All image layers of the viewer in drawing order; used by the displayed
@@ -357,8 +357,8 @@ def snapshot(
             "integer or real type."
         )
     images = [_snapshot(layer)]
-    if normalisation is Normalisation.DISPLAYED:
+    if normalization is Normalization.DISPLAYED:
         # napari aligns the last axes; one with more axes has none of this image's.
         stack = [x for x in others if x.visible and x.ndim <= layer.ndim]
         images = [_snapshot(x, _between(layer, x)) for x in stack] or images
-    return PlaneSource(layer.name, shape, tuple(images), normalisation)
+    return PlaneSource(layer.name, shape, tuple(images), normalization)

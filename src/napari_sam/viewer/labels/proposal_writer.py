@@ -73,7 +73,7 @@ class ProposalWriter:
         is_confident : callable
             Whether a review item pre-filled a slice.
         policy : OverlapPolicy
-            What happens to labelled pixels.
+            What happens to labeled pixels.
 
         Raises
         ------

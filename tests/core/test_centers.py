@@ -1,4 +1,4 @@
-"""Points on objects from maps of foreground and centres."""
+"""Points on objects from maps of foreground and centers."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def matched(found: NDArray[np.float64], true: NDArray[np.float64]) -> float:
     return float(distance.min(axis=0).max()) if len(true) else 0.0
 
 
-def disc(centre: tuple[float, float], radius: float, shape: tuple[int, int]):
+def disc(center: tuple[float, float], radius: float, shape: tuple[int, int]):
     rows, cols = np.indices(shape)
-    return (rows - centre[0]) ** 2 + (cols - centre[1]) ** 2 <= radius**2
+    return (rows - center[0]) ** 2 + (cols - center[1]) ** 2 <= radius**2
 
 
 # --- peaks --------------------------------------------------------------------
@@ -136,9 +136,9 @@ def test_foreground_without_a_peak_is_asked_for_too() -> None:
     rim = np.zeros((CELLS, CELLS), bool)
     rim[60, 5:50] = True  # thinner than an object can be
     foreground = np.where(covered | missed | rim, 0.9, 0.1).astype(np.float32)
-    centre = gaussians(np.array([[16.0, 16.0]]), 2).astype(np.float32)
+    center = gaussians(np.array([[16.0, 16.0]]), 2).astype(np.float32)
     frame = Frame((SIDE, SIDE), (SIDE, SIDE), SIDE)
-    points = object_points(ObjectMaps(foreground, centre, frame))
+    points = object_points(ObjectMaps(foreground, center, frame))
     np.testing.assert_allclose(points, [(65.5, 65.5), (161.5, 177.5)], atol=0.1)
 
 
@@ -208,7 +208,7 @@ def test_cells_map_to_the_pixels_they_saw(height: int, width: int) -> None:
     frame = Frame.fit((height, width), 1024)
     cells = np.array([[0, 0], [3, 5], [200, 250]])
     points = to_image(cells, frame, (256, 256))
-    # The cell's centre in the model's input, and back by the frame's scale.
+    # The cell's center in the model's input, and back by the frame's scale.
     expected = (cells * 4 + 2.0) / np.array(frame.scale) - 0.5
     inside = np.clip(expected, 0, np.array([height, width]) - 1)
     np.testing.assert_allclose(points, inside, rtol=1e-5, atol=1e-3)
@@ -236,17 +236,17 @@ def test_points_are_inside_the_image_whatever_the_padding_shows(
 
 def test_the_most_certain_come_first() -> None:
     true = np.array([[8.0, 8.0], [30.0, 40.0], [50.0, 12.0]])
-    centre = gaussians(true, 1.5, np.array([0.4, 0.9, 0.6])).astype(np.float32)
+    center = gaussians(true, 1.5, np.array([0.4, 0.9, 0.6])).astype(np.float32)
     frame = Frame((SIDE, SIDE), (SIDE, SIDE), SIDE)
-    maps = ObjectMaps(np.zeros_like(centre), centre, frame)
+    maps = ObjectMaps(np.zeros_like(center), center, frame)
     order = true[[1, 2, 0]] * 4 + 1.5
     np.testing.assert_allclose(object_points(maps), order, atol=0.1)
     np.testing.assert_allclose(object_points(maps, limit=2), order[:2], atol=0.1)
-    np.testing.assert_allclose(object_points(maps, min_centre=0.7), order[:1], atol=0.1)
+    np.testing.assert_allclose(object_points(maps, min_center=0.7), order[:1], atol=0.1)
 
 
 def test_no_lowest_height_takes_every_summit() -> None:
-    centre = np.zeros((9, 9))
-    centre[2, 2], centre[6, 6] = 0.9, 1e-3
-    peaks, _ = find_peaks(centre, min_height=0)
+    center = np.zeros((9, 9))
+    center[2, 2], center[6, 6] = 0.9, 1e-3
+    peaks, _ = find_peaks(center, min_height=0)
     assert {(2, 2), (6, 6)} <= {tuple(p.round().astype(int).tolist()) for p in peaks}
