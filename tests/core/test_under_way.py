@@ -110,7 +110,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 def test_prompts_outlive_a_damaged_object(followed: Followed, data: Any) -> None:
     value = json.loads(json.dumps(KeptObject(ITEMS, 7, followed=followed).to_json()))
     container, key = data.draw(st.sampled_from(places(value["followed"])))
-    wrong = [None, "x", -1, 10**20, 1.5, [], {}, [[-3, 40]], float("nan")]
+    wrong = [None, "x", -1, 10**20, 1.5, [], {}, [[-3, 40]], float("nan"), float("inf")]
     container[key] = data.draw(st.sampled_from(wrong))
     kept = KeptObject.from_json(value)
     assert same_items(kept.items, ITEMS)
@@ -119,8 +119,8 @@ def test_prompts_outlive_a_damaged_object(followed: Followed, data: Any) -> None
         kept.followed.fits(SHAPE)
 
 
-@pytest.mark.parametrize("axis", [-1, 1, 3, 10**20])
-def test_an_axis_that_is_none_is_damage(axis: int) -> None:
+@pytest.mark.parametrize("axis", [-1, 1, 3, 10**20, float("inf")])
+def test_an_axis_that_is_none_is_damage(axis: float) -> None:
     near = MaskCrop(np.ones((1, 1), bool), Region(0, 0, 1, 1))
     value = KeptObject(ITEMS, followed=Followed(BASE, 0, (0, 9), prompted={4: near}))
     damaged = value.to_json()

@@ -120,7 +120,7 @@ class UnderWay:
 def _followed(value: dict[str, Any] | None) -> Followed | None:
     try:
         return None if value is None else followed_from_json(value)
-    except (KeyError, TypeError, ValueError, SettingsError):
+    except (KeyError, TypeError, ValueError, OverflowError, SettingsError):
         # It can be found again; the prompts cannot.
         return None
 
